@@ -1,0 +1,35 @@
+"""What crosses the engine's edges: a record read from a topic, and an output to be written to one."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class Record(msgspec.Struct, gc=False):
+    """One message as it was read, before anybody looked into it.
+
+    `arrival_us` is the Kafka timestamp, or in files `arrived_at`, else the event's own time (UTC microseconds).
+    `body` holds the parsed JSON when the reader had to parse it to learn the arrival time, so that nobody parses twice.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    arrival_us: int
+    key: bytes | None
+    value: bytes
+    body: Any = None
+
+
+class Output(NamedTuple):
+    """One message to be written. `id` (up to 32 bytes) is the same whenever the same thing is said again:
+    the exactly-once sink recognises by it what a crashed predecessor had already written.
+    `headers` come in addition to what the sink itself adds."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    id: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
