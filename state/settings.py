@@ -1,7 +1,229 @@
-"""Settings and the one error a person sees when they are wrong."""
+"""Settings: what can be configured, and how it is read: defaults ← TOML file ← environment ← flags.
+
+The numbers live in config/*.toml beside their reasons; the structs here give their names, units and limits. An environment
+variable `SEGONE__SECTION__KEY` overrides `[section] key`. A key that ends in `_file` names a file that holds a secret.
+"""
 
 from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import orjson
+from msgspec import Meta
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "config"
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Seconds = Annotated[float, Meta(ge=0, le=366 * 86_400)]
 
 
 class ConfigError(Exception):
     """A wrong setting, argument or mapping: the message says what, where (file:key) and what to do. Ends a command with exit code 2."""
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where events come from and signals go to."""
+
+    kind: Literal["files", "kafka"] = "files"
+    input: str = ""
+    output: str = ""
+    follow: bool = False
+    partitions: Count = 4
+    batch_records_max: Count = 2000
+    merge_wait_ms: Annotated[int, Meta(ge=0, le=60_000)] = 500
+    poll_ms: Annotated[int, Meta(ge=1, le=60_000)] = 50
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Kafka: every librdkafka setting goes through [kafka.client] (both sides), [kafka.consumer] or [kafka.producer]."""
+
+    bootstrap_servers: str = "localhost:9092"
+    topic_prefix: str = ""
+    group_id: str = "segone"
+    transactional_id: str = "segone"
+    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    broker_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+    commit_interval_ms: Annotated[int, Meta(ge=0, le=60_000)] = 50
+    sink_partitions: Annotated[int, Meta(ge=1, le=256)] = 4
+    partitions: Count = 4
+    replication_factor: Annotated[int, Meta(ge=1, le=15)] = 1
+    end_at_high_watermark: bool = False
+    client: dict[str, str | int | float | bool] = {}
+    consumer: dict[str, str | int | float | bool] = {}
+    producer: dict[str, str | int | float | bool] = {}
+
+
+class ShardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The state machine. `count` and what defines the windows' contents are fixed when a state directory is made."""
+
+    count: Annotated[int, Meta(ge=1, le=4096)] = 64
+    hot_customers_max: Count = 200_000
+    allowed_lateness_s: Seconds = 172_800.0
+    reorder_wait_s: Seconds = 0.0
+    future_tolerance_s: Seconds = 86_400.0
+    duplicate_horizon_s: Seconds = 2_592_000.0
+
+
+class StateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where state is kept and how hard it is made. An empty `dir` means `.segone` beside the output (files) or `segone-state` (Kafka)."""
+
+    dir: str = ""
+    durability: Literal["process", "power"] = "process"
+    checkpoint_interval_ms: Annotated[int, Meta(ge=50, le=600_000)] = 1000
+    recovery_partitions: Annotated[int, Meta(ge=1, le=256)] = 4
+    map_size_gb_max: Annotated[int, Meta(ge=1, le=65_536)] = 64
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The port for Prometheus; 0 turns it off."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    log: LogSettings = LogSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    shard: ShardSettings = ShardSettings()
+    state: StateSettings = StateSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    detectors: dict[str, dict[str, Any]] = {}
+
+    def digest(self) -> str:
+        """Names everything that can change a signal: the `config` of each signal."""
+        raw = orjson.dumps([self.detectors, msgspec.to_builtins(self.shard)], option=orjson.OPT_SORT_KEYS)
+        return "sha256:" + sha256(raw).hexdigest()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; a missing or malformed one is a ConfigError."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path given with --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+
+
+def load_settings(
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """Reads config/detectors.toml and config/default.toml, then `path`, the environment and the flags, each over the one before."""
+    tables: dict[str, Any] = {"detectors": read_toml(CONFIG_DIR / "detectors.toml")}
+    sources: list[tuple[str, Mapping[str, Any]]] = [
+        (str(CONFIG_DIR / "default.toml"), read_toml(CONFIG_DIR / "default.toml"))
+    ]
+    if path is not None:
+        sources.append((str(path), read_toml(path)))
+    sources.append(("environment", _from_environment(os.environ if environment is None else environment)))
+    sources.append(("command line", flags or {}))
+    for name, source in sources:
+        _check_keys(name, source)
+        _merge(tables, source)
+        _flatten_kafka(tables)
+        _read_secret_files(name, tables)
+        try:
+            msgspec.convert(tables, Settings)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{name}: {_where(error)}") from error
+    return msgspec.convert(tables, Settings)
+
+
+def _where(error: msgspec.ValidationError) -> str:
+    text = str(error)
+    message, _, path = text.rpartition(" - at `$.")
+    return f"[{path.rstrip('`').replace('.', '] ', 1)}: {message}" if message else text
+
+
+def _check_keys(name: str, source: Mapping[str, Any]) -> None:
+    sections = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    for section, table in source.items():
+        if section not in sections:
+            raise ConfigError(f"{name}:[{section}]: no such section; {_nearest(section, list(sections))}")
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{name}:{section}: is a section and needs keys, as in [{section}]")
+        if section == "detectors":
+            continue
+        known = [field.name for field in msgspec.structs.fields(sections[section])]
+        for key in table:
+            if key not in known:
+                raise ConfigError(f"{name}:[{section}] {key}: no such setting; {_nearest(key, known)}")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(sorted(known))
+
+
+def _merge(target: dict[str, Any], source: Mapping[str, Any]) -> None:
+    for key, value in source.items():
+        if isinstance(value, Mapping):
+            target[key] = dict(target.get(key, {}))
+            _merge(target[key], value)
+        else:
+            target[key] = value
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """SEGONE__SECTION__KEY (and SEGONE__KAFKA__CLIENT__SASL_PASSWORD for sasl.password); values are TOML where they parse, else text."""
+    tables: dict[str, Any] = {}
+    for name, text in environment.items():
+        parts = name.split("__")
+        if parts[0] != "SEGONE" or len(parts) < 3:
+            continue
+        keys = [part.lower() for part in parts[1:]]
+        if keys[0] == "kafka" and len(keys) == 3:
+            keys[2] = keys[2].replace("_", ".")
+        table = tables
+        for key in keys[:-1]:
+            table = table.setdefault(key, {})
+        table[keys[-1]] = _toml_value(text)
+    return tables
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _flatten_kafka(tables: dict[str, Any]) -> None:
+    """librdkafka's names have dots, which TOML reads as nesting: sasl.password = "x" is put together again."""
+
+    def flat(table: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in table.items():
+            if isinstance(value, Mapping):
+                result.update(flat(value, f"{prefix}{key}."))
+            else:
+                result[prefix + key] = value
+        return result
+
+    kafka = tables.get("kafka", {})
+    for section in ("client", "consumer", "producer"):
+        if isinstance(kafka.get(section), Mapping):
+            kafka[section] = flat(kafka[section], "")
+
+
+def _read_secret_files(name: str, tables: dict[str, Any]) -> None:
+    """`sasl.password_file = "path"` under [kafka.client|consumer|producer] becomes `sasl.password` with the file's contents."""
+    for section in ("client", "consumer", "producer"):
+        table = tables.get("kafka", {}).get(section, {})
+        for key in [key for key in table if key.endswith("_file") or key.endswith(".file")]:
+            secret = Path(str(table.pop(key)))
+            try:
+                table[key[:-5]] = secret.read_text("utf-8").rstrip("\n")
+            except OSError as error:
+                raise ConfigError(
+                    f"{name}:[kafka.{section}] {key}: {secret} cannot be read ({error.strerror})"
+                ) from error

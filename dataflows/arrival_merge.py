@@ -1,0 +1,82 @@
+"""Merging the topics of one source partition by arrival, so that every run applies its records in one order.
+
+The order is (arrival, rank of the topic, offset), but a topic's own records keep the order of their log even where
+their arrival times don't: the merge compares the heads of the logs. It is a function of the logs alone as long as
+nobody is passed over: no head may go while a log that is known to have more has none here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from state.records import Record
+
+Key = tuple[int, int]
+"""Arrival (microseconds UTC, never falling within a log) and rank of the log."""
+
+_AFTER_ALL: Key = (1 << 63, 0)
+
+
+@dataclass(slots=True)
+class Log:
+    """One topic's partition while it is being read. `rank` orders logs whose records arrived at the same time."""
+
+    topic: str
+    partition: int
+    rank: int
+    waiting: deque[Record] = field(default_factory=deque)
+    next_offset: int | None = None
+    """Offset after the last record handed on; None before the first."""
+    newest_us: int = 0
+    """Newest arrival handed on."""
+    behind: bool = True
+    """More is known to come (or nothing is known yet) than is waiting here."""
+
+
+class ArrivalMerge:
+    """Takes records of several logs in the order of arrival. `passed_over` counts those that came too late for it."""
+
+    def __init__(self, logs: Sequence[Log]) -> None:
+        self.logs = logs
+        self.passed_over = 0
+        self._last: Key = max(((log.newest_us, log.rank) for log in logs), default=(0, 0))
+
+    @property
+    def clock_us(self) -> int:
+        """Newest arrival handed on so far; 0 before the first."""
+        return max(log.newest_us for log in self.logs)
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(log.waiting) for log in self.logs)
+
+    def held_up_by(self) -> list[Log]:
+        """Logs whose next record has to be waited for: known to exist, not here."""
+        return [log for log in self.logs if log.behind and not log.waiting]
+
+    def take(self, count_max: int, patient: bool) -> list[Record]:
+        """The next records, at most `count_max`; a patient call stops where a log holds it up."""
+        taken: list[Record] = []
+        while len(taken) < count_max and not (patient and self.held_up_by()):
+            heads = [((log.waiting[0].arrival_us, log.rank), log) for log in self.logs if log.waiting]
+            if not heads:
+                break
+            (_, first), *others = sorted(heads, key=lambda head: head[0])
+            until = others[0][0] if others else _AFTER_ALL
+            self._take_run(first, until, taken, count_max)
+        return taken
+
+    def _take_run(self, log: Log, until: Key, taken: list[Record], count_max: int) -> None:
+        """Move records of one log for as long as they come before the head of every other."""
+        waiting, rank, newest_us, last = log.waiting, log.rank, log.newest_us, self._last
+        while waiting and len(taken) < count_max and (waiting[0].arrival_us, rank) < until:
+            record = waiting.popleft()
+            taken.append(record)
+            newest_us = max(newest_us, record.arrival_us)
+            if (newest_us, rank) < last:
+                self.passed_over += 1
+            else:
+                last = (newest_us, rank)
+        log.newest_us, self._last, log.next_offset = newest_us, last, taken[-1].offset + 1

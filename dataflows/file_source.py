@@ -1,0 +1,250 @@
+"""The embedded log as a source: `<topic>/<partition>.jsonl` folders, one source partition for each partition number.
+
+A source partition reads its partition of all topics and merges by (arrival, topic order, offset). It needs no server, and what it
+hands on is the same as the Kafka source's.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event as Flag
+
+import orjson
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+
+from dataflows.batches import RecordBatch
+from operators.decode import arrival_of, parse_json
+from state.digest import partition_of
+from state.events import EVENT_TYPES, TOPICS
+from state.records import Record
+from state.settings import ConfigError
+
+CHUNK_BYTES = 1 << 20
+LINES_AHEAD = 1000
+
+
+class TopicFile:
+    """One growing file of one topic: complete lines from a byte position on, as records."""
+
+    def __init__(self, path: Path, topic: str, partition: int, position: int, offset: int, arrival_us: int) -> None:
+        self.topic = topic
+        self.position = position
+        """Bytes already handed on."""
+        self.offset = offset
+        """Line number of the next record to hand on."""
+        self.ready: deque[tuple[Record, int, int]] = deque()
+        """Records read ahead, each with the byte position and the offset behind it."""
+        self._path = path
+        self._partition = partition
+        self._read_position = position
+        self._read_offset = offset
+        self._arrival_us = arrival_us
+        self._fill_bytes = CHUNK_BYTES
+
+    def fill(self, *, follow: bool) -> bool:
+        """Reads ahead when nothing is ready; False if there is nothing more. A last line without LF counts only at the end."""
+        if self.ready:
+            return True
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read_position)
+                chunk = file.read(self._limit(self._fill_bytes))
+        except FileNotFoundError:
+            return False
+        end = chunk.rfind(b"\n") + 1
+        if end == 0 and chunk:
+            if len(chunk) == self._fill_bytes:
+                self._fill_bytes *= 2  # one line longer than the chunk
+                return self.fill(follow=follow)
+            if follow:
+                return False
+            end = len(chunk)
+        elif not follow and end < len(chunk) < self._fill_bytes:
+            end = len(chunk)
+        for line in chunk[:end].splitlines(keepends=True) if b"\r" not in chunk else _lines(chunk[:end]):
+            self._read_position += len(line)
+            value = line.rstrip(b"\r\n") if line.endswith(b"\n") else line
+            if value:
+                self.ready.append((self._record(value), self._read_position, self._read_offset + 1))
+            self._read_offset += 1
+        if not self.ready and end:
+            self.position, self.offset = self._read_position, self._read_offset
+            return self.fill(follow=follow)
+        return bool(self.ready)
+
+    def _limit(self, bytes_max: int) -> int:
+        """A writer that is still at work says how far its file is committed; readers stop there."""
+        committed = self._path.with_suffix(".committed")
+        try:
+            return max(0, min(bytes_max, int(committed.read_text()) - self._read_position))
+        except (FileNotFoundError, ValueError):
+            return bytes_max
+
+    def _record(self, value: bytes) -> Record:
+        body: object = None
+        try:
+            body = parse_json(value)
+            arrival_us = arrival_of(self.topic, body)
+        except ValueError:
+            body, arrival_us = None, None
+        if arrival_us is not None:
+            self._arrival_us = arrival_us
+        # A record that can't say when it arrived came when the one before it did.
+        return Record(self.topic, self._partition, self._read_offset, self._arrival_us, None, value, body)
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Lines by LF alone: a lone CR does not end one."""
+    return [line + b"\n" for line in data.split(b"\n")[:-1]] + (
+        [data[data.rfind(b"\n") + 1 :]] if not data.endswith(b"\n") else []
+    )
+
+
+class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
+    """One partition of the embedded log. Its state is {topic: [byte position, offset, last arrival]} and the arrival clock."""
+
+    def __init__(
+        self,
+        folder: Path,
+        partition: int,
+        resume: bytes | None,
+        batch_records_max: int,
+        follow: bool,
+        poll_s: float,
+        stopping: Flag,
+    ) -> None:
+        state = orjson.loads(resume) if resume is not None else {"clock_us": 0, "topics": {}}
+        self._name = str(partition)
+        self._clock_us: int = state["clock_us"]
+        self._files = []
+        for topic in TOPICS:
+            position, offset, arrival_us = state["topics"].get(topic, (0, 0, 0))
+            path = folder / topic / f"{partition}.jsonl"
+            self._files.append(TopicFile(path, topic, partition, position, offset, arrival_us))
+        self._arrivals = {file.topic: 0 for file in self._files}
+        self._batch_records_max = batch_records_max
+        self._follow = follow
+        self._poll = timedelta(seconds=poll_s)
+        self._stopping = stopping
+        self._tick = True
+        self._snapshot_after_stop = False
+        self._ended = False
+        self._awake: datetime | None = None
+
+    def next_batch(self) -> list[RecordBatch]:
+        tick, self._tick = self._tick, False
+        if self._stopping.is_set():
+            # Quiet until our snapshot has been taken and the engine comes back: then all before is committed.
+            if self._snapshot_after_stop and tick:
+                raise AbortExecution
+            self._snapshot_after_stop = True
+            self._awake = datetime.now(UTC) + timedelta(milliseconds=5)
+            return [RecordBatch(self._name, [], self._clock_us, False, True)] if tick else []
+        records = self._merge()
+        if not records and not self._follow:
+            if self._ended:
+                raise StopIteration
+            self._ended = True
+        self._awake = None if records or not self._follow else datetime.now(UTC) + self._poll
+        if not records and not tick and not self._ended:
+            return []
+        # The last batch goes to all shards, like a tick: each must learn how far the arrival clock came.
+        return [
+            RecordBatch(
+                self._name, records, self._clock_us, len(records) < self._batch_records_max, tick or self._ended
+            )
+        ]
+
+    def _merge(self) -> list[Record]:
+        """Up to `batch_records_max` records in the order of (arrival, topic order, offset)."""
+        heads = []
+        for order, file in enumerate(self._files):
+            if file.fill(follow=self._follow):
+                record = file.ready[0][0]
+                heads.append((record.arrival_us, order, record.offset))
+        heapq.heapify(heads)
+        records: list[Record] = []
+        while heads and len(records) < self._batch_records_max:
+            _, order, _ = heads[0]
+            file = self._files[order]
+            record, file.position, file.offset = file.ready.popleft()
+            records.append(record)
+            self._arrivals[file.topic] = record.arrival_us
+            if record.arrival_us > self._clock_us:
+                self._clock_us = record.arrival_us
+            if file.ready or file.fill(follow=self._follow):
+                following = file.ready[0][0]
+                heapq.heapreplace(heads, (following.arrival_us, order, following.offset))
+            else:
+                heapq.heappop(heads)
+        return records
+
+    def next_awake(self) -> datetime | None:
+        return self._awake
+
+    def snapshot(self) -> bytes:
+        self._tick = True
+        topics = {file.topic: (file.position, file.offset, self._arrivals[file.topic]) for file in self._files}
+        return orjson.dumps({"clock_us": self._clock_us, "topics": topics})
+
+
+class FileInput(FixedPartitionedSource[RecordBatch, bytes]):
+    """All partitions of an input folder. Raises ConfigError if the folder is missing, empty, or its topics are not co-partitioned."""
+
+    def __init__(self, folder: Path, batch_records_max: int, follow: bool, poll_s: float, stopping: Flag) -> None:
+        self.stopping = stopping
+        self._folder = folder
+        self._arguments = (batch_records_max, follow, poll_s, stopping)
+        self.partitions = count_partitions(folder)
+
+    def list_parts(self) -> list[str]:
+        return [str(partition) for partition in range(self.partitions)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> FilePartition:
+        return FilePartition(self._folder, int(for_part), resume_state, *self._arguments)
+
+
+def count_partitions(folder: Path) -> int:
+    """How many partitions an input folder has; checks that the same customer is in the same partition of every topic."""
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder}: no such folder (log.input, --input); `segone simulate` makes one, or `segone replay` reads other forms"
+        )
+    counts: dict[str, int] = {}
+    for topic in TOPICS:
+        numbers = [int(path.stem) for path in (folder / topic).glob("*.jsonl") if path.stem.isdecimal()]
+        if numbers:
+            counts[topic] = max(numbers) + 1
+    if not counts:
+        raise ConfigError(f"{folder}: holds no <topic>/<partition>.jsonl; topics are {', '.join(TOPICS)}")
+    partitions = max(counts.values())
+    for topic, count in counts.items():
+        if count != partitions and topic != "in.market":
+            _check_keys(folder, topic, count, partitions)
+    return partitions
+
+
+def _check_keys(folder: Path, topic: str, count: int, partitions: int) -> None:
+    """A topic whose last partitions are empty may have no files for them: then its keys still fall where they should."""
+    for partition in range(count):
+        path = folder / topic / f"{partition}.jsonl"
+        if not path.exists():
+            continue
+        with path.open("rb") as file:
+            for line in file.readlines(CHUNK_BYTES)[:LINES_AHEAD]:
+                try:
+                    customer_id = orjson.loads(line)["customer_id"]
+                    wrong = partition_of(customer_id.encode(), partitions) != partition
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    continue
+                if wrong:
+                    raise ConfigError(
+                        f"{folder / topic}: has {count} partitions where other topics have {partitions}; topics with customers must be "
+                        "co-partitioned (the same customer in the same partition): write them with the same partition count"
+                    )
+
+
+assert set(EVENT_TYPES) == set(TOPICS)

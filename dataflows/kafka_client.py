@@ -1,0 +1,209 @@
+"""What the Kafka source, the Kafka sink and `segone init` share: settings, clients, errors, topics.
+
+Every librdkafka property can be set: `[kafka.librdkafka]` reaches all clients, `[kafka.consumer]` and
+`[kafka.producer]` one kind. Only the properties on which correctness rests are refused there (see `RESERVED`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from state.settings import ConfigError
+
+Properties = Mapping[str, str | int | float | bool]
+Address = tuple[str, int]
+"""A Kafka partition: topic and partition number."""
+
+VALUE_BYTES_MAX_DEFAULT = 1_048_588
+"""Kafka's own default of a topic's `max.message.bytes`."""
+
+TRANSACTION_TIMEOUT_MS_MAX = 900_000
+"""Brokers refuse more (their `transaction.max.timeout.ms`, by default)."""
+
+RESERVED = {
+    "bootstrap.servers": "kafka.bootstrap_servers",
+    "group.id": "kafka.group_id",
+    "auto.offset.reset": "kafka.auto_offset_reset",
+    "enable.auto.commit": "nothing: the engine's recovery holds the positions",
+    "enable.auto.offset.store": "nothing: the engine's recovery holds the positions",
+    "enable.partition.eof": "nothing: the source needs it",
+    "statistics.interval.ms": "nothing: the source needs it",
+    "transactional.id": "kafka.transactional_id_prefix",
+    "enable.idempotence": "nothing: the sink is transactional",
+    "transaction.timeout.ms": "kafka.broker_timeout_s",
+    "acks": "nothing: a transactional producer needs all",
+}
+
+_log = logging.getLogger("segone.kafka")
+
+
+class BrokerUnavailable(Exception):  # noqa: N818  (says what is the case)
+    """No broker answered for longer than `broker_timeout_s`. Nothing is lost: a restart goes on from the last epoch."""
+
+
+class KafkaRefused(Exception):  # noqa: N818
+    """The broker refused something that no retry can mend (authorisation, a deleted topic, a lost offset)."""
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[kafka]` table."""
+
+    bootstrap_servers: str = "localhost:9092"
+    librdkafka: dict[str, str | int | float | bool] = {}
+    consumer: dict[str, str | int | float | bool] = {}
+    producer: dict[str, str | int | float | bool] = {}
+
+    group_id: str = ""
+    """If set, positions are also committed to this group after each epoch, for lag tools. They are never read back."""
+    auto_offset_reset: str = "earliest"
+    """Where a topic without a stored position begins: earliest or latest."""
+    merge_wait_ms: int = 1_000
+    """How long other topics wait for one that is known to have more but whose next record is not here yet."""
+    batch_records_max: int = 1_000
+
+    transactional_id_prefix: str = "segone"
+    """Names this flow to the brokers: two flows on one cluster need two."""
+    sink_partitions: int = 4
+    commit_interval_ms: int = 50
+    """Least time between the starts of two transactions of one sink partition."""
+
+    start_timeout_s: float = 15.0
+    broker_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for table in ("librdkafka", "consumer", "producer"):
+            for name in getattr(self, table):
+                if name in RESERVED:
+                    raise ConfigError(f"kafka.{table}.{name}: cannot be set there; use {RESERVED[name]}")
+        if self.auto_offset_reset not in ("earliest", "latest"):
+            raise ConfigError(f"kafka.auto_offset_reset: {self.auto_offset_reset!r} is neither earliest nor latest")
+        for name in ("sink_partitions", "batch_records_max", "start_timeout_s", "broker_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"kafka.{name}: must be greater than 0, is {getattr(self, name)}")
+        for name in ("merge_wait_ms", "commit_interval_ms"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"kafka.{name}: must not be negative, is {getattr(self, name)}")
+
+
+class TopicPlan(NamedTuple):
+    """A topic for `create_topics`. `config` holds Kafka's own topic settings, e.g. {"cleanup.policy": "compact"}."""
+
+    name: str
+    partitions: int
+    replication: int
+    config: Mapping[str, str]
+
+
+def consumer(settings: KafkaSettings, fixed: Properties, **callbacks: Callable[..., None]) -> Consumer:
+    """A consumer: our defaults, then the settings, then what must be so (`fixed`)."""
+    defaults = {"isolation.level": "read_committed", "fetch.wait.max.ms": 100, "fetch.queue.backoff.ms": 10}
+    ours = {"group.id": settings.group_id or "segone", "enable.auto.commit": False, "enable.auto.offset.store": False}
+    return _made(Consumer, defaults | _shared(settings) | settings.consumer | ours | dict(fixed) | callbacks)
+
+
+def producer(settings: KafkaSettings, transactional_id: str, fixed: Properties) -> Producer:
+    """A transactional producer; `init_transactions` is the caller's."""
+    ours = {
+        "transactional.id": transactional_id,
+        # A transaction open in a crash hides later messages from read-committed readers until it times out or its
+        # successor starts; one that waits for a broker must not time out before we give the broker up.
+        "transaction.timeout.ms": min(max(10_000, int(settings.broker_timeout_s * 1000)), TRANSACTION_TIMEOUT_MS_MAX),
+    }
+    return _made(Producer, _shared(settings) | settings.producer | ours | dict(fixed))
+
+
+def admin(settings: KafkaSettings, **callbacks: Callable[..., None]) -> AdminClient:
+    return _made(AdminClient, _shared(settings) | callbacks)
+
+
+def _shared(settings: KafkaSettings) -> dict[str, Any]:
+    return {**settings.librdkafka, "bootstrap.servers": settings.bootstrap_servers}
+
+
+def _made(client: Callable[..., Any], properties: dict[str, Any]) -> Any:
+    """Build a client; a property that librdkafka doesn't know or accept is the user's error."""
+    try:
+        return client(properties, logger=_log)
+    except (KafkaException, TypeError, ValueError) as error:
+        reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+        raise ConfigError(f"[kafka]: the Kafka client refuses its configuration: {reason}") from error
+
+
+def unavailable(settings: KafkaSettings, for_s: float, doing: str, last_error: str = "") -> BrokerUnavailable:
+    """The error for brokers that have not answered for `for_s` seconds while we were `doing` something."""
+    reason = f" (last error: {last_error})" if last_error else ""
+    return BrokerUnavailable(
+        f"no Kafka broker at {settings.bootstrap_servers} answered for {for_s:g} s while {doing}{reason}. "
+        "Check that the brokers run, that kafka.bootstrap_servers names them and that this host may reach them; "
+        "then start again: work continues from the last committed epoch."
+    )
+
+
+def partition_counts(settings: KafkaSettings) -> dict[str, int]:
+    """Partition count of each topic on the cluster.
+
+    Raises:
+        BrokerUnavailable: nobody answered within `start_timeout_s`.
+    """
+    errors: list[str] = []
+    client = admin(settings, error_cb=lambda error: errors.append(error.str()))
+    try:
+        cluster = client.list_topics(timeout=settings.start_timeout_s)
+    except KafkaException as error:
+        client.poll(0)  # serves error_cb: refused logins and unknown hosts show there, not in the exception
+        last = errors[0] if errors else error.args[0].str()
+        raise unavailable(settings, settings.start_timeout_s, "asking for the list of topics", last) from error
+    return {name: len(topic.partitions) for name, topic in cluster.topics.items() if topic.error is None}
+
+
+def required_partitions(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:
+    """Partition counts of `topics`, all of which must exist (ConfigError otherwise)."""
+    present = partition_counts(settings)
+    missing = [topic for topic in topics if topic not in present]
+    if missing:
+        raise ConfigError(
+            f"kafka.bootstrap_servers = {settings.bootstrap_servers}: no topic {', '.join(missing)} there. "
+            "`segone init` makes the topics that are missing."
+        )
+    return {topic: present[topic] for topic in topics}
+
+
+def create_topics(settings: KafkaSettings, plans: Iterable[TopicPlan]) -> list[str]:
+    """Make the topics that don't exist yet; the others stay as they are. Returns the names made.
+
+    Raises:
+        KafkaRefused: the cluster refused one; the message names it and gives the broker's reason.
+    """
+    present = partition_counts(settings)
+    wanted = [plan for plan in plans if plan.name not in present]
+    if not wanted:
+        return []
+    new = [NewTopic(plan.name, plan.partitions, plan.replication, config=dict(plan.config)) for plan in wanted]
+    client = admin(settings)  # in a name of its own: its futures fail when it is collected
+    for name, future in client.create_topics(new, request_timeout=settings.start_timeout_s).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another `init` was faster: as good
+                raise KafkaRefused(f"Kafka does not make topic {name}: {error.args[0].str()}") from error
+    return [plan.name for plan in wanted]
+
+
+def message_bytes_max(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:
+    """`max.message.bytes` of each topic; Kafka's default where we may not ask (no DescribeConfigs right)."""
+    limits = dict.fromkeys(topics, VALUE_BYTES_MAX_DEFAULT)
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in limits]
+    client = admin(settings)
+    for resource, future in client.describe_configs(resources, request_timeout=settings.start_timeout_s).items():
+        try:
+            limits[resource.name] = int(future.result()["max.message.bytes"].value)
+        except KafkaException as error:
+            reason = error.args[0].str()
+            _log.warning("max.message.bytes of %s is not known (%s): taking Kafka's default", resource.name, reason)
+    return limits

@@ -1,0 +1,229 @@
+"""The logs that one source partition reads through one Kafka consumer, and what is known of how far they go."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
+
+from dataflows.arrival_merge import Log
+from dataflows.kafka_client import Address, KafkaRefused, KafkaSettings, Properties, consumer, unavailable
+from state.records import Record
+
+WAITING_MAX = 10_000
+"""A log with more records waiting for the merge is paused until half of them have gone."""
+
+_log = logging.getLogger("segone.kafka")
+
+_NO_RETRY_MENDS = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+
+
+class BrokerWatch:
+    """Notices that no broker answers any more. librdkafka itself retries for ever, in silence.
+
+    Time in which nobody looked (a long checkpoint) doesn't count: answers may have been waiting all the while.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._responses = 0
+        self._looked_s = self._answered_s = time.monotonic()
+        self._last_error = ""
+
+    @property
+    def interval_ms(self) -> int:
+        """How often librdkafka is to report its counts."""
+        return max(50, min(1000, int(self._settings.broker_timeout_s * 200)))
+
+    def on_statistics(self, text: str) -> None:
+        responses = sum(broker["rx"] for broker in orjson.loads(text)["brokers"].values())
+        if responses != self._responses:
+            self._responses = responses
+            self.answered()
+
+    def on_error(self, error: KafkaError) -> None:
+        self._last_error = error.str()
+
+    def answered(self) -> None:
+        self._answered_s = time.monotonic()
+
+    def look(self) -> None:
+        """Raise BrokerUnavailable if the silence has lasted too long."""
+        now_s = time.monotonic()
+        unseen_s = now_s - self._looked_s
+        self._looked_s = now_s
+        if unseen_s > 2 * self.interval_ms / 1000:
+            self._answered_s += unseen_s
+        if now_s - self._answered_s > self._settings.broker_timeout_s:
+            raise unavailable(self._settings, self._settings.broker_timeout_s, "reading", self._last_error)
+
+
+@dataclass(slots=True)
+class KafkaLog(Log):
+    """A Kafka partition being read. Offsets are of the next record; -1 stands for "not known yet"."""
+
+    received: int = -1
+    """Offset after the last record that has come from the broker."""
+    exhausted_at: int = -1
+    """High watermark up to which nothing more is to come: all received, or reported as the partition's end."""
+    end: int = -1
+    """In a bounded read, the high watermark at its start: nothing from there on is taken."""
+    paused: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+    @property
+    def spoken(self) -> bool:
+        """Anything has come from this log, if only the report of its end."""
+        return self.received >= 0 or self.exhausted_at >= 0
+
+    @property
+    def ended(self) -> bool:
+        """A bounded read has handed on everything below `end`."""
+        return not self.waiting and max(self.received, self.exhausted_at) >= self.end >= 0
+
+
+class KafkaLogs:
+    """Reads its logs through one consumer, without blocking."""
+
+    def __init__(self, settings: KafkaSettings, logs: Sequence[KafkaLog], *, bounded: bool) -> None:
+        self.logs = logs
+        self._settings = settings
+        self._started_s = time.monotonic()
+        self._by_address: dict[Address, KafkaLog] = {(log.topic, log.partition): log for log in logs}
+        self._partitions = {log.name: TopicPartition(log.topic, log.partition) for log in logs}
+        self._watch = BrokerWatch(settings)
+        # "error": a stored position that the log no longer holds must be seen, never skipped in silence.
+        fixed: Properties = {
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "statistics.interval.ms": self._watch.interval_ms,
+        }
+        callbacks = {"stats_cb": self._watch.on_statistics, "error_cb": self._watch.on_error}
+        self._consumer = consumer(settings, fixed, **callbacks)
+        self._consumer.assign([TopicPartition(log.topic, log.partition, self._start(log)) for log in logs])
+        if bounded:
+            for log in logs:
+                log.end = self._watermarks(log)[1]
+                if log.next_offset is not None and log.next_offset >= log.end:
+                    log.received = log.next_offset
+
+    def fill(self, count_max: int) -> None:
+        """Move what has come from the brokers, at most `count_max` records, to the logs' waiting records.
+
+        Raises:
+            BrokerUnavailable: no broker has answered for `broker_timeout_s`, or one log's for as long since the start.
+            KafkaRefused: a position is no longer held, a topic is gone or closed to us.
+        """
+        messages = self._consumer.consume(count_max, 0)
+        if messages:
+            self._watch.answered()
+            self._sort_in(messages)
+        self._watch.look()
+        for log in self.logs:
+            self._judge(log)
+
+    def commit(self, positions: Iterable[tuple[KafkaLog, int]]) -> None:
+        """Tell the group's lag tools how far the engine has committed; that they don't hear it harms nothing else."""
+        offsets = [TopicPartition(log.topic, log.partition, offset) for log, offset in positions]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            _log.warning("positions were not committed to group %s: %s", self._settings.group_id, error.args[0].str())
+
+    def lag(self, log: KafkaLog) -> int:
+        """Records (and transaction marks) on the broker that have not been handed on."""
+        handed_on = log.next_offset if log.next_offset is not None else 0
+        return max(0, self._high(log) - max(handed_on, log.exhausted_at if not log.waiting else 0))
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _start(self, log: KafkaLog) -> int:
+        if log.next_offset is not None:
+            return log.next_offset
+        if self._settings.auto_offset_reset == "earliest":
+            return int(OFFSET_BEGINNING)
+        log.next_offset = self._watermarks(log)[1]
+        return log.next_offset
+
+    def _watermarks(self, log: KafkaLog) -> tuple[int, int]:
+        """Low and high watermark, asked of the broker."""
+        timeout_s = self._settings.start_timeout_s
+        try:
+            low, high = self._consumer.get_watermark_offsets(self._partitions[log.name], timeout=timeout_s)
+        except KafkaException as error:
+            doing = f"asking how far {log.name} goes"
+            raise unavailable(self._settings, timeout_s, doing, error.args[0].str()) from error
+        return low, high
+
+    def _high(self, log: KafkaLog) -> int:
+        """High watermark as of the newest answer, without asking; negative before the first."""
+        high: int = self._consumer.get_watermark_offsets(self._partitions[log.name], cached=True)[1]
+        return high
+
+    def _sort_in(self, messages: list[Message]) -> None:
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._receive_error(message, error)
+                continue
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            log = self._by_address[topic, partition]
+            log.received = offset + 1
+            if offset < log.end or log.end < 0:
+                arrival_us = max(0, message.timestamp()[1]) * 1000
+                value = message.value() or b""
+                log.waiting.append(Record(topic, partition, offset, arrival_us, message.key(), value))
+
+    def _receive_error(self, message: Message, error: KafkaError) -> None:
+        code = error.code()
+        log = self._by_address.get((message.topic(), message.partition()))
+        if code == KafkaError._PARTITION_EOF and log is not None:
+            self._watch.answered()
+            log.exhausted_at = max(message.offset(), self._high(log))
+        elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and log is not None:
+            raise self._position_lost(log)
+        elif code in _NO_RETRY_MENDS or error.fatal():
+            raise KafkaRefused(f"Kafka does not let us read {message.topic()}/{message.partition()}: {error.str()}")
+        else:
+            self._watch.on_error(error)
+
+    def _position_lost(self, log: KafkaLog) -> KafkaRefused:
+        low, high = self._watermarks(log)
+        return KafkaRefused(
+            f"{log.name}: the position to continue from, offset {log.next_offset}, is not in the log any more "
+            f"(it holds {low} to {high}). Retention removed records that were not read, or the topic was made anew. "
+            "Nothing was skipped. To begin anew with what is there, start with an empty recovery and state directory."
+        )
+
+    def _judge(self, log: KafkaLog) -> None:
+        """Decide whether the log is behind, and whether it should be paused."""
+        high = self._high(log)
+        if log.received >= high >= 0:
+            log.exhausted_at = log.received
+        log.behind = not log.spoken or high > log.exhausted_at
+        if 0 <= log.end <= max(log.received, log.exhausted_at):
+            log.behind = False
+        if not log.spoken and time.monotonic() - self._started_s > self._settings.broker_timeout_s:
+            raise unavailable(self._settings, self._settings.broker_timeout_s, f"waiting for {log.name} to speak")
+        if not log.paused and len(log.waiting) > WAITING_MAX:
+            self._consumer.pause([self._partitions[log.name]])
+            log.paused = True
+        elif log.paused and len(log.waiting) < WAITING_MAX // 2:
+            self._consumer.resume([self._partitions[log.name]])
+            log.paused = False

@@ -1,0 +1,257 @@
+"""Publishing outputs in short transactions, from a thread of its own.
+
+A sink has no timer, and a commit takes several round trips: in the worker's thread it would stop the stream, and the last
+outputs before a pause would wait for the next ones. So the worker only hands outputs over. The thread takes all that have
+come, publishes them in one transaction, and meanwhile the next ones gather.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from binascii import crc32
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from dataflows.kafka_client import Address, BrokerUnavailable, KafkaRefused, KafkaSettings, Properties, producer
+from dataflows.kafka_tail import ID_HEADER
+from state.records import Output
+
+PENDING_MAX = 20_000
+"""Outputs handed over and not yet committed; beyond it the worker waits, and with it the stream."""
+
+TRANSACTION_OUTPUTS_MAX = 5_000
+CALL_TIMEOUT_S = 5.0
+RETRY_PAUSE_S = 0.2
+FRAMING_BYTES = 256
+"""More than Kafka adds to a message that is alone in its batch."""
+
+OMITTED_HEADER = "segone-value-omitted"
+"""On an output that is too large for its topic, in place of its value: how many bytes the value had."""
+
+_log = logging.getLogger("segone.kafka")
+
+_FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+_NO_RETRY_MENDS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+
+
+class Fenced(KafkaRefused):
+    """Another process has taken over this sink partition; this one must end."""
+
+
+class Attempt:
+    """One try at a transaction: what its delivery reports said. `ends` are offsets after the last delivered message."""
+
+    def __init__(self) -> None:
+        self.delivered = 0
+        self.ends: dict[Address, int] = {}
+        self.failure: tuple[str, KafkaError] | None = None
+
+    def report(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self.failure = self.failure or (message.topic(), error)
+            return
+        self.delivered += 1
+        address = (message.topic(), message.partition())
+        self.ends[address] = max(self.ends.get(address, 0), message.offset() + 1)
+
+
+class Publisher:
+    """One transactional producer. `ends` are the offsets after the last committed output of each partition.
+
+    Args:
+        partitions: partition count of each topic; an output's partition is crc32(key) mod that count.
+        bytes_max: `max.message.bytes` of each topic. A value that doesn't fit is left out and its length put in a
+            header: failing instead would fail again after each restart.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        transactional_id: str,
+        partitions: Mapping[str, int],
+        bytes_max: Mapping[str, int],
+    ) -> None:
+        self.ends: dict[Address, int] = {}
+        self.published = 0
+        self.omitted = 0
+        self._settings, self._id = settings, transactional_id
+        self._partitions, self._bytes_max = partitions, bytes_max
+        sizes: Properties = {
+            # One batch must never exceed what the strictest topic accepts.
+            "batch.size": min(1_000_000, *bytes_max.values()),
+            "message.max.bytes": max(1_000_000, *bytes_max.values()),
+        }
+        self._producer = producer(settings, transactional_id, sizes)
+        self._changed = threading.Condition()
+        self._pending: list[Output] = []
+        self._in_flight = 0
+        self._hurry = self._closing = False
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name=f"publisher {transactional_id}", daemon=True)
+
+    def fence(self) -> None:
+        """End every predecessor with this transactional id: its open transaction is aborted, later ones are refused."""
+        self._insist(self._producer.init_transactions, self._settings.start_timeout_s, "starting transactions")
+
+    def mark(self, group: Consumer, offsets: Mapping[Address, int]) -> None:
+        """Store offsets in the consumer group of `group`, in a transaction. Only before `start`."""
+        stored = [TopicPartition(*address, offset) for address, offset in offsets.items()]
+        send = partial(self._producer.send_offsets_to_transaction, stored, group.consumer_group_metadata())
+        self._producer.begin_transaction()
+        self._insist(send, self._settings.start_timeout_s, "storing where this sink begins")
+        self._insist(
+            self._producer.commit_transaction, self._settings.start_timeout_s, "storing where this sink begins"
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, outputs: Sequence[Output]) -> None:
+        """Hand outputs over; returns before they are published. Raises what an earlier transaction failed with."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._failure or len(self._pending) < PENDING_MAX)
+            self._raise_failure()
+            self._pending.extend(outputs)
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait until all that was handed over is committed. Raises what failed instead."""
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._failure or not (self._pending or self._in_flight))
+            self._hurry = False
+            self._raise_failure()
+
+    def close(self) -> None:
+        """Publish the rest and end the thread."""
+        self.flush()
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        """The thread: transactions until closed or failed."""
+        not_before_s = 0.0
+        try:
+            while outputs := self._next(not_before_s):
+                not_before_s = time.monotonic() + self._settings.commit_interval_ms / 1000
+                ends = self._publish(outputs)
+                with self._changed:
+                    self.ends |= ends
+                    self.published += len(outputs)
+                    self._in_flight = 0
+                    self._changed.notify_all()
+        except Exception as error:  # noqa: BLE001  (handed to the worker, which raises it)
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+
+    def _next(self, not_before_s: float) -> list[Output]:
+        """Outputs of the next transaction; empty when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._closing)
+            full = TRANSACTION_OUTPUTS_MAX
+            ready = lambda: self._hurry or self._closing or len(self._pending) >= full  # noqa: E731
+            self._changed.wait_for(ready, max(0.0, not_before_s - time.monotonic()))
+            outputs, self._pending = self._pending[:full], self._pending[full:]
+            self._in_flight = len(outputs)
+            self._changed.notify_all()
+            return outputs
+
+    def _publish(self, outputs: list[Output]) -> dict[Address, int]:
+        """Commit the outputs in one transaction, as often as it takes until `broker_timeout_s` is over."""
+        give_up_s = time.monotonic() + self._settings.broker_timeout_s
+        while True:
+            attempt = Attempt()
+            try:
+                self._producer.begin_transaction()
+                for output in outputs:
+                    self._produce(output, attempt)
+                self._insist(self._producer.commit_transaction, give_up_s - time.monotonic(), "committing outputs")
+            except KafkaException as error:
+                self._recover(attempt, error.args[0], give_up_s)
+                continue
+            assert attempt.delivered == len(outputs), "a committed transaction has a delivery report for each message"
+            return attempt.ends
+
+    def _recover(self, attempt: Attempt, error: KafkaError, give_up_s: float) -> None:
+        """Abort the transaction so that it can be tried again, or raise why it can't."""
+        topic, cause = attempt.failure or ("", error)
+        self._raise_if_hopeless(cause, topic)
+        self._raise_if_hopeless(error, topic)
+        _log.warning("transaction %s is tried again: %s", self._id, cause.str())
+        if time.monotonic() > give_up_s:
+            raise self._given_up(self._settings.broker_timeout_s, "publishing outputs", cause)
+        self._insist(self._producer.abort_transaction, give_up_s - time.monotonic(), "aborting a transaction")
+        time.sleep(RETRY_PAUSE_S)
+
+    def _produce(self, output: Output, attempt: Attempt) -> None:
+        topic, key, value = output.topic, output.key, output.value
+        headers = [(ID_HEADER, output.id), *output.headers]
+        size = FRAMING_BYTES + len(key) + len(value) + sum(len(name) + len(text) + 10 for name, text in headers)
+        if size > self._bytes_max[topic]:
+            _log.error("an output of %d bytes is larger than %s accepts: written without its value", size, topic)
+            self.omitted += 1
+            headers.append((OMITTED_HEADER, b"%d" % len(value)))
+            value = b""
+        number = crc32(key) % self._partitions[topic]
+        while True:
+            try:
+                self._producer.produce(topic, value, key, number, on_delivery=attempt.report, headers=headers)
+                return
+            except BufferError:  # librdkafka's queue is full: let it send
+                self._producer.poll(0.05)
+
+    def _insist(self, call: object, timeout_s: float, doing: str) -> None:
+        """Call a transactional function again for as long as its error can be retried."""
+        assert callable(call)
+        give_up_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                call(max(0.1, min(CALL_TIMEOUT_S, give_up_s - time.monotonic())))
+                return
+            except KafkaException as error:
+                cause: KafkaError = error.args[0]
+                self._raise_if_hopeless(cause, "")
+                if not cause.retriable() or cause.txn_requires_abort():
+                    raise
+                if time.monotonic() > give_up_s:
+                    raise self._given_up(timeout_s, doing, cause) from error
+
+    def _raise_if_hopeless(self, error: KafkaError, topic: str) -> None:
+        if error.code() in _FENCED:
+            raise Fenced(
+                f"transactional id {self._id} was taken over by another process ({error.str()}): this one is superseded "
+                "and ends. If that is not intended, give each flow its own kafka.transactional_id_prefix."
+            )
+        if error.fatal() or error.code() in _NO_RETRY_MENDS:
+            where = f"topic {topic}" if topic else f"transactional id {self._id}"
+            raise KafkaRefused(
+                f"Kafka refuses an output ({where}): {error.str()}. Check the topic's settings and rights."
+            )
+
+    def _given_up(self, after_s: float, doing: str, error: KafkaError) -> BrokerUnavailable:
+        return BrokerUnavailable(
+            f"{doing} did not succeed for {after_s:g} s at {self._settings.bootstrap_servers} (last error: {error.str()}). "
+            "Nothing is lost: start again when the brokers answer, and work continues from the last committed epoch."
+        )

@@ -1,0 +1,209 @@
+"""Reading Kafka: one engine partition per partition number, its topics merged by arrival.
+
+The engine's recovery holds the positions. Partitions are polled without blocking, since one thread serves several of
+them; an idle one asks the engine to be woken less often.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+
+from dataflows.arrival_merge import ArrivalMerge
+from dataflows.batches import RecordBatch
+from dataflows.kafka_client import KafkaSettings, required_partitions
+from dataflows.kafka_logs import KafkaLog, KafkaLogs
+from state.records import Record
+from state.settings import ConfigError
+
+BROADCAST = frozenset({"in.market"})
+"""Topics without customers: source partition "0" reads all their partitions."""
+
+IDLE_POLL_S_MIN, IDLE_POLL_S_MAX = 0.001, 0.008
+STOPPING_POLL_S = 0.02
+LAG_INTERVAL_S = 1.0
+
+
+class Position(msgspec.Struct, array_like=True):
+    """Where a log goes on: the next offset, and the newest arrival handed on (microseconds UTC)."""
+
+    next_offset: int
+    newest_us: int
+
+
+class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
+    """The input topics as source partitions "0" … "P-1".
+
+    Args:
+        settings: the `[kafka]` table.
+        topics: input topics in the order in which records of equal arrival are applied; all must exist.
+        stopping: when set, partitions fall silent, wait until their epoch is committed and end the flow.
+        end_at_high_watermark: end when everything that was there at the start has been read.
+        broadcast: those of `topics` that have no customers; source partition "0" reads all their partitions.
+
+    Attributes:
+        lag: per "topic/partition", records on the broker that have not been handed on.
+        passed_over: per source partition, records that came too late to be merged in order.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topics: Sequence[str],
+        stopping: threading.Event | None = None,
+        *,
+        end_at_high_watermark: bool = False,
+        broadcast: frozenset[str] = BROADCAST,
+    ) -> None:
+        self.lag: dict[str, int] = {}
+        self.passed_over: dict[str, int] = {}
+        self._settings = settings
+        self._topics = tuple(topics)
+        self._stopping = stopping or threading.Event()
+        self._bounded = end_at_high_watermark
+        self._broadcast = broadcast
+        self._counts: dict[str, int] = {}
+
+    def list_parts(self) -> list[str]:
+        """Names of the source partitions.
+
+        Raises:
+            ConfigError: a topic is missing, or customers' topics differ in their partition count.
+            BrokerUnavailable: nobody answered within `start_timeout_s`.
+        """
+        if not self._counts:
+            self._counts = required_partitions(self._settings, self._topics)
+        counts = {topic: count for topic, count in self._counts.items() if topic not in self._broadcast}
+        if len(set(counts.values())) != 1:
+            listed = ", ".join(f"{topic} {count}" for topic, count in counts.items()) or "none at all"
+            raise ConfigError(
+                f"kafka.bootstrap_servers = {self._settings.bootstrap_servers}: input topics keyed by customer must "
+                f"have one and the same partition count, but have: {listed}. Recreate those that differ."
+            )
+        return [str(partition) for partition in range(next(iter(counts.values())))]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaPartition:  # noqa: ARG002
+        self.list_parts()
+        addresses = [(topic, number) for topic in self._topics for number in self._numbers(topic, for_part)]
+        logs = [KafkaLog(topic, number, rank) for rank, (topic, number) in enumerate(addresses)]
+        return KafkaPartition(for_part, logs, resume_state, self)
+
+    def _numbers(self, topic: str, for_part: str) -> Sequence[int]:
+        """Partition numbers of `topic` that the source partition reads."""
+        if topic not in self._broadcast:
+            return [int(for_part)]
+        return range(self._counts[topic]) if for_part == "0" else []
+
+
+class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
+    """Reads one partition number of all topics and hands its records on in the order of arrival."""
+
+    def __init__(self, name: str, logs: Sequence[KafkaLog], resume_state: bytes | None, source: KafkaInput) -> None:
+        self._name, self._source, self._settings = name, source, source._settings
+        stored = msgspec.json.decode(resume_state, type=dict[str, Position]) if resume_state else {}
+        for log in logs:
+            if position := stored.pop(log.name, None):
+                log.next_offset, log.newest_us = position.next_offset, position.newest_us
+        # A topic taken out of the configuration keeps its position for the day when it is put back.
+        self._elsewhere = stored
+        self._logs = logs
+        self._merge = ArrivalMerge(logs)
+        self._kafka = KafkaLogs(self._settings, logs, bounded=source._bounded)
+        self._held_since_s: float | None = None
+        self._lag_told_s = 0.0
+        self._tick, self._told_caught_up = True, False
+        self._unproven: list[tuple[KafkaLog, int]] = []
+        self._stop_seen = self._may_abort = False
+        self._idle_polls = 0
+
+    def next_batch(self) -> list[RecordBatch]:
+        """One batch or none.
+
+        Raises:
+            AbortExecution: stopping, and the epoch is committed.
+            StopIteration: the end of a bounded read.
+            BrokerUnavailable, KafkaRefused: see `KafkaLogs.fill`.
+        """
+        self._commit_proven()
+        if self._source._stopping.is_set():
+            return self._fall_silent()
+        limit = self._settings.batch_records_max
+        if self._merge.waiting < limit or self._merge.held_up_by():
+            self._kafka.fill(limit)
+        records = self._merge.take(limit, self._patient())
+        caught_up = not self._merge.waiting and not self._merge.held_up_by()
+        self._tell()
+        if records or self._tick or (caught_up and not self._told_caught_up):
+            return [self._batch(records, caught_up)]
+        if all(log.ended for log in self._logs):
+            raise StopIteration
+        self._idle_polls += 1
+        return []
+
+    def next_awake(self) -> datetime | None:
+        """At once while there is something to do, else after a pause that grows to a few milliseconds."""
+        if self._stop_seen:
+            return datetime.now(UTC) + timedelta(seconds=STOPPING_POLL_S)
+        if not self._idle_polls:
+            return None
+        pause_s = min(IDLE_POLL_S_MAX, IDLE_POLL_S_MIN * (1 << min(self._idle_polls - 1, 10)))
+        return datetime.now(UTC) + timedelta(seconds=pause_s)
+
+    def snapshot(self) -> bytes:
+        """JSON: for each "topic/partition" its `Position`."""
+        self._tick = True
+        self._may_abort = self._stop_seen
+        positions = dict(self._elsewhere)
+        for log in self._logs:
+            if log.next_offset is not None:
+                positions[log.name] = Position(log.next_offset, log.newest_us)
+        if self._settings.group_id:
+            self._unproven = [(log, log.next_offset) for log in self._logs if log.next_offset is not None]
+        return msgspec.json.encode(positions)
+
+    def close(self) -> None:
+        self._kafka.close()
+
+    def _batch(self, records: list[Record], caught_up: bool) -> RecordBatch:
+        tick, self._tick = self._tick, False
+        self._told_caught_up = caught_up
+        self._idle_polls = 0
+        return RecordBatch(self._name, records, self._merge.clock_us, caught_up, tick)
+
+    def _patient(self) -> bool:
+        """Whether to wait for logs that hold up the others: for one not heard of yet, always; else for a while."""
+        holding_up = self._merge.held_up_by()
+        if not holding_up or not self._merge.waiting:
+            self._held_since_s = None
+            return True
+        now_s = time.monotonic()
+        if self._held_since_s is None:
+            self._held_since_s = now_s
+        waited_ms = (now_s - self._held_since_s) * 1000
+        unheard_of = any(isinstance(log, KafkaLog) and not log.spoken for log in holding_up)
+        return unheard_of or waited_ms < self._settings.merge_wait_ms
+
+    def _commit_proven(self) -> None:
+        """The engine asks for a batch after a snapshot only when the snapshot's epoch is committed."""
+        if self._unproven:
+            self._kafka.commit(self._unproven)
+            self._unproven = []
+
+    def _fall_silent(self) -> list[RecordBatch]:
+        if self._may_abort:
+            raise AbortExecution
+        self._stop_seen = True
+        return []
+
+    def _tell(self) -> None:
+        """Refresh the source's counters, about once a second."""
+        now_s = time.monotonic()
+        if now_s - self._lag_told_s > LAG_INTERVAL_S:
+            self._lag_told_s = now_s
+            self._source.passed_over[self._name] = self._merge.passed_over
+            self._source.lag.update({log.name: self._kafka.lag(log) for log in self._logs})

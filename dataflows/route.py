@@ -1,0 +1,87 @@
+"""From source batches to shards: decode each record, send the good ones to their shard and the others to the dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from dataflows.batches import OutputBatch, RecordBatch
+from operators.dead_letter import dead_letter
+from operators.decode import Decoder, Rejection
+from state.digest import partition_of, shard_of
+from state.events import Event
+from state.records import Output
+
+
+class ShardBatch(NamedTuple):
+    """All events of one shard in one source batch, and how far the arrival clock of that source partition is.
+
+    `tick` marks the first batch of an epoch, which every shard gets, with or without events.
+    """
+
+    shard: int
+    partition: int
+    events: list[Event]
+    clock_us: int
+    caught_up: bool
+
+
+class Accounting:
+    """What this process read: plain integers for the metrics and the summary at the end. Shards count the rest."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, int] = {}
+        self.dead: dict[str, int] = {}
+        self.broadcast = 0
+        """Records of `in.market`, which belong to no customer: applied where they are read."""
+
+
+class Router:
+    """Decodes and routes. Knows the shard count and the sink's partition count; keeps no state."""
+
+    def __init__(self, decoder: Decoder, shards: int, sink_partitions: int, accounting: Accounting) -> None:
+        self._decoder = decoder
+        self._shards = shards
+        self._sink_partitions = sink_partitions
+        self._accounting = accounting
+        self._shard_keys = [f"{shard:04d}" for shard in range(shards)]
+
+    def __call__(self, batches: Iterable[RecordBatch]) -> Iterable[tuple[str, ShardBatch | OutputBatch]]:
+        for batch in batches:
+            yield from self._route(batch)
+
+    def _route(self, batch: RecordBatch) -> Iterable[tuple[str, ShardBatch | OutputBatch]]:
+        by_shard: dict[int, list[Event]] = {}
+        letters: list[Output] = []
+        decode = self._decoder.decode
+        accounting = self._accounting
+        for record in batch.records:
+            accounting.read[record.topic] = accounting.read.get(record.topic, 0) + 1
+            event = decode(record)
+            if isinstance(event, Rejection):
+                letters.append(dead_letter(record, event))
+                accounting.dead[event.code] = accounting.dead.get(event.code, 0) + 1
+            elif event.customer_id:
+                by_shard.setdefault(shard_of(event.customer_id, self._shards), []).append(event)
+            else:
+                accounting.broadcast += 1
+        for shard in range(self._shards) if batch.tick else by_shard:
+            events = by_shard.get(shard, [])
+            item = ShardBatch(shard, int(batch.source), events, batch.clock_us, batch.caught_up)
+            yield self._shard_keys[shard], item
+        yield from to_sink(letters, self._sink_partitions, proof=True)
+        if batch.tick:
+            for partition in range(self._sink_partitions):
+                yield str(partition), OutputBatch([], proof=True)
+
+
+def to_sink(outputs: list[Output], partitions: int, *, proof: bool) -> Iterable[tuple[str, OutputBatch]]:
+    """Outputs grouped by the sink partition that alone writes them: crc32 of the key."""
+    by_partition: dict[int, list[Output]] = {}
+    for output in outputs:
+        by_partition.setdefault(partition_of(output.key, partitions), []).append(output)
+    for partition, group in by_partition.items():
+        yield str(partition), OutputBatch(group, proof)
+
+
+Decode = Callable[[Iterable[RecordBatch]], Iterable[tuple[str, ShardBatch | OutputBatch]]]

@@ -1,0 +1,177 @@
+"""`segone run`: the worker, as one process or as a local cluster of them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bytewax._bytewax import cli_main
+from bytewax.recovery import RecoveryConfig
+
+from dataflows.signals import build
+from dataflows.worker import Worker
+from state.settings import ConfigError, load_settings
+
+PROGRESS_S = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML, over config/default.toml")
+    parser.add_argument("--input", metavar="DIR", help="embedded log to read: <topic>/<partition>.jsonl ([log] input)")
+    parser.add_argument("--output", metavar="DIR", help="embedded log to write ([log] output)")
+    parser.add_argument(
+        "--state", metavar="DIR", help="state folder ([state] dir); by default .segone in the output folder"
+    )
+    parser.add_argument(
+        "--follow", action="store_true", default=None, help="go on at the end of the input and wait for more"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="local cluster of N processes (default 1)"
+    )
+    parser.add_argument(
+        "--process-id", type=int, metavar="I", help="this process of a cluster started by hand: 0 to N-1"
+    )
+    parser.add_argument("--addresses", metavar="HOST:PORT;…", help="addresses of all processes of that cluster")
+
+
+def run(args: argparse.Namespace) -> int:
+    flags: dict[str, dict[str, Any]] = {"log": {}, "state": {}}
+    for section, key in (("log", "input"), ("log", "output"), ("log", "follow"), ("state", "state")):
+        value = getattr(args, key)
+        if value is not None:
+            flags[section]["dir" if key == "state" else key] = value
+    if args.processes < 1 or (args.process_id is None) != (args.addresses is None):
+        raise ConfigError("--processes: at least 1; --process-id and --addresses go together")
+    settings = load_settings(args.config, flags=flags)
+    worker = Worker.open(settings)
+    if args.processes > 1:
+        return _supervise(args.processes)
+    return work(worker, args.process_id, args.addresses.split(";") if args.addresses else None)
+
+
+def work(worker: Worker, process_id: int | None = None, addresses: list[str] | None = None) -> int:
+    """Runs the flow until its input ends or somebody asks it to stop; 0 if everything read has been dealt with."""
+    stop_on_signals(worker.stopping)
+    done = threading.Event()
+    reporter = threading.Thread(target=_report_progress, args=(worker, done), daemon=True)
+    reporter.start()
+    try:
+        cli_main(
+            build(worker),
+            process_id=process_id,
+            addresses=addresses,
+            epoch_interval=timedelta(milliseconds=worker.settings.state.checkpoint_interval_ms),
+            recovery_config=RecoveryConfig(str(worker.state_dir / "recovery")),
+        )
+    finally:
+        done.set()
+    worker.finish()
+    totals = worker.totals()
+    print(_sentence(totals), file=sys.stderr)
+    return 0
+
+
+def stop_on_signals(stopping: threading.Event) -> None:
+    """SIGTERM and SIGINT ask for a graceful stop; a second one ends the process at once (nothing is lost, but recovery has more to do)."""
+
+    def ask(number: int, _frame: object) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+
+
+def _sentence(totals: dict[str, int]) -> str:
+    return (
+        f"read {totals['read']:,} records: applied {totals['applied']:,}, duplicate {totals['duplicate']:,}, "
+        f"late {totals['late']:,}, dead letters {totals['dead_letter']:,}, in flight {totals['in_flight']:,}"
+    )
+
+
+def _report_progress(worker: Worker, done: threading.Event) -> None:
+    started, before = time.monotonic(), 0
+    while not done.wait(PROGRESS_S):
+        totals = worker.totals()
+        rate = (totals["read"] - before) / PROGRESS_S
+        before = totals["read"]
+        if rate or not worker.settings.log.follow:
+            print(f"[{time.monotonic() - started:5.0f} s] {_sentence(totals)} · {rate:,.0f}/s", file=sys.stderr)
+
+
+def _supervise(processes: int) -> int:
+    """Starts the same command once per process, passes signals on, and ends them all when one fails."""
+    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
+    arguments = [a for a in sys.argv[1:]]
+    children = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "dataflows.cli",
+                *_without(arguments, "--processes"),
+                "--process-id",
+                str(i),
+                "--addresses",
+                addresses,
+            ]
+        )
+        for i in range(processes)
+    ]
+
+    def pass_on(number: int, _frame: object) -> None:
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(number)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGINT, pass_on)
+    while any(child.poll() is None for child in children):
+        failed = [i for i, child in enumerate(children) if child.poll() not in (None, 0)]
+        if failed:
+            time.sleep(1.0)  # the engine ends the others by itself; who has not noticed is ended here
+            for child in children:
+                if child.poll() is None:
+                    child.kill()
+            print(
+                f"segone run: process {failed[0]} of {processes} ended with {children[failed[0]].returncode}; all were stopped, start again to go on",
+                file=sys.stderr,
+            )
+            return 1
+        time.sleep(0.05)
+    return 1 if any(child.returncode for child in children) else 0
+
+
+def _without(arguments: list[str], flag: str) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument == flag:
+            skip = True
+        elif not argument.startswith(f"{flag}="):
+            kept.append(argument)
+    return kept
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

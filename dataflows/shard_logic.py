@@ -1,0 +1,76 @@
+"""A shard inside Bytewax: opens its store at its first item, answers batches, and gives the engine a token at each epoch's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+from bytewax.operators import StatefulBatchLogic
+
+from dataflows.batches import OutputBatch
+from dataflows.route import ShardBatch, to_sink
+from operators.encode import encode
+from state.shard import Emission, Shard
+
+IDLE = timedelta(seconds=1)
+LIVE_US = 7 * 86_400_000_000
+"""A stream whose newest arrival is older than this is a history being read: the wall clock says nothing about it."""
+
+ShardFactory = Callable[[int], Shard]
+
+
+class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes]):
+    """The engine's view of one shard. `factory` opens shard n; the token in `resume` is applied as soon as n is known."""
+
+    def __init__(self, resume: bytes | None, factory: ShardFactory, sink_partitions: int, live: bool) -> None:
+        self._resume = resume
+        self._factory = factory
+        self._sink_partitions = sink_partitions
+        self._live = live
+        self._shard: Shard | None = None
+        self._unproven = False
+        self._clocks: dict[int, tuple[int, bool]] = {}
+
+    def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[tuple[str, OutputBatch]], bool]:
+        shard = self._shard
+        if shard is None:
+            shard = self._shard = self._factory(values[0].shard)
+            shard.restore(self._resume)
+        if self._unproven:
+            # A source item of a later epoch: the engine has committed the one of our last token.
+            self._unproven = False
+            shard.proven()
+        emissions: list[Emission] = []
+        for batch in values:
+            if batch.events:
+                emissions += shard.apply(batch.events, batch.partition)
+            emissions += shard.advance(batch.partition, batch.clock_us)
+            self._clocks[batch.partition] = (batch.clock_us, batch.caught_up)
+        return self._outputs(emissions, proof=True), StatefulBatchLogic.RETAIN
+
+    def on_notify(self) -> tuple[Iterable[tuple[str, OutputBatch]], bool]:
+        """On an idle live stream the wall clock stands in for the arrival clock, so that timers fire though nothing comes."""
+        emissions: list[Emission] = []
+        now_us = int(datetime.now(UTC).timestamp() * 1e6)
+        if self._shard is not None:
+            for partition, (clock_us, caught_up) in self._clocks.items():
+                if caught_up and 0 < now_us - clock_us < LIVE_US:
+                    emissions += self._shard.advance(partition, now_us)
+        return self._outputs(emissions, proof=False), StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[Iterable[tuple[str, OutputBatch]], bool]:
+        emissions = self._shard.finish() if self._shard is not None else []
+        return self._outputs(emissions, proof=False), StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> datetime | None:
+        return datetime.now(UTC) + IDLE if self._live else None
+
+    def snapshot(self) -> bytes:
+        if self._shard is None:
+            assert self._resume is not None, "the engine asks for a snapshot only of a shard that it awoke"
+            return self._resume
+        self._unproven = True
+        return self._shard.checkpoint()
+
+    def _outputs(self, emissions: list[Emission], *, proof: bool) -> list[tuple[str, OutputBatch]]:
+        return list(to_sink([encode(emission) for emission in emissions], self._sink_partitions, proof=proof))

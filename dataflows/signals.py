@@ -1,0 +1,47 @@
+"""The flow, from topics to signals. Read it from the top: one straight line.
+
+    topics in ──► decode ──► route to shard ──► customer step ──► topics out
+                    └──────────────► dead letters ─────────────────┘
+
+Step ids are the keys of the recovery store: renaming one orphans its state.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from dataflows.batches import OutputBatch
+from dataflows.route import ShardBatch
+from dataflows.shard_logic import ShardLogic
+from dataflows.worker import Worker
+from state.settings import load_settings
+
+
+def build(worker: Worker) -> Dataflow:
+    """The dataflow over a worker's source, shards and sink."""
+    flow = Dataflow("segone")
+    records = op.input("records", flow, worker.source)
+    routed = op.flat_map_batch("decode", records, worker.router)
+    split = op.branch("accepted", routed, lambda item: isinstance(item[1], ShardBatch))
+    said = op.stateful_batch(
+        "customers",
+        split.trues,
+        lambda resume: ShardLogic(resume, worker.open_shard, worker.sink_partitions, worker.live),
+    )
+    signals = op.map("address", said, lambda item: item[1])
+    outputs = op.merge("outputs", split.falses, signals)
+    op.output("written", outputs, worker.sink)
+    return flow
+
+
+def flow() -> Dataflow:
+    """For `python -m bytewax.run dataflows.signals:flow`: settings from the file named by SEGONE_CONFIG, and the environment."""
+    path = os.environ.get("SEGONE_CONFIG")
+    return build(Worker.open(load_settings(Path(path) if path else None)))
+
+
+__all__ = ["OutputBatch", "build", "flow"]

@@ -1,0 +1,152 @@
+"""A worker: the source, the shards and the sink that the settings ask for, and what they share in one process."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dataflows.file_sink import FileOutput, read_committed
+from dataflows.file_source import FileInput
+from dataflows.route import Accounting, Router
+from operators.customer_step import CustomerStep, make_policy
+from operators.decode import DecodeLimits, Decoder
+from state.settings import ConfigError, Settings
+from state.shard import Shard
+from state.store import DiskStore
+
+STATE_FORMAT = 1
+
+
+class Worker:
+    """Everything one process needs to run the flow. `source` and `sink` are Bytewax's, the rest is ours."""
+
+    def __init__(
+        self, settings: Settings, source: Any, sink: Any, sink_partitions: int, state_dir: Path, *, live: bool
+    ) -> None:
+        self.settings = settings
+        self.source = source
+        self.sink = sink
+        self.sink_partitions = sink_partitions
+        self.state_dir = state_dir
+        self.live = live
+        self.stopping: threading.Event = source.stopping
+        self.accounting = Accounting()
+        self.decoder = Decoder(DecodeLimits(ahead_s_max=int(settings.shard.future_tolerance_s)))
+        self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting)
+        self._shards: list[Shard] = []
+        self._steps: list[CustomerStep] = []
+
+    @classmethod
+    def open(cls, settings: Settings) -> Worker:
+        """Checks everything that can be checked before the first record; raises ConfigError."""
+        CustomerStep(settings.detectors, settings.digest())
+        return _open_kafka(settings) if settings.log.kind == "kafka" else _open_files(settings)
+
+    def open_shard(self, number: int) -> Shard:
+        """The shard with its store; its state still has to be restored."""
+        settings = self.settings
+        step = CustomerStep(settings.detectors, settings.digest())
+        store = DiskStore.open(
+            self.state_dir, number, settings.state.durability, map_bytes_max=settings.state.map_size_gb_max << 30
+        )
+        shard = Shard(number, step, make_policy(settings, step, settings.shard.count), store)
+        self._shards.append(shard)
+        self._steps.append(step)
+        return shard
+
+    def totals(self) -> dict[str, int]:
+        """How the records that this process read since it started have ended so far; `in_flight` is what is still on its way."""
+        totals = {
+            "read": sum(self.accounting.read.values()),
+            "applied": self.accounting.broadcast,
+            "duplicate": 0,
+            "late": 0,
+            "dead_letter": sum(self.accounting.dead.values()),
+        }
+        for shard in self._shards:
+            for name in ("applied", "duplicate", "late"):
+                totals[name] += getattr(shard.counters, name) - getattr(shard.counters_at_start, name)
+        totals["in_flight"] = totals["read"] - sum(
+            totals[name] for name in ("applied", "duplicate", "late", "dead_letter")
+        )
+        return totals
+
+    def detector_errors(self) -> dict[str, int]:
+        errors: Counter[str] = Counter()
+        for step in self._steps:
+            errors.update(step.detector_errors)
+        return dict(errors)
+
+    def finish(self) -> None:
+        """After a clean end of the flow."""
+        if isinstance(self.sink, FileOutput):
+            for part in self.sink.parts:
+                part.finish()
+        for shard in self._shards:
+            shard.close()
+
+
+def _open_files(settings: Settings) -> Worker:
+    if not settings.log.input or not settings.log.output:
+        raise ConfigError(
+            '[log] input and output: with kind = "files" both folders must be named (--input DIR --output DIR)'
+        )
+    folder, output = Path(settings.log.input), Path(settings.log.output)
+    source = FileInput(
+        folder, settings.log.batch_records_max, settings.log.follow, settings.log.poll_ms / 1000, threading.Event()
+    )
+    state_dir = Path(settings.state.dir) if settings.state.dir else output / ".segone"
+    fresh = prepare_state(state_dir, settings)
+    if fresh:
+        for path in sorted(output.glob("*/*.jsonl")):
+            if read_committed(path):
+                raise ConfigError(
+                    f"{output}: holds signals of an earlier run whose state is not in {state_dir}; "
+                    "name that run's state ([state] dir, --state), or choose an empty output folder"
+                )
+    sink = FileOutput(output, settings.log.partitions, settings.state.durability == "power")
+    return Worker(settings, source, sink, settings.log.partitions, state_dir, live=False)
+
+
+def _open_kafka(settings: Settings) -> Worker:
+    raise ConfigError('[log] kind = "kafka": not built yet')
+
+
+def prepare_state(state_dir: Path, settings: Settings) -> bool:
+    """Makes the state folder, or checks that an existing one fits the settings. True if it is new."""
+    note = state_dir / "segone.json"
+    fixed = {
+        "format": STATE_FORMAT,
+        "shards": settings.shard.count,
+        "recovery_partitions": settings.state.recovery_partitions,
+    }
+    try:
+        if note.exists():
+            known = orjson.loads(note.read_bytes())
+            for key, value in fixed.items():
+                if known.get(key) != value:
+                    raise ConfigError(
+                        f"{note}: {key} is {known.get(key)}, the settings say {value}; it is fixed when the state is made: "
+                        "set it back, or begin with a new state folder ([state] dir)"
+                    )
+            return False
+        (state_dir / "recovery").mkdir(parents=True, exist_ok=True)
+        from bytewax.recovery import init_db_dir
+
+        init_db_dir(state_dir / "recovery", settings.state.recovery_partitions)
+        draft = note.with_suffix(".new")
+        draft.write_bytes(orjson.dumps(fixed))
+        draft.replace(note)
+    except OSError as error:
+        raise ConfigError(
+            f"{state_dir}: the state folder can't be used ({error.strerror}); check [state] dir and permissions"
+        ) from error
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(
+            f"{note}: is damaged; restore the state folder from a copy, or begin with a new one ([state] dir)"
+        ) from error
+    return True

@@ -1,0 +1,65 @@
+"""Was the same charge taken twice?
+
+looks at   an earlier payment of the same amount to the same merchant within `within_s`, both not reversed
+needs      a merchant or payee, and an amount of at least `amount_min` major units
+says       alert.duplicate_charge with the amount; adds "duplicate_charge" to anomaly.transaction
+state      none of its own (the profile's recent payments)
+blind to   a second charge under another name or for another amount
+source     card scheme rules on duplicate processing (reason codes 12.6.1 and 4834)
+"""
+
+from __future__ import annotations
+
+from operators.detector import DetectorConfig, Finding
+from operators.view import View
+from state.events import Transaction
+from state.money import format_minor
+from state.signals import Reason
+
+NAME = "duplicate_charge"
+VERSION = 1
+SIGNAL = "alert.duplicate_charge"
+State = None
+CHANNELS = frozenset(("card_present", "ecommerce", "direct_debit"))
+
+
+class Config(DetectorConfig, frozen=True, kw_only=True):
+    within_s: float = 1800.0
+    amount_min: float = 5.0
+    contribution: float = 5.0
+
+
+def step(config: Config, state: None, transaction: Transaction, view: View) -> Finding | None:
+    if not view.merchant or transaction.channel not in CHANNELS or transaction.direction == "credit":
+        return None
+    earliest_us = view.time_us - int(config.within_s * 1e6)
+    for recent in reversed(view.customer.recent):
+        if recent.time_us < earliest_us:
+            return None
+        if (
+            recent.merchant == view.merchant
+            and recent.amount_minor == transaction.amount_minor
+            and recent.key == view.key
+            and recent.learned
+            and recent.time_us <= view.time_us
+        ):
+            break
+    else:
+        return None
+    amount = format_minor(transaction.amount_minor, transaction.currency)
+    if float(amount) < config.amount_min:
+        return None
+    gap_s = (view.time_us - recent.time_us) / 1e6
+    reason = Reason(
+        code="CHARGED_TWICE",
+        feature="gap_s",
+        value=gap_s,
+        baseline=config.within_s,
+        contribution=config.contribution,
+        text=f"{amount} {transaction.currency} was charged by the same merchant {gap_s:.0f} seconds before",
+    )
+    return Finding(
+        (reason,),
+        details={"amount": amount, "currency": transaction.currency},
+        transaction_ids=(recent.transaction_id,),
+    )

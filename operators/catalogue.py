@@ -1,0 +1,53 @@
+"""The detectors, in the order in which they run. Adding one: its file, its line here, its table in config/detectors.toml, its case file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from operators import floors
+from operators.alerts import duplicate_charge
+from operators.anomaly import amount, geo, hour, novelty, transaction, velocity
+from operators.detector import Detector
+from operators.view import Priors
+from state.settings import ConfigError
+
+CATALOGUE: tuple[Detector, ...] = (
+    amount,
+    novelty,
+    hour,
+    velocity,
+    geo,
+    duplicate_charge,
+    floors.null,
+    floors.random,
+)
+
+PROFILE = "profile"
+"""The table of config/detectors.toml that belongs to no detector: the priors of the profile."""
+
+
+def read_configs(tables: Mapping[str, Mapping[str, Any]]) -> tuple[Priors, transaction.Config, dict[str, Any]]:
+    """The typed tables of config/detectors.toml: the priors, the fused detector's and the others' by name.
+
+    Raises ConfigError for an unknown table, an unknown key or a value of the wrong type.
+    """
+    known = {PROFILE, transaction.NAME, *(detector.NAME for detector in CATALOGUE)}
+    for name in tables:
+        if name not in known:
+            raise ConfigError(f"detectors.toml:[{name}]: no such detector; known are {', '.join(sorted(known))}")
+    priors = _convert(PROFILE, tables.get(PROFILE, {}), Priors)
+    fused = _convert(transaction.NAME, tables.get(transaction.NAME, {}), transaction.Config)
+    others = {
+        detector.NAME: _convert(detector.NAME, tables.get(detector.NAME, {}), detector.Config) for detector in CATALOGUE
+    }
+    return priors, fused, others
+
+
+def _convert(name: str, table: Mapping[str, Any], type_: type[Any]) -> Any:
+    try:
+        return msgspec.convert(table, type_)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"detectors.toml:[{name}]: {error}") from error

@@ -1,0 +1,286 @@
+"""The customer step: one transaction in, its score and signals out. The one place where detectors are called and their errors caught."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from operators.anomaly import transaction as fused
+from operators.catalogue import CATALOGUE, read_configs
+from operators.detector import Detector, DetectorConfig, Finding, confidence
+from operators.view import View
+from state.customer import SAID_MAX, Customer, Recent, Said, Timer
+from state.digest import digest64
+from state.estimators import sigmoid
+from state.events import Transaction
+from state.settings import Settings
+from state.shard import Emission, Policy
+from state.signals import (
+    DetectorError,
+    EventTrigger,
+    Evidence,
+    Reason,
+    Score,
+    Signal,
+    State,
+    TimerTrigger,
+    Trigger,
+    signal_id,
+)
+from state.times import rfc3339
+from state.windows import DAY_US
+
+_state_encoder = msgspec.msgpack.Encoder()
+
+
+class CustomerStep:
+    """Keeps no state of its own between events: everything about a customer lives in the customer.
+
+    `detector_errors` counts failures by detector name (plain integers, for the metrics).
+    """
+
+    def __init__(
+        self, tables: Mapping[str, Mapping[str, Any]], config_digest: str, detectors: tuple[Detector, ...] = CATALOGUE
+    ) -> None:
+        priors, self._fused_config, self._configs = read_configs(tables)
+        self.priors = priors
+        self._detectors = [d for d in detectors if self._configs[d.NAME].enabled]
+        self._by_signal: dict[str, DetectorConfig] = {d.SIGNAL: self._configs[d.NAME] for d in detectors if d.SIGNAL}
+        self._names = {d.SIGNAL: f"{d.NAME}@{d.VERSION}" for d in detectors if d.SIGNAL}
+        self._names[fused.SIGNAL] = f"{fused.NAME}@{fused.VERSION}"
+        self._by_signal[fused.SIGNAL] = self._fused_config
+        self._model = fused.model(self._fused_config)
+        self._view = View(priors)
+        self._config_digest = config_digest
+        self.detector_errors: dict[str, int] = {}
+
+    def score(self, customer: Customer, transaction: Transaction, out: list[Emission]) -> None:
+        """Asks every detector about a new transaction; appends signals and the score to `out`."""
+        view = self._view
+        view.fill(customer, transaction)
+        findings: dict[str, Finding] = {}
+        for detector in self._detectors:
+            try:
+                state = customer.states.get(detector.NAME)
+                if state is None and detector.State is not None:
+                    state = customer.states[detector.NAME] = detector.State()
+                finding = detector.step(self._configs[detector.NAME], state, transaction, view)
+            except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
+                out.append(Emission(self._failed(detector.NAME, transaction, error), transaction))
+                continue
+            if finding is None:
+                continue
+            findings[detector.NAME] = finding
+            if detector.SIGNAL is not None:
+                self._speak(detector.SIGNAL, finding, customer, transaction, None, out)
+        if findings:
+            fusion = fused.fuse(self._model, findings)
+            score = sigmoid(self._fused_config.score_base + fusion.strength)
+            if score >= self._fused_config.threshold:
+                self._speak(fused.SIGNAL, fusion, customer, transaction, self._model.version, out)
+        else:
+            score = sigmoid(self._fused_config.score_base)
+        out.append(
+            Emission(
+                Score(
+                    transaction.transaction_id,
+                    transaction.customer_id,
+                    rfc3339(transaction.time_us),
+                    score,
+                    self._model.version,
+                ),
+                transaction,
+            )
+        )
+
+    def learn(self, customer: Customer, recent: Recent) -> None:
+        """What detectors with a state of their own learn from a matured transaction. None does yet: habits are learned by the profile."""
+
+    def withdraw(
+        self, customer: Customer, said: Said, trigger: EventTrigger, event: Transaction, out: list[Emission]
+    ) -> None:
+        """Takes back a signal whose transaction was reversed."""
+        reason = Reason(
+            "REVERSED", "transaction_id", said.transaction_id, None, None, "the transaction that caused it was reversed"
+        )
+        out.append(
+            Emission(
+                self._follow_up(customer, said, "RETRACT", trigger, event.time_us, reason, said.open_id.hex()), event
+            )
+        )
+
+    def on_timer(self, customer: Customer, timer: Timer, out: list[Emission]) -> None:
+        """An episode whose quiet time has passed ends."""
+        for i, said in enumerate(customer.said):
+            if said.type == timer.name and said.episode == timer.episode and said.state == "OPEN":
+                trigger = TimerTrigger(f"{timer.name}.close", rfc3339(timer.due_us))
+                reason = Reason(
+                    "QUIET", "last_event_time", rfc3339(said.time_us), None, None, "nothing more came in the time set"
+                )
+                out.append(
+                    Emission(self._follow_up(customer, said, "CLOSE", trigger, timer.due_us, reason, None), None)
+                )
+                customer.said[i] = said._replace(state="CLOSE", revision=said.revision + 1)
+
+    def freeze_states(self, customer: Customer) -> dict[str, list[Any]]:
+        versions = {detector.NAME: detector.VERSION for detector in self._detectors}
+        return {name: [versions.get(name, 1), _state_encoder.encode(state)] for name, state in customer.states.items()}
+
+    def thaw_states(self, customer: Customer, states: dict[str, list[Any]]) -> None:
+        """States of detectors that are switched off now are dropped: they begin anew when switched on."""
+        for detector in self._detectors:
+            if detector.State is not None and detector.NAME in states:
+                version, raw = states[detector.NAME]
+                if version == detector.VERSION:
+                    customer.states[detector.NAME] = msgspec.msgpack.decode(raw, type=detector.State)
+
+    def _speak(
+        self,
+        type_: str,
+        finding: Finding,
+        customer: Customer,
+        transaction: Transaction,
+        model: str | None,
+        out: list[Emission],
+    ) -> None:
+        config = self._by_signal[type_]
+        score = sigmoid(config.score_base + finding.strength)
+        if score < config.threshold or self._goes_on(customer, type_, transaction.time_us):
+            return
+        episode = transaction.transaction_id
+        trigger = EventTrigger(transaction.TOPIC, transaction.transaction_id)
+        id_ = signal_id(type_, customer.customer_id, episode, trigger, "OPEN", 1)
+        until_us = transaction.time_us + int(config.quiet_s * 1e6)
+        said = Said(
+            type_,
+            episode,
+            digest64(transaction.transaction_id),
+            transaction.time_us,
+            until_us,
+            id_,
+            1,
+            score,
+            transaction.transaction_id,
+            "OPEN",
+        )
+        _remember_said(customer, said)
+        if config.quiet_s:
+            customer.timers.append(Timer(until_us, type_, episode))
+        ids = (transaction.transaction_id, *(i for i in finding.transaction_ids if i != transaction.transaction_id))
+        signal = Signal(
+            id=id_.hex(),
+            type=type_,
+            customer_id=customer.customer_id,
+            event_time=rfc3339(transaction.time_us),
+            state="OPEN",
+            episode=episode,
+            revision=1,
+            retracts=None,
+            score=score,
+            score_link="logit",
+            score_base=config.score_base,
+            calibrated=False,
+            confidence=confidence(customer.matured),  # type: ignore[arg-type]
+            severity="HIGH" if score >= config.severity_high else "MEDIUM",
+            sensitive=False,
+            details=dict(finding.details),
+            reasons=finding.reasons,
+            evidence=Evidence(ids, finding.windows),
+            counterfactual=None,
+            forecast=None,
+            inputs={},
+            detector=self._names[type_],
+            model=model,
+            config=self._config_digest,
+            valid_until=rfc3339(transaction.time_us + int(config.valid_s * 1e6)),
+            trigger=trigger,
+        )
+        out.append(Emission(signal, transaction))
+
+    def _goes_on(self, customer: Customer, type_: str, time_us: int) -> bool:
+        """Whether an episode of this type is open around this time."""
+        return any(
+            said.type == type_
+            and said.time_us <= time_us <= said.active_until_us
+            and said.active_until_us > said.time_us
+            for said in customer.said
+        )
+
+    def _follow_up(
+        self,
+        customer: Customer,
+        said: Said,
+        state: State,
+        trigger: Trigger,
+        time_us: int,
+        reason: Reason,
+        retracts: str | None,
+    ) -> Signal:
+        revision = said.revision + 1
+        return Signal(
+            id=signal_id(said.type, customer.customer_id, said.episode, trigger, state, revision).hex(),
+            type=said.type,
+            customer_id=customer.customer_id,
+            event_time=rfc3339(time_us),
+            state=state,
+            episode=said.episode,
+            revision=revision,
+            retracts=retracts,
+            score=said.score,
+            score_link="none",
+            score_base=None,
+            calibrated=False,
+            confidence=confidence(customer.matured),  # type: ignore[arg-type]
+            severity="LOW",
+            sensitive=False,
+            details={},
+            reasons=(reason,),
+            evidence=Evidence((said.transaction_id,)),
+            counterfactual=None,
+            forecast=None,
+            inputs={},
+            detector=self._names.get(said.type, said.type),
+            model=None,
+            config=self._config_digest,
+            valid_until=None,
+            trigger=trigger,
+        )
+
+    def _failed(self, name: str, transaction: Transaction, error: Exception) -> DetectorError:
+        self.detector_errors[name] = self.detector_errors.get(name, 0) + 1
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f"{place.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{place.tb_lineno}" if place is not None else ""
+        return DetectorError(
+            detector=name,
+            customer_id=transaction.customer_id,
+            event_time=rfc3339(transaction.time_us),
+            topic=transaction.TOPIC,
+            event_id=transaction.transaction_id,
+            error=type(error).__name__,
+            message=where,
+        )
+
+
+def _remember_said(customer: Customer, said: Said) -> None:
+    """Signals stay withdrawable for as long as a reversal can find its original: 30 days, and SAID_MAX at most."""
+    horizon_us = customer.newest_us - 30 * DAY_US
+    customer.said = [old for old in customer.said if old.time_us >= horizon_us or old.active_until_us >= said.time_us]
+    customer.said.append(said)
+    if len(customer.said) > SAID_MAX:
+        del customer.said[0]
+
+
+def make_policy(settings: Settings, step: CustomerStep, shards_here: int) -> Policy:
+    """The shard's policy out of the settings; the hot customers of a process are shared out among its shards."""
+    shard = settings.shard
+    return Policy(
+        lateness_us=int(shard.allowed_lateness_s * 1e6),
+        reorder_wait_us=int(shard.reorder_wait_s * 1e6),
+        duplicate_horizon_us=int(shard.duplicate_horizon_s * 1e6),
+        fading_factor=step.priors.fading_factor,
+        hot_customers_max=max(16, shard.hot_customers_max // max(1, shards_here)),
+    )

@@ -1,0 +1,64 @@
+"""What a detector is: one module with a card (its docstring), `Config`, perhaps `State`, and a pure `step`.
+
+The catalogue (operators/catalogue.py) lists the modules; config/detectors.toml has a table for each. A detector that names a
+`SIGNAL` speaks for itself when its score reaches `Config.threshold`; one that names none only adds to `anomaly.transaction`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from operators.view import View
+from state.events import Transaction
+from state.signals import Reason, WindowSpan
+
+
+class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every detector's table has. `score_base` is in log-odds: the score of a finding is sigmoid(score_base + Σ contribution)."""
+
+    enabled: bool = True
+    score_base: float = -4.0
+    threshold: float = 0.5
+    severity_high: float = 0.9
+    quiet_s: float = 0.0
+    """For how long after an OPEN the same episode goes on: no second OPEN, and a CLOSE when it is over."""
+    valid_s: float = 86_400.0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a detector found in one transaction, strong enough or not to be said. Contributions are in log-odds."""
+
+    reasons: tuple[Reason, ...]
+    details: Mapping[str, Any] = {}
+    transaction_ids: tuple[str, ...] = ()
+    windows: tuple[WindowSpan, ...] = ()
+
+    @property
+    def strength(self) -> float:
+        """The sum of the contributions: what this finding is worth to the fused score, before its weight."""
+        return sum(reason.contribution or 0.0 for reason in self.reasons)
+
+
+class Detector(Protocol):
+    """A detector module. `State` is None, or a msgspec struct that starts empty and is bounded in size."""
+
+    NAME: str
+    VERSION: int
+    SIGNAL: str | None
+    Config: type[Any]
+    State: type[Any] | None
+
+    def step(self, config: Any, state: Any, transaction: Transaction, view: View) -> Finding | None:
+        """What this transaction means, given what was known before it; None if nothing. Pure, except for its own `state`."""
+
+
+def confidence(matured: int) -> str:
+    """How much of the customer is known: LOW below 10 learned transactions, MEDIUM below 50, then HIGH.
+
+    >>> confidence(3), confidence(20), confidence(500)
+    ('LOW', 'MEDIUM', 'HIGH')
+    """
+    return "LOW" if matured < 10 else "MEDIUM" if matured < 50 else "HIGH"

@@ -1,0 +1,226 @@
+"""Books a customer's planned entries in order of time: balances to the cent, declined purchases, transfers whose amount
+depends on a balance, overdrafts as they arise, and the JSON of every transaction."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from simulation.almanac import DAY_US, SECOND_US
+from simulation.bank import fragment
+from simulation.life import (
+    BOOKED,
+    CURRENT,
+    DRAIN,
+    INTEREST,
+    OBSERVE,
+    OPTIONAL,
+    REPAY,
+    SWEEP,
+    TOP_UP,
+    TOPIC,
+    Account,
+    Entry,
+    Event,
+    Life,
+)
+
+CURRENCY = "EUR"
+KEEP_PCT = 60
+"""Share of a month's income that stays on the current account when the rest is swept to savings."""
+
+HELP_BELOW_MINOR = 10_000
+HELP_UP_TO_MINOR = 30_000
+MINIMUM_PAYMENT_MINOR = 3000
+
+
+class Booking(NamedTuple):
+    """A booked transaction, for those who add dirt or check the books. `amount_minor` is negative for a debit."""
+
+    time_us: int
+    account: int
+    amount_minor: int
+    channel: str
+    what: str
+    balance_minor: int
+
+
+def money(minor: int) -> str:
+    """
+    >>> money(-1205)
+    '-12.05'
+    """
+    return f"-{-minor // 100}.{-minor % 100:02d}" if minor < 0 else f"{minor // 100}.{minor % 100:02d}"
+
+
+class Ledger:
+    """Books one life. Afterwards `bookings` are in order of time and `life.events` holds their records."""
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.balances_minor = [account.balance_minor for account in life.accounts]
+        self.bookings: list[Booking] = []
+        self.declined = 0
+        self._heads = [transaction_head(life, account) for account in life.accounts]
+        self._below_since_us: int | None = None
+        self._lowest_minor = 0
+
+    def book(self) -> None:
+        life, text = self.life, self.life.almanac.text
+        entries = life.entries
+        entries.sort()
+        end_us = life.time_us(life.horizon)
+        ids = life.draws("transaction ids").hex_ids(2 * len(entries) + 2, 24)
+        used, last_us = 0, 0
+        balances, bookings, events = self.balances_minor, self.bookings, life.events
+        heads, topic, floor_minor = self._heads, TOPIC["in.transactions"], life.person.floor_minor
+        card = life.account("credit_card")
+        card_floor_minor = -life.accounts[card].credit_limit_minor if card >= 0 else 0
+        for planned in entries:
+            if planned.time_us >= end_us:
+                break
+            for entry in (planned,) if planned.rule <= OPTIONAL else self._decide(planned):
+                time_us, rule, account, amount_minor, channel, what, case = entry
+                balance_minor = balances[account] + amount_minor
+                if rule == OPTIONAL and balance_minor < (floor_minor if account == CURRENT else card_floor_minor):
+                    self.declined += 1
+                    continue
+                last_us = time_us = max(time_us, last_us + SECOND_US)
+                balances[account] = balance_minor
+                transaction_id = ids[used]
+                used += 1
+                if amount_minor < 0:
+                    way, size = "debit", -amount_minor
+                else:
+                    way, size = "credit", amount_minor
+                body = (
+                    f'{{"transaction_id":"t-{transaction_id}",{heads[account]}"booked_at":"{text(time_us)}",'
+                    f'"amount":"{size // 100}.{size % 100:02d}","direction":"{way}","status":"posted",'
+                    f'"channel":"{channel}"{what},"balance_after":"{money(balance_minor)}"'
+                )
+                events.append(Event(time_us, topic, body))
+                bookings.append(Booking(time_us, account, amount_minor, channel, what, balance_minor))
+                if account == CURRENT and (balance_minor < 0 or self._below_since_us is not None):
+                    self._watch(time_us, balance_minor)
+                if case >= 0:
+                    self._remember(case, time_us, "t-" + transaction_id, what)
+        if self._below_since_us is not None:
+            self._end_overdraft(end_us)
+
+    def _decide(self, entry: Entry) -> list[Entry]:
+        """The bookings, if any, that an entry comes to whose amount depends on balances."""
+        balance_minor, target_minor = self.balances_minor[CURRENT], self.balances_minor[entry.account]
+        income_minor = self.life.person.income_minor
+        if entry.rule == OBSERVE:
+            self._observe(entry)
+            return []
+        if entry.rule == INTEREST:
+            return self._charge_interest(entry)
+        if entry.rule == SWEEP:
+            spare_minor = (balance_minor - income_minor * KEEP_PCT // 100) // 10_000 * 10_000
+            return self._move(entry, spare_minor, "To savings") if spare_minor > 0 else []
+        if entry.rule == TOP_UP:
+            if balance_minor >= HELP_BELOW_MINOR or target_minor < 5000:
+                return []
+            return self._move(entry, -min(target_minor, -(balance_minor - HELP_UP_TO_MINOR) // 5000 * 5000), "From savings")
+        if entry.rule == DRAIN:
+            drained_minor = target_minor * entry.amount_minor // 100
+            what = fragment(counterparty=entry.what, description="Transfer")
+            return [entry._replace(rule=BOOKED, amount_minor=-drained_minor, what=what)] if drained_minor > 0 else []
+        assert entry.rule == REPAY
+        owed_minor = -target_minor
+        if self.life.person.tight:
+            owed_minor = min(owed_minor, max(MINIMUM_PAYMENT_MINOR, owed_minor // 4))
+        return self._move(entry, owed_minor, "Card bill") if owed_minor > 0 else []
+
+    def _move(self, entry: Entry, amount_minor: int, description: str) -> list[Entry]:
+        """From the current account to the entry's account, or back where the amount is negative."""
+        sides = ((CURRENT, entry.account, -amount_minor), (entry.account, CURRENT, amount_minor))
+        return [
+            Entry(
+                entry.time_us + step * SECOND_US,
+                BOOKED,
+                account,
+                minor,
+                entry.channel,
+                fragment(counterparty=self.life.accounts[other].account_id, description=description),
+            )
+            for step, (account, other, minor) in enumerate(sorted(sides, key=lambda side: side[2]))
+        ]
+
+    def _charge_interest(self, entry: Entry) -> list[Entry]:
+        account, balance_minor = self.life.accounts[entry.account], self.balances_minor[entry.account]
+        if account.kind == "current" and balance_minor >= 0:
+            return []
+        interest_minor = abs(balance_minor) * account.rate_bp // 120_000 * (-1 if balance_minor < 0 else 1)
+        what = fragment(description=f"Interest {account.product}")
+        return [entry._replace(amount_minor=interest_minor, what=what, rule=BOOKED)] if interest_minor else []
+
+    def _observe(self, entry: Entry) -> None:
+        """Tells in.accounts what an account looks like now."""
+        life, account, balance_minor = self.life, self.life.accounts[entry.account], self.balances_minor[entry.account]
+        day = (entry.time_us - life.almanac.start_us) // DAY_US
+        more: dict[str, Any] = {"interest_rate": account.rate_bp / 100}
+        if account.kind == "current":
+            more["overdraft_limit"] = money(account.overdraft_limit_minor)
+        if account.kind == "credit_card":
+            owed_minor = max(0, -balance_minor)
+            more["credit_limit"] = money(account.credit_limit_minor)
+            more["minimum_payment"] = money(min(owed_minor, max(MINIMUM_PAYMENT_MINOR, owed_minor // 20)))
+            more["payment_due"] = life.text(life.time_us(day + 20))
+        at = life.text(entry.time_us)
+        record: dict[str, Any] = {"account_id": account.account_id, "customer_id": life.customer_id, "observed_at": at}
+        record |= {"kind": account.kind, "currency": CURRENCY, "balance": money(balance_minor)} | more
+        record |= {"product": account.product, "opened_on": opened_on(life, entry.account)}
+        record["status"] = "closed" if day >= account.last_day else "open"
+        life.events.append(Event(entry.time_us, TOPIC["in.accounts"], orjson.dumps(record).decode()[:-1]))
+
+    def _watch(self, time_us: int, balance_minor: int) -> None:
+        """Follows the current account below zero and back."""
+        if self._below_since_us is None:
+            self._below_since_us, self._lowest_minor = time_us, balance_minor
+        elif balance_minor >= 0:
+            self._end_overdraft(time_us)
+        else:
+            self._lowest_minor = min(self._lowest_minor, balance_minor)
+
+    def _end_overdraft(self, time_us: int) -> None:
+        assert self._below_since_us is not None
+        account_id = self.life.accounts[CURRENT].account_id
+        detail = {"account_id": account_id, "lowest": money(self._lowest_minor)}
+        self.life.plant("overdraft", None, self._below_since_us, time_us, **detail)
+        self._below_since_us = None
+
+    def _remember(self, index: int, time_us: int, transaction_id: str, what: str) -> None:
+        """Notes a planted case's transaction and, later in the life, what the bank learns about it."""
+        case = self.life.cases[index]
+        case.transaction_ids.append(transaction_id)
+        if case.label:
+            merchant_id = orjson.loads("{" + what[1:] + "}").get("merchant_id")
+            more = {"merchant_id": merchant_id} if merchant_id else {}
+            occurred_at = self.life.text(time_us)
+            at_us = time_us + case.label_delay_us
+            self.life.label(at_us, case.label, transaction_id=transaction_id, occurred_at=occurred_at, **more)
+
+    def adds_up(self) -> bool:
+        """Whether, account by account, every booking's balance is the one before plus its amount."""
+        balances = [account.balance_minor for account in self.life.accounts]
+        for booking in self.bookings:
+            balances[booking.account] += booking.amount_minor
+            if balances[booking.account] != booking.balance_minor:
+                return False
+        return balances == self.balances_minor
+
+
+def transaction_head(life: Life, account: Account) -> str:
+    """The fields that all transactions of an account share."""
+    return f'"customer_id":"{life.customer_id}","account_id":"{account.account_id}","currency":"{CURRENCY}",'
+
+
+def opened_on(life: Life, index: int) -> str:
+    """The date on which an account was opened, as a moment: older accounts go back up to fifteen years."""
+    day = life.accounts[index].first_day
+    if not day:
+        day = -30 - life.draws("opened").between(0, 5000) - 7 * index
+    return life.text(life.time_us(day))

@@ -1,0 +1,216 @@
+"""The living profile of one customer: a segment of one.
+
+Two time zones meet in it. What happened within the allowed lateness is **recent**: kept entry by entry, in event-time order, and
+still open to late events, status updates and reversals. What is older is **matured**: it was learned, once, in event-time order,
+into the habits (amount statistics, merchants, countries, hours, places). An entry matures when the customer's newest event is
+more than the allowed lateness ahead of it; nothing can arrive before it any more. So whatever the order of arrival, habits
+end up bit-identical to those of the ordered stream, a reversal within the lateness leaves no trace in them, and no score ever
+looks at a habit that has seen its own event. Windows (state/windows.py) are exact at once, without waiting.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from state.digest import digest64
+from state.estimators import Moments, Quantile
+from state.events import Transaction
+from state.windows import Ring
+
+RECENT_MAX: Final = 1024
+"""Beyond it the oldest recent entry matures before its time (and a still later one would be learned out of order)."""
+MERCHANTS_MAX: Final = 256
+COUNTRIES_MAX: Final = 64
+AMOUNT_KEYS_MAX: Final = 48
+ACCOUNTS_MAX: Final = 32
+SAID_MAX: Final = 64
+WAITING_MAX: Final = 64
+SEEN_MAX: Final = 512
+HELD_MAX: Final = 1024
+LABELS_MAX: Final = 32
+
+HOURS_TOTAL_MAX: Final = 1024
+"""When so many purchases have been counted by hour, all counts are halved: a habit of long ago fades."""
+
+
+class Recent(NamedTuple):
+    """A transaction within the allowed lateness, with what detectors ask about it."""
+
+    time_us: int
+    digest: int
+    transaction_id: str
+    amount_minor: int
+    key: int
+    merchant: int
+    """Digest of the merchant's id, else name; 0 if unknown."""
+    country: str | None
+    lat: float | None
+    lon: float | None
+    channel: str
+    learned: bool
+    """False for a reversed one: it will not be learned."""
+
+
+class Place(NamedTuple):
+    """Where and when the customer was last seen in person before everything recent."""
+
+    time_us: int
+    lat: float
+    lon: float
+    transaction_id: str
+
+
+class Said(NamedTuple):
+    """A signal that was said and may have to be withdrawn or closed."""
+
+    type: str
+    episode: str
+    trigger: int
+    """Digest of the transaction that caused it."""
+    time_us: int
+    active_until_us: int
+    """Until then the episode goes on, and is not opened anew."""
+    open_id: bytes
+    revision: int
+    score: float
+    transaction_id: str
+    state: str
+    """OPEN or CLOSE."""
+
+
+class Waiting(NamedTuple):
+    """A reversal that arrived before its original."""
+
+    time_us: int
+    amount_minor: int
+    currency: str
+    event_id: str
+
+
+class Timer(NamedTuple):
+    """Something to look at when the arrival clock passes `due_us` plus the allowed lateness."""
+
+    due_us: int
+    name: str
+    episode: str
+
+
+class Account(NamedTuple):
+    """The newest observation of one account."""
+
+    observed_us: int
+    kind: str
+    currency: str
+    balance_minor: int
+    status: str
+    overdraft_limit_minor: int | None
+    credit_limit_minor: int | None
+
+
+class Familiar(NamedTuple):
+    """How often and when last something (a merchant, a country) was seen."""
+
+    visits: int
+    last_us: int
+
+
+class Customer:
+    """Everything known about one customer. Bounded: each collection has its written limit above."""
+
+    __slots__ = (
+        "accounts",
+        "amounts",
+        "arrival_us",
+        "countries",
+        "customer_id",
+        "held",
+        "hours",
+        "labels",
+        "matured",
+        "merchants",
+        "newest_us",
+        "partition",
+        "place",
+        "quantiles",
+        "recent",
+        "ring",
+        "said",
+        "scheduled_us",
+        "seen",
+        "states",
+        "timers",
+        "waiting",
+    )
+
+    def __init__(self, customer_id: str, retention_us: int) -> None:
+        self.customer_id = customer_id
+        self.partition = 0
+        self.newest_us = 0
+        """The newest event time of any topic; lateness counts from here."""
+        self.arrival_us = 0
+        """The newest arrival of this customer's own events."""
+        self.ring = Ring(retention_us)
+        self.recent: list[Recent] = []
+        self.matured = 0
+        """Number of transactions learned."""
+        self.amounts: dict[int, Moments] = {}
+        """Log amounts in major units, by key (currency, direction, group); least recently learned first."""
+        self.quantiles: dict[int, tuple[Quantile, Quantile]] = {}
+        """Median and 95th percentile of the amounts in major units, by overall key (currency and direction)."""
+        self.merchants: dict[int, Familiar] = {}
+        self.countries: dict[str, Familiar] = {}
+        self.hours: list[int] = [0] * 24
+        self.place: Place | None = None
+        self.accounts: dict[str, Account] = {}
+        self.labels: dict[str, int] = {}
+        self.said: list[Said] = []
+        self.waiting: dict[int, Waiting] = {}
+        self.seen: dict[int, int] = {}
+        """Digest → event time of records of the other topics, for the duplicate check; oldest first."""
+        self.timers: list[Timer] = []
+        self.held: list[Any] = []
+        """Events held back to be sorted (`reorder_wait_s`)."""
+        self.states: dict[str, Any] = {}
+        """States of detectors that keep one of their own."""
+        self.scheduled_us: int | None = None
+        """The wake-up last put on the shard's heap for this customer; not part of the state."""
+
+    def next_timer_us(self) -> int | None:
+        """When the earliest timer is due, or None."""
+        return min(self.timers)[0] if self.timers else None
+
+    def recent_index(self, digest: int) -> int:
+        """The index in `recent` of the transaction with this digest, or −1."""
+        for i in range(len(self.recent) - 1, -1, -1):
+            if self.recent[i].digest == digest:
+                return i
+        return -1
+
+    def knows_merchant(self, merchant: int, until_us: int) -> bool:
+        """Whether the customer was at this merchant before or at `until_us` (reversed purchases don't count)."""
+        if merchant in self.merchants:
+            return True
+        return any(r.merchant == merchant and r.learned and r.time_us <= until_us for r in self.recent)
+
+    def knows_country(self, country: str, until_us: int) -> bool:
+        if country in self.countries:
+            return True
+        return any(r.country == country and r.learned and r.time_us <= until_us for r in self.recent)
+
+    def place_before(self, time_us: int) -> Place | None:
+        """The last place in person before or at `time_us`."""
+        for r in reversed(self.recent):
+            if r.time_us <= time_us and r.learned and r.lat is not None and r.lon is not None and in_person(r.channel):
+                return Place(r.time_us, r.lat, r.lon, r.transaction_id)
+        return self.place
+
+
+def in_person(channel: str) -> bool:
+    """Whether the customer (or the card) was there."""
+    return channel in ("card_present", "atm")
+
+
+def merchant_digest(transaction: Transaction) -> int:
+    """One integer for the shop: by id, else by name, else by counterparty; 0 if there is none."""
+    name = transaction.merchant_id or transaction.merchant_name or transaction.counterparty
+    return digest64(name) if name else 0

@@ -1,0 +1,96 @@
+"""What a customer usually does: learned once from each matured transaction, in event-time order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from state.customer import (
+    AMOUNT_KEYS_MAX,
+    COUNTRIES_MAX,
+    HOURS_TOTAL_MAX,
+    MERCHANTS_MAX,
+    Customer,
+    Familiar,
+    Place,
+    Recent,
+    in_person,
+)
+from state.estimators import Moments, Quantile
+from state.money import EXPONENT
+from state.times import hour_of
+from state.windows import overall_key, unpack_key
+
+K = TypeVar("K", int, str)
+
+
+def log_amount(amount_minor: int, currency: str) -> float:
+    """The natural logarithm of 1 + the amount in major units: what amounts are compared in.
+
+    >>> round(log_amount(1_000, "EUR"), 6) == round(math.log(11), 6)
+    True
+    """
+    return math.log1p(major_units(amount_minor, currency))
+
+
+def major_units(amount_minor: int, currency: str) -> float:
+    """For statistics and display only; sums stay in minor units."""
+    return amount_minor / float(10 ** EXPONENT[currency])
+
+
+def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
+    """Adds one matured transaction to the habits. Must be called in event-time order."""
+    currency, credit, _ = unpack_key(recent.key)
+    customer.matured += 1
+    value = log_amount(recent.amount_minor, currency)
+    overall = overall_key(recent.key)
+    for key in (recent.key, overall):
+        moments = customer.amounts.pop(key, None)
+        if moments is None:
+            moments = Moments.new(fading_factor)
+        moments.learn(value)
+        customer.amounts[key] = moments
+    _bound(customer.amounts, AMOUNT_KEYS_MAX)
+    quantiles = customer.quantiles.pop(overall, None) or (Quantile.new(0.5), Quantile.new(0.95))
+    for quantile in quantiles:
+        quantile.learn(major_units(recent.amount_minor, currency))
+    customer.quantiles[overall] = quantiles
+    _bound(customer.quantiles, AMOUNT_KEYS_MAX)
+    if recent.merchant:
+        _meet(customer.merchants, recent.merchant, recent.time_us, MERCHANTS_MAX)
+    if recent.country:
+        _meet(customer.countries, recent.country, recent.time_us, COUNTRIES_MAX)
+    if not credit:
+        customer.hours[hour_of(recent.time_us)] += 1
+        if sum(customer.hours) > HOURS_TOTAL_MAX:
+            customer.hours = [count // 2 for count in customer.hours]
+    if recent.lat is not None and recent.lon is not None and in_person(recent.channel):
+        customer.place = Place(recent.time_us, recent.lat, recent.lon, recent.transaction_id)
+
+
+def mature(customer: Customer, horizon_us: int, recent_max: int, learn_one: Callable[[Recent], Any]) -> None:
+    """Learns every recent transaction older than `horizon_us`, oldest first."""
+    recent = customer.recent
+    count = max(0, len(recent) - recent_max)
+    while count < len(recent) and recent[count].time_us < horizon_us:
+        count += 1
+    if count:
+        for entry in recent[:count]:
+            if entry.learned:
+                learn_one(entry)
+        del recent[:count]
+
+
+def _meet(known: dict[K, Familiar], name: K, time_us: int, limit: int) -> None:
+    before = known.get(name)
+    known[name] = Familiar(before.visits + 1 if before else 1, time_us)
+    if len(known) > limit:
+        # An eighth at a time, so that the search for the oldest costs little per newcomer.
+        for stale in sorted(known, key=lambda other: (known[other].last_us, other))[: limit // 8]:
+            del known[stale]
+
+
+def _bound(table: dict[int, Any], limit: int) -> None:
+    if len(table) > limit:
+        del table[next(iter(table))]

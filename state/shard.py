@@ -1,0 +1,371 @@
+"""The shard: a state machine over the profiles of its customers that knows no engine and no clock.
+
+Tests, replay, simulation and Bytewax all drive the same object: `apply(events)`, `advance(partition, clock)`,
+`checkpoint()`, `restore(token)`. What to say about an event is the business of the `CustomerStep` that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from state.customer import ACCOUNTS_MAX, HELD_MAX, LABELS_MAX, RECENT_MAX, SEEN_MAX, Account, Customer, Said, Timer
+from state.digest import digest64
+from state.events import Account as AccountEvent
+from state.events import Application, Event, Label, Transaction
+from state.frozen import freeze, thaw
+from state.habits import learn, mature
+from state.life_cycle import Outcome, admit, classify, forget_waiting
+from state.signals import EventTrigger, Late
+from state.store import Store
+from state.times import rfc3339
+from state.windows import LENGTHS_US
+
+DIRTY_MAX: Final = 16
+"""Changed customers kept unfrozen: the rest are written behind, so that a checkpoint has little left to do."""
+WRITE_BEHIND_CHUNK: Final = 64
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What defines the contents of profiles, in the shard's own units."""
+
+    lateness_us: int = 172_800_000_000
+    reorder_wait_us: int = 0
+    duplicate_horizon_us: int = 2_592_000_000_000
+    fading_factor: float = 0.04
+    hot_customers_max: int = 4096
+
+    @property
+    def retention_us(self) -> int:
+        """How long a transaction stays in the ring: late events look back a whole longest window, too."""
+        return max(LENGTHS_US[-1], self.duplicate_horizon_us) + self.lateness_us
+
+
+class Emission(msgspec.Struct, gc=False):
+    """Something to be written: a Signal, Score, Late or DetectorError, and the event that caused it (None for timers)."""
+
+    body: Any
+    event: Event | None
+
+
+class CustomerStep(Protocol):
+    """What is done for one customer: score, learn, withdraw, and act on timers. Appends to `out`, never raises."""
+
+    def score(self, customer: Customer, transaction: Transaction, out: list[Emission]) -> None: ...
+    def learn(self, customer: Customer, recent: Any) -> None: ...
+    def withdraw(
+        self, customer: Customer, said: Said, trigger: EventTrigger, event: Transaction, out: list[Emission]
+    ) -> None: ...
+    def on_timer(self, customer: Customer, timer: Timer, out: list[Emission]) -> None: ...
+    def freeze_states(self, customer: Customer) -> dict[str, list[Any]]: ...
+    def thaw_states(self, customer: Customer, states: dict[str, list[Any]]) -> None: ...
+
+
+class Counters(msgspec.Struct):
+    """How the records of this shard ended since the state began, and what was unusual on the way."""
+
+    received: int = 0
+    applied: int = 0
+    duplicate: int = 0
+    late: int = 0
+    held: int = 0
+    """Held back for sorting: received, and not yet ended."""
+    disordered_arrivals: int = 0
+    customers: int = 0
+
+
+class Shard:
+    """One shard. `store` keeps the bytes of its customers; the hottest are live objects in `hot`, least recently used first."""
+
+    def __init__(self, number: int, step: CustomerStep, policy: Policy, store: Store) -> None:
+        self.number = number
+        self.policy = policy
+        self.counters = Counters()
+        self.counters_at_start = Counters()
+        """What had been counted when the state was restored."""
+        self._step = step
+        self._store = store
+        self._hot: dict[str, Customer] = {}
+        self._dirty: dict[str, Customer] = {}
+        self._clocks_us: dict[int, int] = {}
+        self._wakes: dict[int, list[tuple[int, str]]] = {}
+        self._wakes_loaded_us = -1
+
+    # ---- events
+
+    def apply(self, events: Iterable[Event], partition: int) -> list[Emission]:
+        """Applies events of one source partition in the given order; returns what is to be said about them, in order."""
+        out: list[Emission] = []
+        wait_us = self.policy.reorder_wait_us
+        for event in events:
+            self.counters.received += 1
+            customer = self._load(event.customer_id)
+            customer.partition = partition
+            if event.arrival_us < customer.arrival_us:
+                self.counters.disordered_arrivals += 1
+            else:
+                customer.arrival_us = event.arrival_us
+            if wait_us:
+                self._release(customer, event.arrival_us, out)
+                customer.held.append(event)
+                self.counters.held += 1
+                if len(customer.held) > HELD_MAX:
+                    self._apply_held(customer, 1, out)
+            else:
+                self._apply_one(customer, event, out)
+            self._schedule(customer)
+            self._touch(customer)
+        self._write_behind()
+        return out
+
+    def advance(self, partition: int, clock_us: int) -> list[Emission]:
+        """Moves the arrival clock of a source partition; timers of its customers that it passes fire, in order of time."""
+        out: list[Emission] = []
+        if clock_us <= self._clocks_us.get(partition, 0):
+            return out
+        self._clocks_us[partition] = clock_us
+        self._load_wakes(clock_us)
+        heap = self._wakes.get(partition)
+        while heap and heap[0][0] < clock_us:
+            wake_us, customer_id = heappop(heap)
+            customer = self._load(customer_id)
+            if self._wake_us(customer) != wake_us:
+                continue
+            if customer.partition != partition:
+                self._schedule(customer)
+                continue
+            self._release(customer, clock_us, out)
+            self._fire(customer, clock_us, out)
+            self._schedule(customer)
+            self._touch(customer)
+        self._write_behind()
+        return out
+
+    def finish(self) -> list[Emission]:
+        """The end of bounded input: events held back for sorting are applied. Timers whose time has not come stay."""
+        out: list[Emission] = []
+        if self.policy.reorder_wait_us:
+            for customer_id in sorted({customer_id for heap in self._wakes.values() for _, customer_id in heap}):
+                customer = self._load(customer_id)
+                if customer.held:
+                    self._apply_held(customer, len(customer.held), out)
+                    self._schedule(customer)
+                    self._touch(customer)
+        return out
+
+    def _apply_one(self, customer: Customer, event: Event, out: list[Emission]) -> None:
+        self._fire(customer, event.arrival_us, out)
+        if isinstance(event, Transaction):
+            outcome = self._apply_transaction(customer, event, out)
+        else:
+            outcome = self._apply_other(customer, event)
+        if outcome is Outcome.APPLIED:
+            self.counters.applied += 1
+        elif outcome is Outcome.DUPLICATE:
+            self.counters.duplicate += 1
+        else:
+            self.counters.late += 1
+            out.append(Emission(_late(customer, event, self.policy.lateness_us), event))
+
+    def _apply_transaction(self, customer: Customer, transaction: Transaction, out: list[Emission]) -> Outcome:
+        step = classify(customer, transaction, self.policy.lateness_us)
+        if step.outcome is not Outcome.APPLIED:
+            return step.outcome
+        self._see(customer, transaction.time_us)
+        if step.new:
+            customer.ring.advance(transaction.time_us)
+            self._step.score(customer, transaction, out)
+            step = admit(customer, transaction)
+        if step.reversed_digest:
+            trigger = EventTrigger(Transaction.TOPIC, step.reversed_by)
+            for said in [said for said in customer.said if said.trigger == step.reversed_digest]:
+                customer.said.remove(said)
+                customer.timers = [
+                    timer for timer in customer.timers if timer.episode != said.episode or timer.name != said.type
+                ]
+                self._step.withdraw(customer, said, trigger, transaction, out)
+        return Outcome.APPLIED
+
+    def _apply_other(self, customer: Customer, event: Event) -> Outcome:
+        name = f"{event.TOPIC}\0{event.event_id}"
+        if isinstance(event, Application):
+            name += f"\0{event.status}"
+        digest = digest64(name)
+        if digest in customer.seen:
+            return Outcome.DUPLICATE
+        if event.time_us < customer.newest_us - self.policy.lateness_us:
+            return Outcome.LATE
+        customer.seen[digest] = event.time_us
+        self._see(customer, event.time_us)
+        if len(customer.seen) > SEEN_MAX:
+            horizon_us = customer.newest_us - self.policy.duplicate_horizon_us
+            customer.seen = {d: t for d, t in customer.seen.items() if t >= horizon_us}
+            while len(customer.seen) > SEEN_MAX:
+                del customer.seen[min(customer.seen, key=lambda d: (customer.seen[d], d))]
+        if isinstance(event, AccountEvent):
+            _observe(customer, event)
+        elif isinstance(event, Label) and (event.label in customer.labels or len(customer.labels) < LABELS_MAX):
+            customer.labels[event.label] = customer.labels.get(event.label, 0) + 1
+        return Outcome.APPLIED
+
+    def _see(self, customer: Customer, time_us: int) -> None:
+        """Moves the customer's newest event time on; what can no longer be preceded is learned."""
+        if time_us > customer.newest_us:
+            customer.newest_us = time_us
+            horizon_us = time_us - self.policy.lateness_us
+            fading_factor = self.policy.fading_factor
+
+            def learn_one(recent: Any) -> None:
+                self._step.learn(customer, recent)
+                learn(customer, recent, fading_factor)
+
+            mature(customer, horizon_us, RECENT_MAX, learn_one)
+            forget_waiting(customer, horizon_us)
+
+    # ---- sorting within reorder_wait
+
+    def _release(self, customer: Customer, clock_us: int, out: list[Emission]) -> None:
+        """Applies the held events whose wait is over, and with them all held events of earlier event time."""
+        due_us = [e.time_us for e in customer.held if e.arrival_us + self.policy.reorder_wait_us < clock_us]
+        if due_us:
+            edge_us = max(due_us)
+            self._apply_held(customer, sum(e.time_us <= edge_us for e in customer.held), out)
+
+    def _apply_held(self, customer: Customer, count: int, out: list[Emission]) -> None:
+        customer.held.sort(key=lambda e: (e.time_us, e.TOPIC, e.event_id))
+        ready, customer.held = customer.held[:count], customer.held[count:]
+        self.counters.held -= count
+        for event in ready:
+            self._apply_one(customer, event, out)
+
+    # ---- timers
+
+    def _wake_us(self, customer: Customer) -> int | None:
+        """When the arrival clock gives this customer something to do."""
+        due_us = customer.next_timer_us()
+        wake_us = None if due_us is None else due_us + self.policy.lateness_us
+        if customer.held:
+            held_us = min(e.arrival_us for e in customer.held) + self.policy.reorder_wait_us
+            wake_us = held_us if wake_us is None else min(wake_us, held_us)
+        return wake_us
+
+    def _fire(self, customer: Customer, clock_us: int, out: list[Emission]) -> None:
+        while customer.timers:
+            timer = min(customer.timers)
+            if timer.due_us + self.policy.lateness_us >= clock_us:
+                return
+            customer.timers.remove(timer)
+            self._step.on_timer(customer, timer, out)
+
+    def _schedule(self, customer: Customer) -> None:
+        wake_us = self._wake_us(customer)
+        if wake_us is not None and wake_us != customer.scheduled_us:
+            customer.scheduled_us = wake_us
+            heappush(self._wakes.setdefault(customer.partition, []), (wake_us, customer.customer_id))
+
+    def _load_wakes(self, clock_us: int) -> None:
+        """Brings in what the store knows to be due, a day ahead, so that start-up need not read all customers."""
+        if clock_us > self._wakes_loaded_us:
+            self._wakes_loaded_us = clock_us + LENGTHS_US[1]
+            for _, customer_id in self._store.timers_until(self._wakes_loaded_us):
+                customer = self._load(customer_id)
+                customer.scheduled_us = None
+                self._schedule(customer)
+
+    # ---- memory and store
+
+    def _load(self, customer_id: str) -> Customer:
+        customer = self._hot.pop(customer_id, None)
+        if customer is None:
+            frozen = self._store.get(customer_id)
+            if frozen is None:
+                customer = Customer(customer_id, self.policy.retention_us)
+                self.counters.customers += 1
+            else:
+                customer, states = thaw(customer_id, frozen, self.policy.retention_us)
+                self._step.thaw_states(customer, states)
+        self._hot[customer_id] = customer
+        if len(self._hot) > self.policy.hot_customers_max:
+            coldest = next(iter(self._hot))
+            self._freeze(self._hot.pop(coldest))
+        return customer
+
+    def _touch(self, customer: Customer) -> None:
+        self._dirty[customer.customer_id] = customer
+
+    def _freeze(self, customer: Customer) -> None:
+        if self._dirty.pop(customer.customer_id, None) is not None:
+            frozen = freeze(customer, self._step.freeze_states(customer))
+            self._store.put(customer.customer_id, frozen, self._wake_us(customer))
+
+    def _write_behind(self) -> None:
+        while len(self._dirty) > DIRTY_MAX:
+            self._freeze(next(iter(self._dirty.values())))
+        self._store.write_behind(WRITE_BEHIND_CHUNK)
+
+    def checkpoint(self) -> bytes:
+        """Hands every change to the store; returns the token from which exactly this state can be restored."""
+        counters = self.counters
+        ended = counters.applied + counters.duplicate + counters.late
+        assert counters.received == ended + counters.held, "law 11: a record was lost or counted twice"
+        for customer in list(self._dirty.values()):
+            self._freeze(customer)
+        meta = msgspec.msgpack.encode([self._clocks_us, msgspec.to_builtins(counters)])
+        return self._store.checkpoint(meta)
+
+    def proven(self) -> None:
+        """The engine has committed the newest checkpoint: nothing before it will be asked for again."""
+        self._store.proven()
+
+    def restore(self, token: bytes | None) -> None:
+        """Goes back to the state of `token`; None begins from nothing."""
+        self._hot.clear()
+        self._dirty.clear()
+        self._wakes.clear()
+        self._wakes_loaded_us = -1
+        self._clocks_us = {}
+        self.counters = Counters()
+        meta = self._store.restore(token)
+        if meta is not None:
+            self._clocks_us, self.counters = msgspec.msgpack.decode(meta, type=tuple[dict[int, int], Counters])
+        self.counters_at_start = msgspec.structs.replace(self.counters)
+
+    def customer(self, customer_id: str) -> Customer:
+        """The live profile, for queries and tests."""
+        return self._load(customer_id)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def _observe(customer: Customer, event: AccountEvent) -> None:
+    before = customer.accounts.get(event.account_id)
+    if before is not None and before.observed_us > event.time_us:
+        return
+    customer.accounts[event.account_id] = Account(
+        event.time_us,
+        event.kind,
+        event.currency,
+        event.balance_minor,
+        event.status,
+        event.overdraft_limit_minor,
+        event.credit_limit_minor,
+    )
+    if len(customer.accounts) > ACCOUNTS_MAX:
+        del customer.accounts[min(customer.accounts, key=lambda a: (customer.accounts[a].observed_us, a))]
+
+
+def _late(customer: Customer, event: Event, lateness_us: int) -> Late:
+    return Late(
+        topic=event.TOPIC,
+        partition=event.partition,
+        offset=event.offset,
+        customer_id=event.customer_id,
+        event_id=event.event_id,
+        event_time=rfc3339(event.time_us),
+        arrived_at=rfc3339(event.arrival_us),
+        late_by_s=(customer.newest_us - lateness_us - event.time_us) / 1e6,
+    )

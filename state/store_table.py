@@ -1,0 +1,317 @@
+"""The table: every customer's newest committed record and the index of timers, in LMDB.
+
+One file, three sub-databases: `customers` (id -> record), `timers` (time, 8 bytes big endian, and id -> id) and `about`
+(format version, shard, how much of the log has been taken in, which timeline is being written). One thread, one process
+(the folder's lock sees to that), so LMDB's own lock file is not needed; no reader stays open across a write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lmdb
+
+from state.store_error import StoreError, newer, unopened
+from state.store_position import BEGINNING, LogPosition
+from state.store_record import CHECKPOINT, HEAD_BYTES, NO_TIMER, Damage, check_record, encode_record, id_of, timer_of
+
+FORMAT_VERSION = 1
+FILE_NAME = "customers.mdb"
+MAP_BYTES_FIRST = 64 * 1024 * 1024
+MAP_BYTES_MAX = 256 * 1024 * 1024 * 1024
+
+_POSITION_BYTES = 32
+_PLAIN_KEY_BYTES_MAX = 400  # LMDB takes keys up to 511 bytes, 8 of them for the time in the index of timers
+_PAGE_OF_CUSTOMERS = 1000
+
+
+class Branch(NamedTuple):
+    """Which timeline is being written, where it began, and the timelines that were given up for it."""
+
+    base: LogPosition
+    timeline: int
+    abandoned: tuple[int, ...]
+
+
+class Table:
+    """The LMDB side of one shard. Every LMDB error becomes a StoreError."""
+
+    def __init__(
+        self, folder: Path, shard: int, sync: bool, map_bytes_max: int, crash_point: Callable[[str], None]
+    ) -> None:
+        """Opens or creates the file. `sync`: each write is on the disk when it returns. The file may grow up to
+        `map_bytes_max`. Raises StoreError for a damaged file, a newer version, another shard's file."""
+        self.path = folder / FILE_NAME
+        self._map_bytes_max = map_bytes_max
+        self._crash_point = crash_point
+        try:
+            self._env: Any = lmdb.open(
+                str(self.path), subdir=False, map_size=min(MAP_BYTES_FIRST, map_bytes_max), max_dbs=3, mode=0o600,
+                lock=False, sync=sync, readahead=False, meminit=False,
+            )  # fmt: skip
+        except lmdb.Error as error:
+            raise self._error(error) from error
+        try:
+            self._cover_map()
+            with self._reported():
+                self._customers: Any = self._env.open_db(b"customers")
+                self._timers: Any = self._env.open_db(b"timers")
+                self._about: Any = self._env.open_db(b"about")
+            self._check_format(shard)
+        except StoreError:
+            self._env.close()
+            raise
+
+    def get(self, customer_id: str) -> bytes | None:
+        """A customer's record, checked; None if there is none. Raises StoreError if it is damaged."""
+        key = customer_id.encode()
+        with self._reported(), self._env.begin(db=self._customers, buffers=True) as txn:
+            found = txn.get(_key_of(key))
+            if found is None:
+                return None
+            record = bytes(found)
+        self._check(record, key)
+        return record
+
+    def has(self, customer_id: str) -> bool:
+        """Whether there is a record of the customer."""
+        with self._reported(), self._env.begin(db=self._customers, buffers=True) as txn:
+            return txn.get(_key_of(customer_id.encode())) is not None
+
+    def timer_of(self, customer_id: str) -> int | None:
+        """A customer's timer (microseconds UTC), None if it has none or is unknown."""
+        with self._reported(), self._env.begin(db=self._customers, buffers=True) as txn:
+            found = txn.get(_key_of(customer_id.encode()))
+            timer_us = NO_TIMER if found is None else timer_of(found)
+        return None if timer_us == NO_TIMER else timer_us
+
+    def timers_between(self, after_us: int, until_us: int) -> list[tuple[int, str]]:
+        """All (timer, customer) with after_us < timer <= until_us, earliest first."""
+        with self._reported(), self._env.begin(db=self._timers) as txn, txn.cursor() as cursor:
+            found: list[tuple[int, str]] = []
+            cursor.set_range(_time_key(max(after_us + 1, 0)))
+            for key, customer_id in cursor:
+                time_us = int.from_bytes(key[:8], "big")
+                if time_us > until_us:
+                    break
+                found.append((time_us, customer_id.decode()))
+        return found
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """(customer, record) of all, in the order of the keys; every record is checked. Writes in between are allowed."""
+        following = b""
+        while True:
+            page: list[tuple[bytes, bytes]] = []
+            with self._reported(), self._env.begin(db=self._customers) as txn, txn.cursor() as cursor:
+                cursor.set_range(following) if following else cursor.first()
+                for item in cursor:
+                    page.append(item)
+                    if len(page) == _PAGE_OF_CUSTOMERS:
+                        break
+            for key, record in page:
+                self._check(record, None)
+                if _key_of(id_of(record)) != key:
+                    raise self._damaged(id_of(record), "stands under another customer's key")
+                yield id_of(record).decode(), record
+            if len(page) < _PAGE_OF_CUSTOMERS:
+                return
+            following = page[-1][0] + b"\0"
+
+    def write(self, records: Sequence[tuple[str, bytes]], applied: tuple[LogPosition, bytes] | None) -> None:
+        """Writes customers' records and their timers, in the order of the keys if they come so, as one transaction.
+
+        `applied`: (position, meta) of the checkpoint up to which the log has now been taken in wholly.
+        """
+
+        def fill(txn: Any) -> None:
+            outdated, current = self._put_records(txn, records)
+            for key in sorted(outdated):
+                txn.delete(key, db=self._timers)
+            for key, owner in sorted(current):
+                txn.put(key, owner, db=self._timers)
+            if applied:
+                position, meta = applied
+                txn.put(b"applied", encode_record(CHECKPOINT, b"", position.encode() + meta, NO_TIMER), db=self._about)
+
+        self._write(fill)
+
+    def applied(self) -> tuple[LogPosition, bytes]:
+        """(position, meta) of the checkpoint up to which the log has been taken in; BEGINNING if nothing has."""
+        data = self._about_checked(b"applied")
+        return (LogPosition.decode(data), data[_POSITION_BYTES:]) if data else (BEGINNING, b"")
+
+    def branch(self) -> Branch:
+        """The timeline being written."""
+        data = self._about_checked(b"branch")
+        if not data:
+            return Branch(BEGINNING, 0, ())
+        timeline, *abandoned = struct.unpack(f"<{(len(data) - _POSITION_BYTES) // 8}Q", data[_POSITION_BYTES:])
+        return Branch(LogPosition.decode(data), timeline, tuple(abandoned))
+
+    def begin_branch(self, branch: Branch) -> None:
+        """Keeps which timeline is being written from now on."""
+        numbers = (branch.timeline, *branch.abandoned)
+        data = branch.base.encode() + struct.pack(f"<{len(numbers)}Q", *numbers)
+        self._write(lambda txn: txn.put(b"branch", encode_record(CHECKPOINT, b"", data, NO_TIMER), db=self._about))
+
+    @property
+    def committed(self) -> bool:
+        """Whether the engine has ever committed a checkpoint of this shard."""
+        with self._reported(), self._env.begin(db=self._about) as txn:
+            return txn.get(b"committed") is not None
+
+    def mark_committed(self) -> None:
+        """Keeps that the engine has committed a checkpoint: from now on the folder is never begun anew unasked."""
+        self._write(lambda txn: txn.put(b"committed", b"\1", db=self._about))
+
+    def count(self) -> int:
+        """Number of customers."""
+        with self._reported(), self._env.begin() as txn:
+            return int(txn.stat(self._customers)["entries"])
+
+    def timer_count(self) -> int:
+        """Number of timers."""
+        with self._reported(), self._env.begin() as txn:
+            return int(txn.stat(self._timers)["entries"])
+
+    def size_bytes(self) -> int:
+        """Bytes that the file takes on the disk."""
+        return self.path.stat().st_blocks * 512
+
+    def copy_compacted(self, path: Path) -> None:
+        """Writes a copy without free pages."""
+        with self._reported():
+            self._env.copy(str(path), compact=True)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._env.close()
+
+    def _put_records(
+        self, txn: Any, records: Sequence[tuple[str, bytes]]
+    ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+        """Puts the records; returns the keys of timers to delete and (key, id) of timers to put."""
+        outdated: list[bytes] = []
+        current: list[tuple[bytes, bytes]] = []
+        customers = self._customers
+        for customer_id, record in records:
+            owner = customer_id.encode()
+            key = _key_of(owner)
+            old = txn.get(key, db=customers)
+            old_us = NO_TIMER if old is None else timer_of(old)
+            new_us = timer_of(record)
+            if old_us != new_us:
+                if old_us != NO_TIMER:
+                    outdated.append(_time_key(old_us) + key)
+                if new_us != NO_TIMER:
+                    current.append((_time_key(new_us) + key, owner))
+            txn.put(key, record, db=customers)
+        return outdated, current
+
+    def _write(self, fill: Callable[[Any], object]) -> None:
+        """One transaction, begun again with a larger map whenever the map is full."""
+        while True:
+            try:
+                with self._env.begin(write=True, buffers=True) as txn:
+                    fill(txn)
+                    self._crash_point("table.before_commit")
+            except lmdb.MapFullError as error:
+                self._grow(error)
+            except lmdb.Error as error:
+                raise self._error(error) from error
+            else:
+                self._crash_point("table.committed")
+                return
+
+    def _grow(self, error: lmdb.MapFullError) -> None:
+        map_bytes = self._env.info()["map_size"]
+        if map_bytes >= self._map_bytes_max:
+            raise StoreError(
+                f"{self.path}: full at its limit of {self._map_bytes_max} bytes (map_bytes_max). Nothing that was committed "
+                "is lost: raise the limit and restart the worker"
+            ) from error
+        self._env.set_mapsize(min(2 * map_bytes, self._map_bytes_max))
+
+    def _cover_map(self) -> None:
+        """A file that lost its end would kill the process (SIGBUS) when a page beyond it is read. Zeros there are
+        found as damage instead. Pages that LMDB took but never wrote make a sound file short too, so this is no error."""
+        pages = self._env.info()["last_pgno"] + 1
+        wanted = pages * self._env.stat()["psize"]
+        if self.path.stat().st_size < wanted:
+            os.truncate(self.path, wanted)
+
+    def _check_format(self, shard: int) -> None:
+        with self._reported(), self._env.begin(db=self._about) as txn:
+            found = txn.get(b"format")
+        if found is None:
+            self._write(lambda txn: txn.put(b"format", struct.pack("<HI", FORMAT_VERSION, shard), db=self._about))
+            return
+        (version,) = struct.unpack_from("<H", found)
+        if version > FORMAT_VERSION:
+            raise newer(self.path, version, FORMAT_VERSION)
+        (owner,) = struct.unpack_from("<I", found, 2)
+        if owner != shard:
+            raise StoreError(
+                f"{self.path}: belongs to shard {owner}, not {shard}. Put each shard's folder back under its own number"
+            )
+
+    def _about_checked(self, name: bytes) -> bytes:
+        """The value of an entry of `about`, empty if there is none."""
+        with self._reported(), self._env.begin(db=self._about) as txn:
+            record = txn.get(name)
+        if record is None:
+            return b""
+        self._check(record, b"")
+        return bytes(record[HEAD_BYTES:])
+
+    def _check(self, record: bytes, key: bytes | None) -> None:
+        try:
+            header = check_record(record)
+        except Damage as damage:
+            raise self._damaged(key or b"", str(damage)) from damage
+        if header.record_bytes != len(record) or (key is not None and id_of(record) != key):
+            raise self._damaged(key or b"", "the record is not the one that was asked for")
+
+    def _damaged(self, key: bytes, finding: str) -> StoreError:
+        digest = hashlib.blake2b(key, digest_size=8).hexdigest()
+        return StoreError(
+            f"{self.path}: the record with key digest {digest} is damaged ({finding}). See `segone state verify`; restore "
+            "the state folder together with the recovery folder from a backup, or delete both and replay the input"
+        )
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except lmdb.Error as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> StoreError:
+        text = str(error)
+        if isinstance(error, lmdb.DiskError) or "No space left" in text or "File too large" in text:
+            return StoreError(
+                f"{self.path}: no space left ({text}). Nothing that was committed is lost: free space and restart the worker"
+            )
+        if "Permission denied" in text or "Read-only" in text:
+            return unopened(self.path, OSError(13, text))
+        return StoreError(
+            f"{self.path}: cannot be used ({text}). See `segone state verify`; restore the state folder together with the "
+            "recovery folder from a backup, or delete both and replay the input"
+        )
+
+
+def _key_of(customer_id: bytes) -> bytes:
+    """The id itself, or for the few that are too long for a key its beginning and a digest of it."""
+    if len(customer_id) <= _PLAIN_KEY_BYTES_MAX:
+        return customer_id
+    return customer_id[: _PLAIN_KEY_BYTES_MAX - 16] + hashlib.blake2b(customer_id, digest_size=32).digest()
+
+
+def _time_key(time_us: int) -> bytes:
+    return time_us.to_bytes(8, "big")

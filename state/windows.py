@@ -1,0 +1,245 @@
+"""Exact sliding windows of one customer: one ring of transactions, a head pointer and running integer totals per window.
+
+A window of length L at time t holds the transactions with t − L < time ≤ t. All windows end at the ring's `anchor_us`, the
+newest transaction time; asking and moving forward cost O(1) amortised, an event that comes late is put where it belongs.
+Totals are integers (counts and minor units), so the order of arrival leaves no trace.
+
+The ring is the duplicate check, too: it keeps each transaction's digest for the longest window plus `RETENTION_MARGIN_US`.
+Beyond `CAPACITY` transactions in that time the oldest leave early and are counted in `overflowed`: the windows then hold the
+newest `CAPACITY` transactions, and a duplicate of one that left is seen as new.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from typing import Any, Final
+
+HOUR_US: Final = 3_600_000_000
+DAY_US: Final = 24 * HOUR_US
+WINDOWS: Final = (("1h", HOUR_US), ("24h", DAY_US), ("7d", 7 * DAY_US), ("30d", 30 * DAY_US))
+LENGTHS_US: Final = tuple(length_us for _, length_us in WINDOWS)
+CAPACITY: Final = 4096
+AMOUNT_PACKED_MAX: Final = 2**50
+"""Up to here amounts, and the sums of CAPACITY of them, fit 64 bits; a customer with a larger one is kept as decimal text."""
+ALL_GROUPS: Final = 127
+"""The group number under which the totals over all groups are kept."""
+
+COUNTED: Final = 1
+"""Flag of an entry that counts in the windows: neither reversed nor itself a reversal."""
+POSTED: Final = 2
+REVERSED: Final = 4
+REVERSAL: Final = 8
+"""Flag of an entry that only remembers a reversal's own id, so that its repetition is a duplicate."""
+
+Totals = list[int]
+"""[count, sum in minor units] for each of WINDOWS in turn: 8 integers."""
+
+
+def pack_key(currency: str, credit: bool, group: int) -> int:
+    """Currency (three letters A to Z), direction and spending group (0 to 127) in one integer.
+
+    >>> unpack_key(pack_key("EUR", True, 5))
+    ('EUR', True, 5)
+    """
+    a, b, c = currency.encode("ascii")
+    return (((a - 65) * 26 + b - 65) * 26 + c - 65) << 8 | (128 if credit else 0) | group
+
+
+def unpack_key(key: int) -> tuple[str, bool, int]:
+    code = key >> 8
+    letters = (code // 676, code // 26 % 26, code % 26)
+    return "".join(chr(65 + letter) for letter in letters), bool(key & 128), key & 127
+
+
+def overall_key(key: int) -> int:
+    """The key of the totals over all groups, in the same currency and direction."""
+    return key | ALL_GROUPS
+
+
+class Ring:
+    """The transactions of one customer in time order, with the totals of the four windows.
+
+    Entry i has time_us, amount_minor (what is left of it after refunds), key (see `pack_key`), digest and flags.
+    """
+
+    __slots__ = (
+        "amounts",
+        "anchor_us",
+        "digests",
+        "flags",
+        "heads",
+        "keys",
+        "overflowed",
+        "retention_us",
+        "times",
+        "totals",
+    )
+
+    def __init__(self, retention_us: int) -> None:
+        self.times: list[int] = []
+        self.amounts: list[int] = []
+        self.keys: list[int] = []
+        self.digests: list[int] = []
+        self.flags: list[int] = []
+        self.heads = [0] * len(WINDOWS)
+        self.totals: dict[int, Totals] = {}
+        self.anchor_us = 0
+        self.retention_us = retention_us
+        self.overflowed = 0
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def find(self, digest: int) -> int:
+        """The index of the transaction with this digest, or −1."""
+        digests = self.digests
+        return digests.index(digest) if digest in digests else -1
+
+    def advance(self, time_us: int) -> None:
+        """Moves the end of all windows forward to `time_us`; what leaves a window leaves its totals."""
+        if time_us <= self.anchor_us:
+            return
+        self.anchor_us = time_us
+        times = self.times
+        count = len(times)
+        for w, length_us in enumerate(LENGTHS_US):
+            head = self.heads[w]
+            edge_us = time_us - length_us
+            if head < count and times[head] <= edge_us:
+                while head < count and times[head] <= edge_us:
+                    if self.flags[head] & COUNTED:
+                        self._count(w, head, -1)
+                    head += 1
+                self.heads[w] = head
+        self._forget(bisect_left(times, time_us - self.retention_us))
+
+    def add(self, time_us: int, amount_minor: int, key: int, digest: int, flags: int) -> None:
+        """Puts a transaction where it belongs in time. The windows must have been advanced to the newest time before."""
+        times = self.times
+        if not times or time_us > times[-1]:
+            at = len(times)
+        else:
+            at = bisect_left(times, time_us)
+            while at < len(times) and times[at] == time_us and self.digests[at] < digest:
+                at += 1
+        times.insert(at, time_us)
+        self.amounts.insert(at, amount_minor)
+        self.keys.insert(at, key)
+        self.digests.insert(at, digest)
+        self.flags.insert(at, flags)
+        for w, length_us in enumerate(LENGTHS_US):
+            if time_us <= self.anchor_us - length_us:
+                self.heads[w] += 1
+            elif flags & COUNTED:
+                self._count(w, at, 1)
+        if len(times) > CAPACITY:
+            self.overflowed += len(times) - CAPACITY
+            self._forget(len(times) - CAPACITY)
+
+    def remove(self, at: int) -> None:
+        """Takes entry `at` out, as if it had never been."""
+        self._uncount(at)
+        for column in (self.times, self.amounts, self.keys, self.digests, self.flags):
+            del column[at]
+        self.heads = [head - 1 if at < head else head for head in self.heads]
+
+    def cancel(self, at: int) -> None:
+        """A full reversal: the entry stays as a memory of its id, and counts no longer."""
+        self._uncount(at)
+        self.flags[at] = (self.flags[at] & ~COUNTED) | REVERSED
+
+    def reduce(self, at: int, amount_minor: int) -> None:
+        """A refund: the entry goes on counting with `amount_minor` less."""
+        counted = self.flags[at] & COUNTED
+        self._uncount(at)
+        self.amounts[at] -= amount_minor
+        if counted:
+            self.flags[at] |= COUNTED
+            for w in range(len(WINDOWS)):
+                if at >= self.heads[w]:
+                    self._count(w, at, 1)
+
+    def get(self, key: int) -> Totals | None:
+        """The totals of a key at the anchor, or None where nothing happened in the longest window."""
+        return self.totals.get(key)
+
+    def at(self, key: int, time_us: int) -> Totals:
+        """The totals of a key at an earlier time than the anchor: for late events. O(transactions in the longest window)."""
+        totals = [0] * (2 * len(WINDOWS))
+        everything = key & 127 == ALL_GROUPS
+        last = bisect_right(self.times, time_us)
+        for i in range(bisect_right(self.times, time_us - LENGTHS_US[-1]), last):
+            own = overall_key(self.keys[i]) if everything else self.keys[i]
+            if own == key and self.flags[i] & COUNTED:
+                for w, length_us in enumerate(LENGTHS_US):
+                    if self.times[i] > time_us - length_us:
+                        totals[2 * w] += 1
+                        totals[2 * w + 1] += self.amounts[i]
+        return totals
+
+    def _count(self, w: int, i: int, sign: int) -> None:
+        amount_minor = sign * self.amounts[i]
+        key = self.keys[i]
+        for own in (key, overall_key(key)):
+            totals = self.totals.get(own)
+            if totals is None:
+                totals = self.totals[own] = [0] * (2 * len(WINDOWS))
+            totals[2 * w] += sign
+            totals[2 * w + 1] += amount_minor
+            if sign < 0 and not any(totals):
+                del self.totals[own]
+
+    def _uncount(self, at: int) -> None:
+        if self.flags[at] & COUNTED:
+            for w in range(len(WINDOWS)):
+                if at >= self.heads[w]:
+                    self._count(w, at, -1)
+            self.flags[at] &= ~COUNTED
+
+    def _forget(self, count: int) -> None:
+        """Drops the oldest `count` entries."""
+        if count <= 0:
+            return
+        for i in range(count):
+            self._uncount(i)
+        for column in (self.times, self.amounts, self.keys, self.digests, self.flags):
+            del column[:count]
+        self.heads = [max(0, head - count) for head in self.heads]
+
+    def freeze(self) -> list[Any]:
+        """A list of integers, byte strings and lists, from which `thaw` makes an equal ring."""
+        huge = bool(self.amounts) and max(self.amounts) > AMOUNT_PACKED_MAX
+        return [
+            self.anchor_us,
+            self.overflowed,
+            self.heads,
+            array("q", self.times).tobytes(),
+            [str(amount_minor) for amount_minor in self.amounts] if huge else array("q", self.amounts).tobytes(),
+            array("i", self.keys).tobytes(),
+            array("Q", self.digests).tobytes(),
+            bytes(self.flags),
+            {key: [str(number) for number in totals] for key, totals in self.totals.items()} if huge else self.totals,
+        ]
+
+    @classmethod
+    def thaw(cls, frozen: list[Any], retention_us: int) -> Ring:
+        ring = cls(retention_us)
+        ring.anchor_us, ring.overflowed, ring.heads = frozen[0], frozen[1], frozen[2]
+        ring.times = _unpack("q", frozen[3])
+        ring.keys = _unpack("i", frozen[5])
+        ring.digests = _unpack("Q", frozen[6])
+        ring.flags = list(frozen[7])
+        if isinstance(frozen[4], bytes):
+            ring.amounts = _unpack("q", frozen[4])
+            ring.totals = frozen[8]
+        else:
+            ring.amounts = [int(text) for text in frozen[4]]
+            ring.totals = {key: [int(text) for text in totals] for key, totals in frozen[8].items()}
+        return ring
+
+
+def _unpack(code: str, raw: bytes) -> list[int]:
+    column: array[int] = array(code)
+    column.frombytes(raw)
+    return column.tolist()

@@ -1,0 +1,73 @@
+"""The smallest flow over the real source and sink, run as a process of its own so that tests can kill it.
+
+Arguments: bootstrap address, topic prefix, recovery directory, workers in this process. SIGTERM stops it gracefully.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
+from types import FrameType
+
+import bytewax.operators as op
+from bytewax._bytewax import cli_main
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig
+
+from dataflows.batches import OutputBatch, RecordBatch
+from dataflows.kafka_client import KafkaSettings
+from dataflows.kafka_sink import KafkaOutput
+from dataflows.kafka_source import KafkaInput
+from state.records import Output, Record
+
+
+def output_of(record: Record, topic: str) -> Output:
+    """One output for each record, with an id that depends on the record alone."""
+    position = f"{record.topic}/{record.partition}/{record.offset}"
+    output_id = hashlib.blake2b(position.encode(), digest_size=16).digest()
+    return Output(topic, record.key or b"", record.value, output_id, (("source-position", position.encode()),))
+
+
+def main() -> None:
+    bootstrap, prefix, recovery, workers = sys.argv[1:]
+    settings = KafkaSettings(
+        bootstrap_servers=bootstrap,
+        transactional_id_prefix=prefix,
+        sink_partitions=2,
+        batch_records_max=50,
+        start_timeout_s=5,
+        broker_timeout_s=30,
+    )
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    source = KafkaInput(settings, [f"{prefix}.in.a", f"{prefix}.in.b"], stopping)
+    sink = KafkaOutput(settings, [f"{prefix}.out"])
+
+    def outputs(batch: RecordBatch) -> Iterator[tuple[str, OutputBatch]]:
+        made = sorted((output_of(record, f"{prefix}.out") for record in batch.records), key=lambda each: sink.route(each.key))
+        for route, routed in groupby(made, lambda each: sink.route(each.key)):
+            yield route, OutputBatch(list(routed), proof=True)
+
+    flow = Dataflow("under_kill")
+    records = op.input("read", flow, source)
+    op.output("write", op.flat_map("apply", records, outputs), sink)
+    cli_main(
+        flow,
+        workers_per_process=int(workers),
+        epoch_interval=timedelta(milliseconds=300),
+        recovery_config=RecoveryConfig(Path(recovery)),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""The Kafka source against a real broker."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from broker import Broker, free_ports
+from bytewax.inputs import AbortExecution
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from conftest import Topics
+from talking import PATIENCE_S, Sent, drain, poll_until, send, settings
+
+from dataflows.kafka_client import BrokerUnavailable, KafkaRefused, KafkaSettings
+from dataflows.kafka_source import KafkaInput, KafkaPartition
+from state.settings import ConfigError
+
+
+def bounded(kafka: str, names: list[str], part: str = "0", resume: bytes | None = None, **changes: Any) -> KafkaPartition:
+    return KafkaInput(settings(kafka, **changes), names, end_at_high_watermark=True).build_part("read", part, resume)
+
+
+def live(kafka: str, names: list[str], resume: bytes | None = None, **changes: Any) -> KafkaPartition:
+    return KafkaInput(settings(kafka, **changes), names).build_part("read", "0", resume)
+
+
+def test_every_byte_written_is_read_back_with_its_position_and_arrival(kafka: str, topics: Topics) -> None:
+    topic = topics.create("in", 2)
+    odd_values: list[bytes | None] = [b"{}", b"\xff\x00\xfe", b"", None, b"x" * 100_000, '{"ř":1}'.encode()]
+    odd_keys: list[bytes | None] = [b"c-1", b"\xff", b"", None, b"c-2", b"c-3"]
+    sent = [Sent(topic, 1, v, k, 1_000 + n) for n, (v, k) in enumerate(zip(odd_values, odd_keys, strict=True))]
+    send(kafka, sent)
+    records = [record for batch in drain(bounded(kafka, [topic], "1")) for record in batch.records]
+    assert [(r.topic, r.partition, r.offset, r.arrival_us, r.key, r.value) for r in records] == [
+        (topic, 1, offset, each.arrival_ms * 1000, each.key, each.value or b"") for offset, each in enumerate(sent)
+    ]
+
+
+@pytest.mark.parametrize("batch_records_max", [1, 7, 1000])
+def test_topics_are_merged_by_arrival_whatever_the_batch_size(kafka: str, topics: Topics, batch_records_max: int) -> None:
+    names = [topics.create(name, 1) for name in ("a", "b", "c")]
+    rng = random.Random(batch_records_max)
+    sent = [Sent(rng.choice(names), 0, b"%d" % n, arrival_ms=1_000 + n // 3) for n in range(600)]
+    send(kafka, sorted(sent, key=lambda each: (each.topic, each.arrival_ms)))
+    part = bounded(kafka, names, batch_records_max=batch_records_max)
+    records = [record for batch in drain(part) for record in batch.records]
+    keys = [(record.arrival_us, names.index(record.topic), record.offset) for record in records]
+    assert len(keys) == 600
+    assert keys == sorted(keys)
+
+
+def test_a_topic_far_ahead_of_another_is_paused_and_nothing_is_lost(
+    kafka: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataflows.kafka_logs.WAITING_MAX", 50)
+    names = [topics.create(name, 1) for name in ("early", "late")]
+    send(kafka, [Sent(names[1], 0, b"%d" % n, arrival_ms=9_000 + n) for n in range(2_000)])
+    send(kafka, [Sent(names[0], 0, b"%d" % n, arrival_ms=1_000 + n) for n in range(2_000)])
+    part = bounded(kafka, names, batch_records_max=20)
+    records = [record for batch in drain(part) for record in batch.records]
+    assert [(r.topic, r.offset) for r in records] == [(name, n) for name in names for n in range(2_000)]
+
+
+def test_a_snapshot_resumes_at_the_next_record(kafka: str, topics: Topics) -> None:
+    names = [topics.create(name, 1) for name in ("a", "b")]
+    send(kafka, [Sent(names[n % 2], 0, b"%d" % n, arrival_ms=1_000 + n) for n in range(100)])
+    part = live(kafka, names, batch_records_max=9)
+    before = poll_until(part, lambda batches: sum(len(batch.records) for batch in batches) >= 40)
+    after = drain(bounded(kafka, names, resume=part.snapshot()))
+    values = [int(record.value) for batch in before + after for record in batch.records]
+    assert values == list(range(100))
+    assert after[0].clock_us == max(record.arrival_us for batch in [*before, after[0]] for record in batch.records)
+
+
+def test_a_topic_taken_out_of_the_configuration_keeps_its_position(kafka: str, topics: Topics) -> None:
+    names = [topics.create(name, 1) for name in ("a", "b")]
+    send(kafka, [Sent(name, 0, b"1") for name in names])
+    both = bounded(kafka, names)
+    drain(both)
+    one = bounded(kafka, names[:1], resume=both.snapshot())
+    drain(one)
+    assert msgspec.json.decode(one.snapshot()) == msgspec.json.decode(both.snapshot())
+
+
+def test_only_the_first_source_partition_reads_a_broadcast_topic_and_all_of_it(kafka: str, topics: Topics) -> None:
+    keyed, market = topics.create("keyed", 2), topics.create("market", 3)
+    send(kafka, [Sent(market, number, b"%d" % number) for number in range(3)])
+    source = KafkaInput(settings(kafka), [keyed, market], end_at_high_watermark=True, broadcast=frozenset({market}))
+    assert source.list_parts() == ["0", "1"]
+    read = {name: drain(source.build_part("read", name, None)) for name in source.list_parts()}
+    values = {name: [record.value for batch in batches for record in batch.records] for name, batches in read.items()}
+    assert values == {"0": [b"0", b"1", b"2"], "1": []}
+
+
+def test_the_first_batch_of_each_epoch_is_a_tick_even_when_empty(kafka: str, topics: Topics) -> None:
+    part = live(kafka, [topics.create("in", 1)])
+    poll_until(part, lambda batches: any(batch.caught_up for batch in batches))
+    assert part.next_batch() == []
+    part.snapshot()
+    (tick,) = part.next_batch()
+    assert (tick.source, tick.records, tick.clock_us, tick.caught_up, tick.tick) == ("0", [], 0, True, True)
+    assert part.next_batch() == []
+
+
+def test_caught_up_is_told_when_nothing_more_waits(kafka: str, topics: Topics) -> None:
+    topic = topics.create("in", 1)
+    send(kafka, [Sent(topic, 0, b"%d" % n) for n in range(30)])
+    part = live(kafka, [topic], batch_records_max=10)
+    batches = [batch for batch in poll_until(part, lambda seen: bool(seen) and seen[-1].caught_up) if not batch.tick]
+    assert sum(len(batch.records) for batch in batches) == 30
+    assert [batch.caught_up for batch in batches] == [False] * (len(batches) - 1) + [True]
+
+
+def test_aborted_records_are_not_read_and_do_not_hide_the_end(kafka: str, topics: Topics) -> None:
+    names = [topics.create(name, 1) for name in ("a", "b")]
+    send(kafka, [Sent(names[0], 0, b"kept", arrival_ms=2_000)], transactional_id=f"{topics.prefix}-1")
+    send(kafka, [Sent(names[0], 0, b"aborted")], transactional_id=f"{topics.prefix}-2", commit=False)
+    send(kafka, [Sent(names[1], 0, b"plain", arrival_ms=3_000)])
+    records = [record for batch in drain(bounded(kafka, names)) for record in batch.records]
+    assert [record.value for record in records] == [b"kept", b"plain"]
+
+
+def test_positions_are_committed_to_the_group_only_after_their_epoch(kafka: str, topics: Topics) -> None:
+    topic, group = topics.create("in", 1), topics.prefix
+    send(kafka, [Sent(topic, 0, b"%d" % n) for n in range(5)])
+    part = live(kafka, [topic], group_id=group)
+    poll_until(part, lambda batches: sum(len(batch.records) for batch in batches) == 5)
+    reader = Consumer({"bootstrap.servers": kafka, "group.id": group})
+
+    def committed() -> int:
+        offset: int = reader.committed([TopicPartition(topic, 0)], timeout=PATIENCE_S)[0].offset
+        return offset
+
+    part.snapshot()
+    assert committed() < 0, "the snapshot's epoch is not committed yet"
+    poll_until(part, lambda _batches: committed() == 5)
+
+
+def test_lag_counts_what_has_not_been_handed_on(kafka: str, topics: Topics) -> None:
+    topic = topics.create("in", 1)
+    send(kafka, [Sent(topic, 0, b"%d" % n) for n in range(30)])
+    source = KafkaInput(settings(kafka, batch_records_max=10), [topic])
+    part = source.build_part("read", "0", None)
+    poll_until(part, lambda batches: sum(len(batch.records) for batch in batches) == 10)
+    part._lag_told_s = 0.0
+    part._tell()
+    assert source.lag == {f"{topic}/0": 20}
+
+
+def test_stopping_waits_for_its_epoch_and_then_aborts_without_end_of_input(kafka: str, topics: Topics) -> None:
+    topic, stopping = topics.create("in", 1), threading.Event()
+    send(kafka, [Sent(topic, 0, b"1")])
+    part = KafkaInput(settings(kafka), [topic], stopping).build_part("read", "0", None)
+    stopping.set()
+    assert [part.next_batch() for _ in range(3)] == [[], [], []]
+    part.snapshot()
+    with pytest.raises(AbortExecution):
+        part.next_batch()
+
+
+def test_a_snapshot_from_before_the_stop_does_not_end_the_flow(kafka: str, topics: Topics) -> None:
+    stopping = threading.Event()
+    part = KafkaInput(settings(kafka), [topics.create("in", 1)], stopping).build_part("read", "0", None)
+    part.next_batch()
+    part.snapshot()
+    stopping.set()
+    assert part.next_batch() == []
+
+
+def test_latest_begins_after_what_is_there_and_remembers_where(kafka: str, topics: Topics) -> None:
+    topic = topics.create("in", 1)
+    send(kafka, [Sent(topic, 0, b"old")])
+    state = live(kafka, [topic], auto_offset_reset="latest").snapshot()
+    send(kafka, [Sent(topic, 0, b"new")])
+    records = [record for batch in drain(bounded(kafka, [topic], resume=state)) for record in batch.records]
+    assert [record.value for record in records] == [b"new"]
+
+
+def test_a_position_that_retention_removed_is_an_error_and_not_a_gap(kafka: str, topics: Topics, admin: AdminClient) -> None:
+    topic = topics.create("in", 1)
+    send(kafka, [Sent(topic, 0, b"%d" % n) for n in range(10)])
+    part = live(kafka, [topic], batch_records_max=2)
+    poll_until(part, lambda batches: sum(len(batch.records) for batch in batches) >= 2)
+    for future in admin.delete_records([TopicPartition(topic, 0, 8)]).values():
+        future.result()
+    resumed = live(kafka, [topic], resume=part.snapshot())
+    with pytest.raises(KafkaRefused, match=rf"{topic}/0: .*offset 2, is not in the log any more \(it holds 8 to 10\)"):
+        poll_until(resumed, lambda batches: any(batch.records for batch in batches))
+
+
+def test_a_missing_topic_is_named_with_what_to_do(kafka: str, topics: Topics) -> None:
+    there = topics.create("there", 1)
+    with pytest.raises(ConfigError, match=r"no topic in\.nowhere there.*segone init"):
+        KafkaInput(settings(kafka), [there, "in.nowhere"]).list_parts()
+
+
+def test_topics_that_are_not_co_partitioned_are_named(kafka: str, topics: Topics) -> None:
+    one, two = topics.create("one", 2), topics.create("two", 3)
+    with pytest.raises(ConfigError, match=f"{one} 2, {two} 3"):
+        KafkaInput(settings(kafka), [one, two]).list_parts()
+
+
+def test_a_wrong_address_is_told_and_named_by_a_process_that_fails() -> None:
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    with pytest.raises(BrokerUnavailable, match=f"no Kafka broker at {address} answered for 0.5 s"):
+        KafkaInput(settings(address, start_timeout_s=0.5), ["in.transactions"]).list_parts()
+    script = Path(__file__).with_name("flow_under_kill.py")
+    command = [sys.executable, str(script), address, "nobody", "/nonexistent", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode not in (0, None)
+    assert f"no Kafka broker at {address} answered" in done.stderr
+
+
+def test_a_broker_that_comes_back_in_mid_stream_loses_nothing(mortal_broker: Broker, topics: Topics) -> None:
+    kafka, topic = mortal_broker.bootstrap, topics.create("in", 1)
+    send(kafka, [Sent(topic, 0, b"%d" % n) for n in range(500)])
+    part = live(kafka, [topic], batch_records_max=50)
+    batches = poll_until(part, lambda seen: sum(len(batch.records) for batch in seen) >= 200)
+    mortal_broker.kill()
+    for _ in range(100):  # what was fetched already may still come; nothing raises
+        batches += part.next_batch()
+    mortal_broker.restart()
+    send(kafka, [Sent(topic, 0, b"%d" % n) for n in range(500, 600)])
+    count = sum(len(batch.records) for batch in batches)
+    batches += poll_until(part, lambda seen: count + sum(len(batch.records) for batch in seen) >= 600)
+    assert [int(record.value) for batch in batches for record in batch.records] == list(range(600))
+
+
+def test_a_broker_that_stays_away_ends_the_reading_with_its_address(mortal_broker: Broker, topics: Topics) -> None:
+    topic = topics.create("in", 1)
+    part = live(mortal_broker.bootstrap, [topic], broker_timeout_s=1.0)
+    poll_until(part, lambda batches: any(batch.caught_up for batch in batches))
+    mortal_broker.kill()
+    with pytest.raises(BrokerUnavailable, match=f"{mortal_broker.bootstrap} answered for 1 s while reading"):
+        poll_until(part, lambda _batches: False)
+
+
+def test_time_in_which_nobody_looked_is_not_held_against_the_broker(
+    kafka: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = live(kafka, [topics.create("in", 1)], broker_timeout_s=2.0)
+    poll_until(part, lambda batches: any(batch.caught_up for batch in batches))
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 3_600)
+    assert part.next_batch() == []
+
+
+@pytest.mark.parametrize(
+    ("table", "value", "said"),
+    [
+        ("librdkafka", {"enable.auto.commit": True}, r"kafka\.librdkafka\.enable\.auto\.commit"),
+        ("consumer", {"group.id": "g"}, r"kafka\.consumer\.group\.id.*kafka\.group_id"),
+        ("producer", {"transactional.id": "t"}, r"kafka\.producer\.transactional\.id"),
+        ("auto_offset_reset", "none", r"kafka\.auto_offset_reset"),
+        ("sink_partitions", 0, r"kafka\.sink_partitions"),
+    ],
+)
+def test_settings_that_would_break_the_guarantees_are_refused(table: str, value: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        KafkaSettings(**{table: value})
+
+
+def test_a_property_unknown_to_librdkafka_is_named() -> None:
+    with pytest.raises(ConfigError, match="no.such.property"):
+        KafkaInput(settings("localhost:1", librdkafka={"no.such.property": 1}), ["in.transactions"]).list_parts()
