@@ -4,60 +4,212 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import NamedTuple
 
 from state.settings import ConfigError
 
+
+class Command(NamedTuple):
+    """A subcommand: its module has `add_arguments(parser)` and `run(arguments) -> exit code`."""
+
+    module: str
+    summary: str
+    examples: tuple[tuple[str, str], ...]
+    """Each a command line, and what it is for."""
+
+
 COMMANDS = {
-    "run": ("dataflows.run", "the worker: events in, signals out, on Kafka or on the embedded log"),
-    "replay": ("dataflows.replay", "any history through the production code"),
-    "simulate": ("dataflows.simulate", "a synthetic bank with planted truth"),
-    "score": ("simulation.scorecard_command", "precision, recall and false alarms of a run against the truth"),
-    "explain": ("dataflows.explain", "why something was said about a customer"),
-    "check": ("dataflows.check", "settings, detectors, input and output, before the first record"),
-    "init": ("dataflows.init", "make the topics (Kafka) or folders, and the state folder"),
-    "dlq": ("dataflows.dlq", "list dead letters, and send them back after a fix"),
-    "state": ("dataflows.state_command", "inspect, verify or compact the state folder"),
+    "run": Command(
+        "dataflows.run",
+        "the worker: events in, signals out, on Kafka or on the embedded log",
+        (
+            (
+                "segone run --input bank/events --output out",
+                "read a folder to its end; explain with segone explain out …",
+            ),
+            ("segone run --input bank/events --output out --follow", "and wait for more; Ctrl-C ends cleanly"),
+            ("segone run --config kafka.toml", "on Kafka; `segone check` and `segone init` first"),
+            ("segone run --config kafka.toml --processes 4", "on four cores of this machine"),
+            ("SEGONE__STATE__DURABILITY=power segone run --config kafka.toml", "one setting from the environment"),
+        ),
+    ),
+    "replay": Command(
+        "dataflows.replay",
+        "any history through the production code",
+        (
+            ("segone replay bank/events --out out", "a folder of topics in canonical form"),
+            (
+                "segone replay cards.csv --mapping cards.toml --out out --scores",
+                "any table; a mapping names its columns",
+            ),
+        ),
+    ),
+    "simulate": Command(
+        "dataflows.simulate",
+        "a synthetic bank with planted truth",
+        (("segone simulate --customers 500 --days 365 --seed 1 --out bank", "the same seed gives the same bytes"),),
+    ),
+    "score": Command(
+        "simulation.scorecard_command",
+        "precision, recall and false alarms of a run against the truth",
+        (("segone score out --truth bank/truth", "what the signals of a run are worth"),),
+    ),
+    "explain": Command(
+        "dataflows.explain",
+        "why something was said about a customer",
+        (
+            ("segone explain out 9eadadab8bada054bdbb3198589b0845", "one signal and its episode, to the last digit"),
+            ("segone explain out --customer c-17", "everything that was said about a customer"),
+            ("segone explain out --customer c-17 --json", "the signals as they are, one a line"),
+        ),
+    ),
+    "check": Command(
+        "dataflows.check",
+        "settings, detectors, input and output, before the first record",
+        (
+            ("segone check --input bank/events --output out", "would this run start?"),
+            ("segone check --config kafka.toml", "is the broker there, and are its topics as they must be?"),
+        ),
+    ),
+    "init": Command(
+        "dataflows.init",
+        "make the topics (Kafka) or folders, and the state folder",
+        (
+            ("segone init --config kafka.toml", "makes what is missing, leaves the rest alone"),
+            ("segone init --input in --output out", "the folders of an embedded log"),
+        ),
+    ),
+    "dlq": Command(
+        "dataflows.dlq",
+        "list dead letters, and send them back after a fix",
+        (
+            ("segone dlq list out", "counts by code and topic, then the letters"),
+            ("segone dlq redrive out --to bank/events --dry-run", "how many would be accepted now?"),
+            ("segone dlq redrive out --to bank/events", "send those, each once"),
+        ),
+    ),
+    "state": Command(
+        "dataflows.state_command",
+        "inspect, verify or compact the state folder",
+        (("segone state verify out/.segone", "is everything as it was written?"),),
+    ),
 }
+
+FIRST_STEPS = (
+    ("segone run --input bank/events --output out", "events of a folder in, explained signals out"),
+    ("segone explain out --customer c-17", "what was said about a customer, and why"),
+)
+SETTINGS_NOTE = (
+    "Settings: config/default.toml, then --config FILE, then SEGONE__SECTION__KEY in the environment, then flags.\n"
+    "Exit codes: 0 success, 2 wrong use or configuration, 1 failure. SEGONE_DEBUG=1 shows where a failure came from."
+)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line. Modules of commands are imported only when asked for: `--help` stays quick."""
+    """The top of the command line. Modules of commands are imported only when asked for: `--help` stays quick."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
     top = argparse.ArgumentParser(
         prog="segone",
-        description="Segment of One: a living profile per customer, updated on every transaction; explained signals, effectively once.",
-        epilog="Settings: config/default.toml, then --config FILE, then SEGONE__SECTION__KEY in the environment, then flags.",
+        usage="segone COMMAND …",
+        description="Segment of One: a living profile per customer, updated on every transaction; explained signals,\n"
+        "effectively once.\n\ncommands (each has its own --help):\n" + "\n".join(lines),
+        epilog=f"{_examples(FIRST_STEPS)}\n\n{SETTINGS_NOTE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument(
-        "command",
-        choices=COMMANDS,
-        metavar="COMMAND",
-        help="; ".join(f"{name}: {text}" for name, (_, text) in COMMANDS.items()),
-    )
-    top.add_argument("arguments", nargs=argparse.REMAINDER, help="see `segone COMMAND --help`")
+    top.add_argument("--version", action="version", version=f"segone {version('segone')}")
+    top.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
+    top.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return top
 
 
+def _examples(examples: Sequence[tuple[str, str]]) -> str:
+    return "examples:\n" + "\n".join(f"  {line}\n      {purpose}" for line, purpose in examples)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; turns the errors that a person can mend into one clear line."""
+    """Runs one command; turns the errors that a person can mend into one clear line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no Σ gets \u03a3 and not a traceback
     args = parser().parse_args(argv)
-    module_name, text = COMMANDS[args.command]
     try:
-        module = importlib.import_module(module_name)
-        command = argparse.ArgumentParser(
-            prog=f"segone {args.command}",
-            description=(module.__doc__ or text),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(command)
-        return int(module.run(command.parse_args(args.arguments)))
+        code = _run(args.command, args.arguments)
+        sys.stdout.flush()
     except ConfigError as error:
-        print(f"segone {args.command}: {error}", file=sys.stderr)
-        return 2
+        return _failed(args.command, str(error), 2)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`segone dlq list RUN | head`); what Python still holds goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _failed(args.command, _os_sentence(error), 1)
     except KeyboardInterrupt:
-        print(f"segone {args.command}: interrupted", file=sys.stderr)
-        return 130
+        return _failed(args.command, "interrupted", 130)
+    except BaseException as error:
+        message = _foreseen(error)
+        if message is None:
+            raise
+        return _failed(args.command, message, 1)
+    return code
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    arguments_parser = argparse.ArgumentParser(
+        prog=f"segone {name}",
+        description=module.__doc__ or command.summary,
+        epilog=f"{_examples(command.examples)}\n\n{SETTINGS_NOTE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(arguments_parser)
+    return int(module.run(arguments_parser.parse_args(arguments)))
+
+
+def _failed(command: str, message: str, code: int) -> int:
+    if os.environ.get("SEGONE_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"segone {command}: {message}", file=sys.stderr)
+    return code
+
+
+def _os_sentence(error: OSError) -> str:
+    what = error.strerror or str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{what}; see to the path, its permissions and the space left, then start again"
+
+
+def _foreseen(error: BaseException) -> str | None:
+    """What to say of an error that is no bug of ours: the output, the store or the brokers failed. None for any other."""
+    from dataflows.file_sink import OutputFailed
+    from dataflows.kafka_client import BrokerUnavailable, KafkaRefused
+    from state.store_error import StoreError
+
+    for one in _causes(error):
+        if isinstance(one, OutputFailed | BrokerUnavailable | KafkaRefused | StoreError | ConfigError):
+            return str(one)
+        if isinstance(one, OSError):
+            return _os_sentence(one)
+        if (
+            type(one).__name__ == "PanicException"
+        ):  # how the engine's own store reports a full disk; it has no class to name
+            return f"the engine stopped: {one}. Look at the disk and the permissions of the state folder ([state] dir)"
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it: the engine wraps some errors of its steps."""
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__cause__
 
 
 if __name__ == "__main__":

@@ -67,7 +67,9 @@ class History:
     def records(self) -> Iterator[list[Record]]:
         """All records in batches of about 1,000. Raises ConfigError where a file turns out to be unreadable."""
         makers = [query.to_record for query in self._queries]
-        merged = heapq.merge(*map(self._sorted_rows, self._queries))
+        # All are sorted before any is read: two sorts that are being read at a time would share the memory, and fail.
+        tables = [self._sorted(number, query) for number, query in enumerate(self._queries)]
+        merged = heapq.merge(*map(self._rows, self._queries, tables))
         while batch := [makers[row[5]](row) for row in islice(merged, BATCH_RECORDS)]:
             yield batch
 
@@ -90,14 +92,39 @@ class History:
             raise ConfigError(f"{query.place}: {brief(error)}; in a condition, convert with TRY_CAST") from error
         return int(counted[0]) if counted else 0
 
-    def _sorted_rows(self, query: Query) -> Iterator[tuple[Any, ...]]:
+    def _sorted(self, number: int, query: Query) -> str:
+        table = f"sorted_{number}"
+        try:
+            self._db.execute(f"CREATE OR REPLACE TABLE {table} AS FROM ({query.sql}) LIMIT 0")
+            self._sort_into(table, query.sql)
+        except duckdb.Error as error:
+            raise ConfigError(f"{query.place}: cannot sort: {brief(error)}; check files, disk and memory") from error
+        return table
+
+    def _sort_into(self, table: str, sql: str) -> None:
+        """Appends the rows in order. Where wide rows are more than DuckDB can sort in its memory, half of the period after
+        the other."""
+        try:
+            self._db.execute(f"INSERT INTO {table} FROM ({sql}) ORDER BY {_PLACE_COLUMNS}")
+        except duckdb.OutOfMemoryException:
+            found = self._db.execute(f"SELECT min(arrival), approx_quantile(arrival, 0.5) FROM ({sql})").fetchone()
+            if found is None or found[0] is None:
+                raise
+            middle_us = max(found[0] + 1, int(found[1]))
+            halves = [f"FROM ({sql}) WHERE arrival {side} {middle_us}" for side in ("<", ">=")]
+            if self._db.execute(f"SELECT count(*) FROM ({halves[1]})").fetchone() == (0,):
+                raise  # one moment alone is too much
+            for half in halves:
+                self._sort_into(table, half)
+
+    def _rows(self, query: Query, table: str) -> Iterator[tuple[Any, ...]]:
         cursor = self._db.cursor()
         try:
-            cursor.execute(f"FROM ({query.sql}) ORDER BY {_PLACE_COLUMNS}")
+            cursor.execute(f"FROM {table}")
             while rows := cursor.fetchmany(_FETCH_ROWS):
                 yield from rows
         except duckdb.Error as error:
-            raise ConfigError(f"{query.place}: cannot read on: {brief(error)}; check the files and the disk") from error
+            raise ConfigError(f"{query.place}: cannot read on: {brief(error)}; check disk and memory") from error
         finally:
             cursor.close()
 
@@ -130,7 +157,7 @@ def _connect(folder: Path, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
             "memory_limit": f"{memory_limit_mb}MB",
             "threads": _THREADS,
             "temp_directory": str(folder / "sort"),
-            "preserve_insertion_order": False,
+            "preserve_insertion_order": True,  # a sorted table is read back in its order
             "TimeZone": "UTC",
             "autoinstall_known_extensions": False,
         },
@@ -176,7 +203,7 @@ class _Opening:
         for stream, by_types in selects.items():
             names = tuple(rule.name for rule in stream.fields)
             for group in by_types.values():
-                self._add(group, _from_columns(stream.topic, names), stream.at("where"))
+                self._add(group, _from_columns(stream.topic, names), stream.at("where" if stream.where else "source"))
 
     def open_topics(self, data: Path) -> None:
         """One query over an index of all JSON Lines, and one per Parquet file."""
@@ -227,6 +254,7 @@ class _Opening:
         try:
             return select, tuple(sql_type for _, sql_type, *_ in self._db.execute(f"DESCRIBE {select}").fetchall())
         except duckdb.Error as error:
+            assert stream.where, f"fields of known columns must be SQL: {error}"
             raise ConfigError(
                 f"{stream.at('where')}: {stream.where!r} is not a condition over {file.path.name}: {brief(error)};"
                 f" its columns are {', '.join(table.plain)}"

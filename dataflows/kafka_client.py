@@ -7,8 +7,9 @@ Every librdkafka property can be set: `[kafka.librdkafka]` reaches all clients, 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -17,12 +18,14 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 from state.settings import ConfigError
 
 Properties = Mapping[str, str | int | float | bool]
+Answer = TypeVar("Answer")
 Address = tuple[str, int]
 """A Kafka partition: topic and partition number."""
 
 VALUE_BYTES_MAX_DEFAULT = 1_048_588
 """Kafka's own default of a topic's `max.message.bytes`."""
 
+RETRY_PAUSE_S = 0.1
 TRANSACTION_TIMEOUT_MS_MAX = 900_000
 """Brokers refuse more (their `transaction.max.timeout.ms`, by default)."""
 
@@ -43,11 +46,11 @@ RESERVED = {
 _log = logging.getLogger("segone.kafka")
 
 
-class BrokerUnavailable(Exception):  # noqa: N818  (says what is the case)
+class BrokerUnavailable(Exception):
     """No broker answered for longer than `broker_timeout_s`. Nothing is lost: a restart goes on from the last epoch."""
 
 
-class KafkaRefused(Exception):  # noqa: N818
+class KafkaRefused(Exception):
     """The broker refused something that no retry can mend (authorisation, a deleted topic, a lost offset)."""
 
 
@@ -145,6 +148,22 @@ def unavailable(settings: KafkaSettings, for_s: float, doing: str, last_error: s
     )
 
 
+def insist(settings: KafkaSettings, ask: Callable[[], Answer], doing: str) -> Answer:
+    """Ask again for `start_timeout_s` if need be: a cluster that has just started, or a new topic, has no leader yet.
+
+    Raises:
+        BrokerUnavailable: it never answered.
+    """
+    give_up_s = time.monotonic() + settings.start_timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if time.monotonic() > give_up_s:
+                raise unavailable(settings, settings.start_timeout_s, doing, error.args[0].str()) from error
+            time.sleep(RETRY_PAUSE_S)
+
+
 def partition_counts(settings: KafkaSettings) -> dict[str, int]:
     """Partition count of each topic on the cluster.
 
@@ -192,7 +211,19 @@ def create_topics(settings: KafkaSettings, plans: Iterable[TopicPlan]) -> list[s
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another `init` was faster: as good
                 raise KafkaRefused(f"Kafka does not make topic {name}: {error.args[0].str()}") from error
+    _await_topics(settings, {plan.name for plan in wanted})
     return [plan.name for plan in wanted]
+
+
+def _await_topics(settings: KafkaSettings, names: set[str]) -> None:
+    """A topic exists a moment before all brokers know it: whoever starts right after `segone init` must find it."""
+    give_up_s = time.monotonic() + settings.start_timeout_s
+    while missing := names - partition_counts(settings).keys():
+        if time.monotonic() > give_up_s:
+            raise KafkaRefused(
+                f"Kafka made {', '.join(sorted(missing))} but does not list it. Look at the brokers' logs."
+            )
+        time.sleep(RETRY_PAUSE_S)
 
 
 def message_bytes_max(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:

@@ -6,12 +6,13 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from dataflows.arrival_merge import Log
-from dataflows.kafka_client import Address, KafkaRefused, KafkaSettings, Properties, consumer, unavailable
+from dataflows.kafka_client import Address, KafkaRefused, KafkaSettings, Properties, consumer, insist, unavailable
 from state.records import Record
 
 WAITING_MAX = 10_000
@@ -58,6 +59,11 @@ class BrokerWatch:
 
     def answered(self) -> None:
         self._answered_s = time.monotonic()
+
+    @property
+    def silent(self) -> bool:
+        """Nothing was heard for three reports: how far the logs go is not known any more."""
+        return time.monotonic() - self._answered_s > 3 * self.interval_ms / 1000
 
     def look(self) -> None:
         """Raise BrokerUnavailable if the silence has lasted too long."""
@@ -137,6 +143,11 @@ class KafkaLogs:
         for log in self.logs:
             self._judge(log)
 
+    @property
+    def exhausted(self) -> bool:
+        """Everything that the brokers have was handed on, as far as one can know: a silent broker may have more."""
+        return not self._watch.silent and not any(log.waiting or log.behind for log in self.logs)
+
     def commit(self, positions: Iterable[tuple[KafkaLog, int]]) -> None:
         """Tell the group's lag tools how far the engine has committed; that they don't hear it harms nothing else."""
         offsets = [TopicPartition(log.topic, log.partition, offset) for log, offset in positions]
@@ -163,12 +174,9 @@ class KafkaLogs:
 
     def _watermarks(self, log: KafkaLog) -> tuple[int, int]:
         """Low and high watermark, asked of the broker."""
-        timeout_s = self._settings.start_timeout_s
-        try:
-            low, high = self._consumer.get_watermark_offsets(self._partitions[log.name], timeout=timeout_s)
-        except KafkaException as error:
-            doing = f"asking how far {log.name} goes"
-            raise unavailable(self._settings, timeout_s, doing, error.args[0].str()) from error
+        asked = self._partitions[log.name]
+        ask = partial(self._consumer.get_watermark_offsets, asked, timeout=self._settings.start_timeout_s)
+        low, high = insist(self._settings, ask, f"asking how far {log.name} goes")
         return low, high
 
     def _high(self, log: KafkaLog) -> int:

@@ -196,6 +196,7 @@ class Publisher:
 
     def _recover(self, attempt: Attempt, error: KafkaError, give_up_s: float) -> None:
         """Abort the transaction so that it can be tried again, or raise why it can't."""
+        self._producer.poll(0)  # the report that names the topic may be waiting still
         topic, cause = attempt.failure or ("", error)
         self._raise_if_hopeless(cause, topic)
         self._raise_if_hopeless(error, topic)
@@ -232,8 +233,10 @@ class Publisher:
                 return
             except KafkaException as error:
                 cause: KafkaError = error.args[0]
+                if cause.txn_requires_abort():
+                    raise
                 self._raise_if_hopeless(cause, "")
-                if not cause.retriable() or cause.txn_requires_abort():
+                if not cause.retriable():
                     raise
                 if time.monotonic() > give_up_s:
                     raise self._given_up(timeout_s, doing, cause) from error

@@ -63,7 +63,7 @@ class KafkaOutput(FixedPartitionedSink[OutputBatch, bytes]):
     def part_fn(self, item_key: str) -> int:
         return int(item_key)
 
-    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaOutputPartition:  # noqa: ARG002
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaOutputPartition:
         self.list_parts()
         number, stride = int(for_part), self._settings.sink_partitions
         transactional_id = f"{self._settings.transactional_id_prefix}-{number}"

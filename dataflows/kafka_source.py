@@ -87,7 +87,7 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
             )
         return [str(partition) for partition in range(next(iter(counts.values())))]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaPartition:  # noqa: ARG002
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaPartition:
         self.list_parts()
         addresses = [(topic, number) for topic in self._topics for number in self._numbers(topic, for_part)]
         logs = [KafkaLog(topic, number, rank) for rank, (topic, number) in enumerate(addresses)]
@@ -136,9 +136,9 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         if self._merge.waiting < limit or self._merge.held_up_by():
             self._kafka.fill(limit)
         records = self._merge.take(limit, self._patient())
-        caught_up = not self._merge.waiting and not self._merge.held_up_by()
+        caught_up = self._kafka.exhausted
         self._tell()
-        if records or self._tick or (caught_up and not self._told_caught_up):
+        if records or self._tick or caught_up != self._told_caught_up:
             return [self._batch(records, caught_up)]
         if all(log.ended for log in self._logs):
             raise StopIteration

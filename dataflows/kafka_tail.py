@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from dataflows.kafka_client import Address, KafkaSettings, Properties, admin, consumer, unavailable
+from dataflows.kafka_client import Address, KafkaSettings, Properties, admin, consumer, insist, unavailable
 from state.settings import ConfigError
 
 ID_HEADER = "segone-id"
@@ -75,29 +76,26 @@ class Unmatched:
 def watermarks(settings: KafkaSettings, addresses: list[Address]) -> dict[Address, tuple[int, int]]:
     """Lowest offset held and end offset of each partition."""
     client = admin(settings)
-    partitions = [TopicPartition(*address) for address in addresses]
-    found: list[dict[Address, int]] = []
-    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
-        futures = client.list_offsets(dict.fromkeys(partitions, spec), request_timeout=settings.start_timeout_s)
-        try:
-            answers = {(each.topic, each.partition): future.result() for each, future in futures.items()}
-        except KafkaException as error:
-            raise unavailable(
-                settings, settings.start_timeout_s, "asking how far the output topics go", str(error)
-            ) from error
-        found.append({address: answer.offset for address, answer in answers.items()})
-    low, high = found
+    low, high = (
+        insist(settings, partial(_offsets, client, settings, addresses, spec), "asking how far the output topics go")
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+    )
     return {address: (low[address], high[address]) for address in addresses}
 
 
-def marks(settings: KafkaSettings, group_consumer: Consumer, addresses: list[Address]) -> dict[Address, int]:
+def _offsets(
+    client: AdminClient, settings: KafkaSettings, addresses: list[Address], spec: OffsetSpec
+) -> dict[Address, int]:
+    wanted = {TopicPartition(*address): spec for address in addresses}
+    futures = client.list_offsets(wanted, request_timeout=settings.start_timeout_s)
+    return {(each.topic, each.partition): future.result().offset for each, future in futures.items()}
+
+
+def marks(settings: KafkaSettings, group: Consumer, addresses: list[Address]) -> dict[Address, int]:
     """Where the first start of this sink partition found the ends of its partitions; those without a mark are left out."""
     partitions = [TopicPartition(*address) for address in addresses]
-    try:
-        stored = group_consumer.committed(partitions, timeout=settings.start_timeout_s)
-    except KafkaException as error:
-        doing = "asking where this sink began"
-        raise unavailable(settings, settings.start_timeout_s, doing, error.args[0].str()) from error
+    ask = partial(group.committed, partitions, timeout=settings.start_timeout_s)
+    stored = insist(settings, ask, "asking where this sink began")
     return {(each.topic, each.partition): each.offset for each in stored if each.offset >= 0}
 
 

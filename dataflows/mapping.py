@@ -147,7 +147,7 @@ def field_sql(rule: FieldRule, source: str, sql_type: str) -> str:
     if sql_type in ("DOUBLE", "FLOAT") or sql_type.startswith("DECIMAL"):
         text = f"regexp_replace({text}, '\\.0+$', '')"
     elif rule.name == "mcc" and _is_integer(sql_type):
-        text = f"lpad({text}, greatest(4, length({text})), '0')"
+        text = f"lpad({text}, CAST(greatest(4, length({text})) AS INTEGER), '0')"
     return f"{literal(rule.prefix)} || {text}" if rule.prefix else text
 
 

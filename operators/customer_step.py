@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,6 @@ from state.signals import (
     signal_id,
 )
 from state.times import rfc3339
-from state.windows import DAY_US
 
 _state_encoder = msgspec.msgpack.Encoder()
 
@@ -67,6 +67,8 @@ class CustomerStep:
                 if state is None and detector.State is not None:
                     state = customer.states[detector.NAME] = detector.State()
                 finding = detector.step(self._configs[detector.NAME], state, transaction, view)
+                if finding is not None and not math.isfinite(finding.strength):
+                    raise ArithmeticError("a contribution is not finite")
             except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
                 out.append(Emission(self._failed(detector.NAME, transaction, error), transaction))
                 continue
@@ -99,16 +101,21 @@ class CustomerStep:
         """What detectors with a state of their own learn from a matured transaction. None does yet: habits are learned by the profile."""
 
     def withdraw(
-        self, customer: Customer, said: Said, trigger: EventTrigger, event: Transaction, out: list[Emission]
+        self,
+        customer: Customer,
+        said: Said,
+        trigger: EventTrigger,
+        time_us: int,
+        event: Transaction,
+        out: list[Emission],
     ) -> None:
-        """Takes back a signal whose transaction was reversed."""
+        """Takes back a signal whose transaction was reversed by `trigger` at `time_us`. `event` is what was just read: that
+        reversal, or the transaction itself if its reversal had come before it."""
         reason = Reason(
             "REVERSED", "transaction_id", said.transaction_id, None, None, "the transaction that caused it was reversed"
         )
         out.append(
-            Emission(
-                self._follow_up(customer, said, "RETRACT", trigger, event.time_us, reason, said.open_id.hex()), event
-            )
+            Emission(self._follow_up(customer, said, "RETRACT", trigger, time_us, reason, said.open_id.hex()), event)
         )
 
     def on_timer(self, customer: Customer, timer: Timer, out: list[Emission]) -> None:
@@ -266,12 +273,15 @@ class CustomerStep:
 
 
 def _remember_said(customer: Customer, said: Said) -> None:
-    """Signals stay withdrawable for as long as a reversal can find its original: 30 days, and SAID_MAX at most."""
-    horizon_us = customer.newest_us - 30 * DAY_US
-    customer.said = [old for old in customer.said if old.time_us >= horizon_us or old.active_until_us >= said.time_us]
-    customer.said.append(said)
-    if len(customer.said) > SAID_MAX:
-        del customer.said[0]
+    """Signals stay withdrawable for as long as a reversal can find its original, and SAID_MAX of them at most. Each timer belongs to
+    a signal, so timers are bounded by the same number."""
+    horizon_us = customer.newest_us - customer.ring.retention_us
+    kept = [old for old in customer.said if old.time_us >= horizon_us or old.active_until_us >= said.time_us]
+    kept = kept[len(kept) + 1 - SAID_MAX :] if len(kept) >= SAID_MAX else kept
+    if len(kept) < len(customer.said):
+        episodes = {(old.type, old.episode) for old in kept}
+        customer.timers = [timer for timer in customer.timers if (timer.name, timer.episode) in episodes]
+    customer.said = [*kept, said]
 
 
 def make_policy(settings: Settings, step: CustomerStep, shards_here: int) -> Policy:

@@ -82,9 +82,10 @@ def parse_json(value: bytes) -> object:
 
 def arrival_of(topic: str, body: object) -> int | None:
     """When a record of a file arrived (UTC microseconds): its `arrived_at`, else the event's own time, else None."""
-    if not isinstance(body, dict):
+    event_class = EVENT_TYPES.get(topic)
+    if event_class is None or not isinstance(body, dict):
         return None
-    for name in ("arrived_at", EVENT_TYPES[topic].TIME_FIELD):
+    for name in ("arrived_at", event_class.TIME_FIELD):
         try:
             return read_time(body.get(name), {})
         except Rejected:
@@ -143,7 +144,7 @@ class Decoder:
                 },
                 Transaction,
             )
-        except (KeyError, TypeError, Rejected, AmountError, msgspec.ValidationError):
+        except (KeyError, TypeError, ValueError, Rejected):
             return None
         # No id may have a control character anywhere or a blank beside a bar; whatever might is left to `_event`.
         ids = (
@@ -160,6 +161,11 @@ class Decoder:
             or event.country not in _COUNTRIES_OR_NONE
             or (mcc is not None and not (len(mcc) == 4 and mcc.isdigit() and mcc.isascii()))
             or (event.lat is None) is not (event.lon is None)
+            # Only a table, never JSON, can hold text that has no UTF-8.
+            or not (
+                record.value
+                or f"{event.merchant_name}{event.counterparty}{event.city}{event.description}".isprintable()
+            )
         ):
             return None
         if record.key is not None and record.key != event.customer_id.encode():

@@ -25,7 +25,7 @@ _DAY_US = 86_400_000_000
 _TIME_US_END = (datetime(YEAR_MAX + 1, 1, 1, tzinfo=UTC) - _EPOCH).days * _DAY_US
 
 TIME_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-5][0-9])"
-NUMBER_PATTERN = r"-?[0-9]{1,15}(\.[0-9]{1,15})?"
+NUMBER_LIMIT = 1e15
 
 # What the decoder mends instead of refusing, each time counted under this name.
 REPAIRS: dict[str, str] = {
@@ -40,7 +40,7 @@ REPAIRS: dict[str, str] = {
 Counts = dict[str, int]
 
 
-class Rejected(Exception):  # noqa: N818 - a verdict on a value, not an error of ours
+class Rejected(Exception):
     """A value that breaks its rule; becomes a dead letter. `code` is one of `operators.decode.CODES`."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -57,7 +57,6 @@ class Rule(NamedTuple):
 
 _full_time = re.compile(TIME_PATTERN).fullmatch
 _full_date = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
-_full_number = re.compile(NUMBER_PATTERN).fullmatch
 _full_mcc = re.compile(r"[0-9]{4}").fullmatch
 
 
@@ -82,9 +81,18 @@ def read_id(value: Any, _counts: Counts) -> str:
     return text
 
 
+def _encoded(value: Any) -> bytes:
+    """The UTF-8 of a text. Half of a surrogate pair, which no JSON but perhaps a table may bring, has none."""
+    _must_be_string(value)
+    try:
+        return bytes(value.encode())
+    except UnicodeEncodeError:
+        raise Rejected("field.value", "contains half of a surrogate pair") from None
+
+
 def read_text(value: Any, counts: Counts) -> str:
     """Any string; beyond 512 characters it is cut and counted."""
-    _must_be_string(value)
+    _encoded(value)
     text: str = value
     if len(text) > TEXT_CHARACTERS_MAX:
         counts["text.cut"] += 1
@@ -102,8 +110,7 @@ def read_name(value: Any, counts: Counts) -> str:
 
 def read_message(value: Any, counts: Counts) -> str:
     """Any string; beyond 16 KiB of UTF-8 it is cut before the character that would exceed them, and counted."""
-    _must_be_string(value)
-    encoded = value.encode(errors="replace")  # only a table could hold what cannot be encoded
+    encoded = _encoded(value)
     if len(encoded) <= MESSAGE_BYTES_MAX:
         return str(value)
     counts["text.cut"] += 1
@@ -187,21 +194,26 @@ def _degrees(limit: float) -> Callable[[Any, Counts], float | None]:
     return read
 
 
-def _number(least: float | None = None, most: float | None = None) -> Callable[[Any, Counts], float]:
+def _number(
+    pattern: str = r"-?[0-9]{1,15}(\.[0-9]{1,15})?",
+    least: float = -NUMBER_LIMIT,
+    most: float = NUMBER_LIMIT,
+) -> Rule:
+    """A number in [least, most], as a JSON number or as text in the form of `pattern`."""
+    full = re.compile(pattern).fullmatch
+
     def read(value: Any, _counts: Counts) -> float:
         if type(value) is str:
-            if _full_number(value) is None:
-                raise Rejected("field.value", "must be a decimal number")
+            if full(value) is None:
+                raise Rejected("field.value", f"must be a decimal number between {least:g} and {most:g}")
         elif type(value) not in (float, int):
             raise Rejected("field.type", "must be a number")
-        elif not -1e15 < value < 1e15:  # nor NaN, which a table may hold
-            raise Rejected("field.value", "must be a number of at most 15 digits before the point")
-        number = float(value)
-        if (least is not None and number < least) or (most is not None and number > most):
-            raise Rejected("field.value", f"must lie between {least} and {'any number' if most is None else most}")
-        return number
+        elif not least <= value <= most:  # so written that NaN, which a table may hold, fails too
+            raise Rejected("field.value", f"must lie between {least:g} and {most:g}")
+        return float(value)
 
-    return read
+    number = {"type": "number", "minimum": least, "maximum": most}
+    return Rule(read, {"anyOf": [number, {"type": "string", "pattern": f"^({pattern})$"}]})
 
 
 def one_of(values: Iterable[str], fallback: str | None = None) -> Rule:
@@ -228,15 +240,6 @@ def one_of(values: Iterable[str], fallback: str | None = None) -> Rule:
 _TIME = {"type": "string", "pattern": f"^{TIME_PATTERN}$"}
 
 
-def _number_schema(least: float | None = None, most: float | None = None) -> dict[str, Any]:
-    bounds = {"exclusiveMinimum": -1e15, "exclusiveMaximum": 1e15} if least is None else {"minimum": least}
-    if most is not None:
-        bounds["maximum"] = most
-    elif least is not None:
-        bounds["exclusiveMaximum"] = 1e15
-    return {"anyOf": [{"type": "number", **bounds}, {"type": "string", "pattern": f"^{NUMBER_PATTERN}$"}]}
-
-
 # Control characters and blanks at the ends, as ECMA regular expressions and Python's both read them.
 _ID_SCHEMA = {
     "type": "string",
@@ -258,6 +261,6 @@ LATITUDE = Rule(
     _degrees(90.0), {"description": "degrees from -90 to 90; anything else is dropped, as is one without lon"}
 )
 LONGITUDE = Rule(_degrees(180.0), {"description": "degrees from -180 to 180; dropped like lat"})
-NUMBER = Rule(_number(), _number_schema())
-NOT_NEGATIVE = Rule(_number(0.0), _number_schema(0.0))
-SHARE = Rule(_number(0.0, 1.0), _number_schema(0.0, 1.0))
+NUMBER = _number()
+NOT_NEGATIVE = _number(r"[0-9]{1,15}(\.[0-9]{1,15})?", least=0.0)
+SHARE = _number(r"0(\.[0-9]{1,15})?|1(\.0{1,15})?", least=0.0, most=1.0)

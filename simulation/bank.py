@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from simulation.places import ONLINE, TOWNS, Town
+from simulation.places import TOWNS, Town
 from simulation.randomness import Draws, Ints, identify
 
 
@@ -34,7 +34,20 @@ CATEGORIES = (
     Category("coffee", ("5814",), 1900, 420, 25, 9, 90, 80, 0, 150, 5, ("Coffee", "Bakery", "Espresso")),
     Category("transport", ("4111", "4121"), 1200, 340, 35, 8, 140, 50, 20, 200, 3, ("Transit", "Taxi", "Metro")),
     Category("fuel", ("5541",), 450, 5200, 20, 18, 150, 110, 0, 30, 3, ("Fuel", "Station", "Petrol")),
-    Category("medical", ("5912", "8011", "8021", "8062"), 190, 2200, 55, 11, 130, 30, 6, 10, 4, ("Pharmacy", "Clinic", "Care")),
+    Category(
+        "medical",
+        ("5912", "8011", "8021", "8062"),
+        190,
+        2200,
+        55,
+        11,
+        130,
+        30,
+        6,
+        10,
+        4,
+        ("Pharmacy", "Clinic", "Care"),
+    ),
     Category("clothing", ("5651", "5661"), 280, 4700, 50, 15, 150, 180, 30, 120, 2, ("Wear", "Fashion", "Shoes")),
     Category("electronics", ("5732",), 80, 9500, 70, 16, 160, 140, 45, 15, 0, ("Electronics", "Digital", "Media")),
     Category("entertainment", ("7832", "7922"), 450, 1700, 35, 20, 80, 190, 25, 200, 4, ("Cinema", "Theatre", "Live")),
@@ -50,8 +63,16 @@ CATEGORY = {category.name: index for index, category in enumerate(CATEGORIES)}
 PER_TOWN = 6
 """Merchants of one category in one town."""
 
-FIRST_PARTS = ("Al", "Bre", "Cor", "Del", "El", "Fa", "Gra", "Hol", "In", "Jas", "Kel", "Lu", "Mar", "Nor", "Or", "Pal", "Quin", "Ros", "Sol", "Tal", "Ul", "Ver", "Wil", "Zel")  # fmt: skip
-LAST_PARTS = ("ander", "ba", "co", "dano", "era", "feld", "gano", "hart", "ino", "ka", "lia", "mond", "nova", "ora", "pria", "ra", "stad", "ton", "via", "za")  # fmt: skip
+# fmt: off
+FIRST_PARTS = (
+    "Al", "Bre", "Cor", "Del", "El", "Fa", "Gra", "Hol", "In", "Jas", "Kel", "Lu", "Mar", "Nor", "Or", "Pal", "Quin", "Ros",
+    "Sol", "Tal", "Ul", "Ver", "Wil", "Zel",
+)
+LAST_PARTS = (
+    "ander", "ba", "co", "dano", "era", "feld", "gano", "hart", "ino", "ka", "lia", "mond", "nova", "ora", "pria", "ra",
+    "stad", "ton", "via", "za",
+)
+# fmt: on
 
 BILLER_KINDS = {
     "energy": ("4900", "Energy"),
@@ -138,7 +159,12 @@ class Bank:
 
     def rates(self) -> list[Rate]:
         """Weekly observations of the market: random walks that stay between 25 and 900 basis points."""
-        walks = (("mortgage_20y", "mortgage", 380), ("deposit", "savings", 250), ("loan_5y", "loan", 690), ("policy", "", 350))
+        walks = (
+            ("mortgage_20y", "mortgage", 380),
+            ("deposit", "savings", 250),
+            ("loan_5y", "loan", 690),
+            ("policy", "", 350),
+        )
         rates = []
         for number, (series, product, value_bp) in enumerate(walks):
             draws = Draws(self.seed, "rates", number)
@@ -161,6 +187,3 @@ def invented_name(draws: Draws) -> str:
 def fragment(**fields: str) -> str:
     """Further fields of a transaction as a JSON fragment: `,"a":"b"`."""
     return "," + orjson.dumps(fields).decode()[1:-1]
-
-
-__all__ = ["CATEGORIES", "CATEGORY", "ONLINE", "PER_TOWN", "Bank", "Category", "Rate", "fragment", "invented_name"]

@@ -9,7 +9,13 @@ from simulation.person import choose_weighted
 from simulation.randomness import Draws
 
 UTILITIES = (("energy", 8500, 10, True), ("water", 2600, 3, False), ("internet", 3490, 0, False))
-SUBSCRIPTIONS = (("streaming", 1399, 70), ("music", 1099, 50), ("gym", 3490, 35), ("software", 999, 30), ("news", 1490, 20))
+SUBSCRIPTIONS = (
+    ("streaming", 1399, 70),
+    ("music", 1099, 50),
+    ("gym", 3490, 35),
+    ("software", 999, 30),
+    ("news", 1490, 20),
+)
 HEATING_PCT = tuple(200 - pct for pct in SEASON_PCT)
 CARD_BILLS = frozenset(kind for kind, _, _ in SUBSCRIPTIONS)
 

@@ -5,12 +5,35 @@ from __future__ import annotations
 from simulation.life import Life
 from simulation.randomness import Draws
 
-PURPOSES = (("service", 100, "contract"), ("marketing", 75, "consent"), ("profiling", 85, "consent"), ("health", 55, "consent"), ("sharing", 30, "consent"))  # fmt: skip
-CAMPAIGNS = (("spring-saver", "savings"), ("card-plus", "credit_card"), ("home-dream", "mortgage"), ("safe-trip", "insurance"))
+PURPOSES = (
+    ("service", 100, "contract"),
+    ("marketing", 75, "consent"),
+    ("profiling", 85, "consent"),
+    ("health", 55, "consent"),
+    ("sharing", 30, "consent"),
+)
+CAMPAIGNS = (
+    ("spring-saver", "savings"),
+    ("card-plus", "credit_card"),
+    ("home-dream", "mortgage"),
+    ("safe-trip", "insurance"),
+)
 QUESTIONS = {
-    "en": ("Please tell me how to raise my card limit.", "Is my new address in your files?", "The app logs me out. Can you help?"),
-    "de": ("Wie ändere ich mein Kartenlimit?", "Ist meine neue Adresse gespeichert?", "Die App meldet mich ständig ab."),
-    "fr": ("Comment relever le plafond de ma carte ?", "Ma nouvelle adresse est-elle connue ?", "L'application me déconnecte."),
+    "en": (
+        "Please tell me how to raise my card limit.",
+        "Is my new address in your files?",
+        "The app logs me out. Can you help?",
+    ),
+    "de": (
+        "Wie ändere ich mein Kartenlimit?",
+        "Ist meine neue Adresse gespeichert?",
+        "Die App meldet mich ständig ab.",
+    ),
+    "fr": (
+        "Comment relever le plafond de ma carte ?",
+        "Ma nouvelle adresse est-elle connue ?",
+        "L'application me déconnecte.",
+    ),
 }
 ANSWERS = {"en": "Thank you, we have taken care of it.", "de": "Danke, das ist erledigt.", "fr": "Merci, c'est fait."}
 
@@ -34,7 +57,7 @@ def decide_consents(life: Life, draws: Draws) -> dict[str, int]:
         changes = [(0, "granted" if given else "revoked")]
         granted |= {purpose: life.days} if given else {}
         if given and purpose != "service" and draws.chance(5):
-            changes.append((draws.between(20, life.days - 1), "revoked"))
+            changes.append((draws.between(20, life.horizon - 1), "revoked"))
             granted[purpose] = changes[-1][0]
         for day, status in changes:
             at_us = life.time_us(day, draws.between(1200, 80_000) if day else 600 + draws.below(600))
@@ -66,7 +89,10 @@ def write(life: Life, draws: Draws, day: int) -> None:
     """A question and, within a day, its answer."""
     language = life.person.language
     at_us = life.time_us(day, draws.between(28_000, 78_000))
-    letters = ((draws.pick(QUESTIONS[language]), "in", at_us), (ANSWERS[language], "out", at_us + draws.between(600, 7000) * 1_000_000))
+    letters = (
+        (draws.pick(QUESTIONS[language]), "in", at_us),
+        (ANSWERS[language], "out", at_us + draws.between(600, 7000) * 1_000_000),
+    )
     for text, direction, sent_us in letters:
         life.say(
             sent_us, "in.messages", "n-", "message_id",

@@ -5,12 +5,15 @@ All purchases of a life are drawn at once as arrays; a plant acts on them throug
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import numpy as np
+from numpy.typing import NDArray
 
 from simulation.almanac import DAY_US, SECOND_US
 from simulation.bank import CATEGORIES, CATEGORY, PER_TOWN
 from simulation.bills import monthly_cost_minor
-from simulation.life import CURRENT, OPTIONAL, Entry, Life
+from simulation.life import CURRENT, OPTIONAL, Life
 from simulation.places import ONLINE
 from simulation.randomness import ONE, Draws, Floats, Ints
 
@@ -72,7 +75,8 @@ def spend(life: Life) -> None:
     amounts_minor = choose_amounts(life, draws, categories, days)
     credit = life.account("credit_card")
     by_credit = draws.words(len(days)) % 100 < (life.person.credit_pct if credit >= 0 else 0)
-    accounts = np.where(by_credit & (categories != CATEGORY["cash"]), credit, CURRENT)
+    open_from = life.accounts[credit].first_day + 1 if credit > CURRENT and life.accounts[credit].first_day else 0
+    accounts = np.where(by_credit & (categories != CATEGORY["cash"]) & (days >= open_from), credit, CURRENT)
     instruments = {
         (account, web): life.instrument(account, web) for account in {CURRENT, credit} - {-1} for web in (False, True)
     }
@@ -86,12 +90,19 @@ def spend(life: Life) -> None:
         fragments[merchant] + instruments[account, web]
         for merchant, account, web in zip(merchants.tolist(), account_list, online_list, strict=True)
     ]
-    rules = [OPTIONAL] * len(whats)
-    columns = (times_us.tolist(), rules, account_list, (-amounts_minor).tolist(), channels, whats)
-    life.entries.extend(map(Entry, *columns))
+    columns = (
+        times_us.tolist(),
+        repeat(OPTIONAL),
+        account_list,
+        (-amounts_minor).tolist(),
+        channels,
+        whats,
+        repeat(-1),
+    )
+    life.entries.extend(zip(*columns, strict=False))
 
 
-def choose_merchants(life: Life, draws: Draws, categories: Ints, days: Ints) -> tuple[Ints, Ints]:
+def choose_merchants(life: Life, draws: Draws, categories: Ints, days: Ints) -> tuple[Ints, NDArray[np.bool_]]:
     """A merchant index for each purchase, and whether it is online."""
     count = len(days)
     words = draws.words(count)
@@ -124,4 +135,5 @@ def choose_amounts(life: Life, draws: Draws, categories: Ints, days: Ints) -> In
     cash = categories == CATEGORY["cash"]
     amounts = np.where(cash, np.maximum(amounts // 1000, 1) * 1000, amounts)
     fares = np.maximum(life.person.median_minor[CATEGORY["transport"]] // 10 * 10, 100)
-    return np.where(categories == CATEGORY["transport"], fares + days // 365 * 10, amounts)
+    with_fares: Ints = np.where(categories == CATEGORY["transport"], fares + days // 365 * 10, amounts)
+    return with_fares

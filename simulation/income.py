@@ -6,7 +6,8 @@ from simulation.life import Life, Pay
 from simulation.person import employer
 from simulation.randomness import Draws
 
-REGULAR = ("monthly", "biweekly", "weekly", "pension", "benefit")
+HOURS_SPREAD_PCT = 3
+"""Weekly wages follow the hours worked."""
 
 
 def paydays(life: Life, pay: Pay) -> list[int]:
@@ -52,7 +53,10 @@ def pay_regularly(life: Life, pay: Pay, draws: Draws) -> None:
             pct = changed_pct if day >= changed_on else pct
         if day < life.days:
             at_us = life.time_us(day, second + draws.below(900))
-            life.transfer(at_us, amount_minor * pct // 100, pay.payer, pay.description)
+            paid_minor = amount_minor * pct // 100
+            if pay.kind == "weekly":
+                paid_minor = draws.vary(paid_minor, HOURS_SPREAD_PCT)
+            life.transfer(at_us, paid_minor, pay.payer, pay.description)
             if bonus and life.almanac.month[nominal] == 12 and pct == 100:
                 life.transfer(at_us + 1_000_000, amount_minor // 2, pay.payer, "Year-end bonus")
 

@@ -5,10 +5,36 @@ from __future__ import annotations
 import numpy as np
 
 from simulation.almanac import DAY_US, SECOND_US
-from simulation.life import TOPIC, Event, Life
+from simulation.life import TOPIC, Life
 
-PAGES = ("accounts", "transactions", "cards", "payments", "budget", "profile", "savings", "offers", "help", "statements")
-SEARCHES = ("change pin", "standing order", "statement pdf", "iban", "limit", "exchange rate", "block card", "address")
+PAGES = (
+    "accounts",
+    "transactions",
+    "cards",
+    "payments",
+    "budget",
+    "profile",
+    "savings",
+    "offers",
+    "help",
+    "statements",
+)
+PRODUCT_PAGES = tuple(
+    f"{product}/{page}"
+    for product in ("mortgage", "loan", "credit_card", "savings", "investment", "insurance")
+    for page in ("rates", "overview", "terms", "guide", "compare")
+)
+KINDS = ("search", "click", "calculator", *("page",) * 9)
+SEARCHES = (
+    "change pin",
+    "standing order",
+    "statement pdf",
+    "iban",
+    "limit",
+    "exchange rate",
+    "house prices",
+    "refix rate",
+)
 STEPS_MAX = 4
 
 
@@ -33,10 +59,11 @@ def use_app(life: Life) -> None:
             elif lot % 12 == 0:
                 kind = f'search","query":"{SEARCHES[(lot >> 8) % len(SEARCHES)]}'
             else:
-                kind = f'{"click" if lot % 12 == 1 else "page"}","page":"{PAGES[(lot >> 8) % len(PAGES)]}'
+                pages = PRODUCT_PAGES if lot % 12 < 3 else PAGES
+                kind = f'{KINDS[lot % 12]}","page":"{pages[(lot >> 8) % len(pages)]}'
             body = (
                 f'{{"interaction_id":"i-{next(ids)}","customer_id":"{life.customer_id}","occurred_at":"{text(time_us)}",'
                 f'"kind":"{kind}{tail}","dwell_s":{3 + (lot >> 30) % 90}'
             )
-            events.append(Event(time_us, topic, body))
+            events.append((time_us, topic, body))
             time_us += (4 + (lot >> 30) % 90) * SECOND_US

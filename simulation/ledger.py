@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from simulation.almanac import DAY_US, SECOND_US
+from simulation.almanac import CLOCK, DAY_US, SECOND_US
 from simulation.bank import fragment
 from simulation.life import (
     BOOKED,
@@ -22,7 +22,7 @@ from simulation.life import (
     TOPIC,
     Account,
     Entry,
-    Event,
+    EntryRow,
     Life,
 )
 
@@ -46,6 +46,10 @@ class Booking(NamedTuple):
     balance_minor: int
 
 
+BookingRow = tuple[int, int, int, str, str, int]
+"""A Booking as the ledger writes it."""
+
+
 def money(minor: int) -> str:
     """
     >>> money(-1205)
@@ -60,51 +64,55 @@ class Ledger:
     def __init__(self, life: Life) -> None:
         self.life = life
         self.balances_minor = [account.balance_minor for account in life.accounts]
-        self.bookings: list[Booking] = []
+        self.bookings: list[BookingRow] = []
         self.declined = 0
+        self._opened_on = [opened_on(life, index) for index in range(len(life.accounts))]
         self._heads = [transaction_head(life, account) for account in life.accounts]
         self._below_since_us: int | None = None
         self._lowest_minor = 0
 
     def book(self) -> None:
-        life, text = self.life, self.life.almanac.text
+        life = self.life
+        iso, start_us = life.almanac.iso, life.almanac.start_us
         entries = life.entries
         entries.sort()
         end_us = life.time_us(life.horizon)
-        ids = life.draws("transaction ids").hex_ids(2 * len(entries) + 2, 24)
+        ids = life.draws("transaction ids").hex_ids(most_bookings(entries), 24)
         used, last_us = 0, 0
         balances, bookings, events = self.balances_minor, self.bookings, life.events
         heads, topic, floor_minor = self._heads, TOPIC["in.transactions"], life.person.floor_minor
         card = life.account("credit_card")
         card_floor_minor = -life.accounts[card].credit_limit_minor if card >= 0 else 0
         for planned in entries:
-            if planned.time_us >= end_us:
+            if planned[0] >= end_us:
                 break
-            for entry in (planned,) if planned.rule <= OPTIONAL else self._decide(planned):
-                time_us, rule, account, amount_minor, channel, what, case = entry
+            for time_us, rule, account, amount_minor, channel, what, case in (
+                (planned,) if planned[1] <= OPTIONAL else self._decide(Entry(*planned))
+            ):
                 balance_minor = balances[account] + amount_minor
                 if rule == OPTIONAL and balance_minor < (floor_minor if account == CURRENT else card_floor_minor):
                     self.declined += 1
                     continue
-                last_us = time_us = max(time_us, last_us + SECOND_US)
+                last_us = booked_us = time_us if time_us > last_us else last_us + SECOND_US
                 balances[account] = balance_minor
                 transaction_id = ids[used]
                 used += 1
+                day, within_us = divmod(booked_us - start_us, DAY_US)
                 if amount_minor < 0:
-                    way, size = "debit", -amount_minor
+                    way, size_minor = "debit", -amount_minor
                 else:
-                    way, size = "credit", amount_minor
+                    way, size_minor = "credit", amount_minor
                 body = (
-                    f'{{"transaction_id":"t-{transaction_id}",{heads[account]}"booked_at":"{text(time_us)}",'
-                    f'"amount":"{size // 100}.{size % 100:02d}","direction":"{way}","status":"posted",'
+                    f'{{"transaction_id":"t-{transaction_id}",{heads[account]}"booked_at":"{iso[day]}{CLOCK[within_us // SECOND_US]}",'
+                    f'"amount":"{size_minor // 100}.{size_minor % 100:02d}","direction":"{way}","status":"posted",'
                     f'"channel":"{channel}"{what},"balance_after":"{money(balance_minor)}"'
                 )
-                events.append(Event(time_us, topic, body))
-                bookings.append(Booking(time_us, account, amount_minor, channel, what, balance_minor))
+                events.append((booked_us, topic, body))
+                bookings.append((booked_us, account, amount_minor, channel, what, balance_minor))
                 if account == CURRENT and (balance_minor < 0 or self._below_since_us is not None):
-                    self._watch(time_us, balance_minor)
+                    self._watch(booked_us, balance_minor)
                 if case >= 0:
-                    self._remember(case, time_us, "t-" + transaction_id, what)
+                    self._remember(case, booked_us, "t-" + transaction_id, what)
         if self._below_since_us is not None:
             self._end_overdraft(end_us)
 
@@ -123,7 +131,9 @@ class Ledger:
         if entry.rule == TOP_UP:
             if balance_minor >= HELP_BELOW_MINOR or target_minor < 5000:
                 return []
-            return self._move(entry, -min(target_minor, -(balance_minor - HELP_UP_TO_MINOR) // 5000 * 5000), "From savings")
+            return self._move(
+                entry, -min(target_minor, -(balance_minor - HELP_UP_TO_MINOR) // 5000 * 5000), "From savings"
+            )
         if entry.rule == DRAIN:
             drained_minor = target_minor * entry.amount_minor // 100
             what = fragment(counterparty=entry.what, description="Transfer")
@@ -172,9 +182,9 @@ class Ledger:
         at = life.text(entry.time_us)
         record: dict[str, Any] = {"account_id": account.account_id, "customer_id": life.customer_id, "observed_at": at}
         record |= {"kind": account.kind, "currency": CURRENCY, "balance": money(balance_minor)} | more
-        record |= {"product": account.product, "opened_on": opened_on(life, entry.account)}
+        record |= {"product": account.product, "opened_on": self._opened_on[entry.account]}
         record["status"] = "closed" if day >= account.last_day else "open"
-        life.events.append(Event(entry.time_us, TOPIC["in.accounts"], orjson.dumps(record).decode()[:-1]))
+        life.events.append((entry.time_us, TOPIC["in.accounts"], orjson.dumps(record).decode()[:-1]))
 
     def _watch(self, time_us: int, balance_minor: int) -> None:
         """Follows the current account below zero and back."""
@@ -206,9 +216,9 @@ class Ledger:
     def adds_up(self) -> bool:
         """Whether, account by account, every booking's balance is the one before plus its amount."""
         balances = [account.balance_minor for account in self.life.accounts]
-        for booking in self.bookings:
-            balances[booking.account] += booking.amount_minor
-            if balances[booking.account] != booking.balance_minor:
+        for _, account, amount_minor, _, _, balance_minor in self.bookings:
+            balances[account] += amount_minor
+            if balances[account] != balance_minor:
                 return False
         return balances == self.balances_minor
 
@@ -218,9 +228,14 @@ def transaction_head(life: Life, account: Account) -> str:
     return f'"customer_id":"{life.customer_id}","account_id":"{account.account_id}","currency":"{CURRENCY}",'
 
 
+def most_bookings(entries: list[EntryRow]) -> int:
+    """The largest number of bookings that entries can come to."""
+    return sum(2 if entry[1] > OPTIONAL else 1 for entry in entries)
+
+
 def opened_on(life: Life, index: int) -> str:
     """The date on which an account was opened, as a moment: older accounts go back up to fifteen years."""
     day = life.accounts[index].first_day
     if not day:
-        day = -30 - life.draws("opened").between(0, 5000) - 7 * index
+        day = -30 - int(life.identify("", "opened", index)[:8], 16) % 5000
     return life.text(life.time_us(day))

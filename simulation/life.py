@@ -53,12 +53,11 @@ class Entry(NamedTuple):
     case: int = -1
 
 
-class Event(NamedTuple):
-    """A record of another topic than transactions. `body` is its JSON object without the closing brace."""
+EntryRow = tuple[int, int, int, int, str, str, int]
+"""An Entry as everyday purchases, by far the most, are written: the bare tuple costs a fifth."""
 
-    time_us: int
-    topic: int
-    body: str
+Event = tuple[int, int, str]
+"""A record: (time_us, index of its topic, JSON object without the closing brace)."""
 
 
 @dataclass
@@ -168,7 +167,7 @@ class Life:
         self.engagement_pct: Ints = np.full(self.days, 100, dtype=np.int64)
         self.town: Ints = np.zeros(self.days, dtype=np.int64)
         self.home: Ints = np.zeros(self.days, dtype=np.int64)
-        self.entries: list[Entry] = []
+        self.entries: list[EntryRow] = []
         self.events: list[Event] = []
         self.cases: list[Case] = []
         self.roles: frozenset[str] = frozenset()
@@ -188,9 +187,11 @@ class Life:
     def time_us(self, day: int, second: int = 0) -> int:
         return self.almanac.time_us(day, second)
 
-    def account(self, kind: str) -> int:
-        """Index of the first account of this kind, -1 if there is none."""
-        return next((i for i, account in enumerate(self.accounts) if account.kind == kind), -1)
+    def account(self, kind: str, day: int = 1 << 30) -> int:
+        """Index of the first account of this kind that is open by `day`, -1 if there is none."""
+        return next(
+            (i for i, account in enumerate(self.accounts) if account.kind == kind and account.first_day <= day), -1
+        )
 
     def open_account(self, kind: str, balance_minor: int, rate_bp: int, product: str, **more: int) -> int:
         """Adds an account (limits and days as in Account) and returns its index."""
@@ -217,7 +218,14 @@ class Life:
         self.entries.append(Entry(time_us, BOOKED, account, -amount_minor, channel, what, case))
 
     def transfer(
-        self, time_us: int, amount_minor: int, counterparty: str, description: str, *, channel: str = "transfer", case: int = -1
+        self,
+        time_us: int,
+        amount_minor: int,
+        counterparty: str,
+        description: str,
+        *,
+        channel: str = "transfer",
+        case: int = -1,
     ) -> None:
         """Money to (negative) or from somebody else, by the current account."""
         what = fragment(counterparty=counterparty, description=description)
@@ -238,7 +246,7 @@ class Life:
             self._named += 1
             record[id_field] = self.identify(prefix, topic, self._named)
         record["customer_id"] = self.customer_id
-        self.events.append(Event(time_us, TOPIC[topic], orjson.dumps(record | fields).decode()[:-1]))
+        self.events.append((time_us, TOPIC[topic], orjson.dumps(record | fields).decode()[:-1]))
 
     def text(self, time_us: int) -> str:
         return self.almanac.text(time_us)
@@ -247,8 +255,10 @@ class Life:
         """What the bank learns about the customer at `time_us`."""
         self.say(time_us, "in.labels", labelled_at=self.text(time_us), label=label, **fields)
 
-    def browse(self, time_us: int, kind: str, page: str, dwell_s: int, **fields: Any) -> None:
-        """A look at a page, a search or a calculator, from the customer's own device."""
+    def browse(self, time_us: int, kind: str, subject: str, dwell_s: int) -> None:
+        """A look at a page or calculator, or a search, from the customer's own device; the fields are in the order in which
+        every interaction has them."""
+        what = {"query": subject} if kind == "search" else {"page": subject}
         self.say(
             time_us,
             "in.interactions",
@@ -256,12 +266,11 @@ class Life:
             "interaction_id",
             occurred_at=self.text(time_us),
             kind=kind,
+            **what,
             channel="app",
-            page=page,
             session_id=self.identify("s-", "session", time_us // (1800 * SECOND_US)),
             device_id=self.devices[0],
             dwell_s=dwell_s,
-            **fields,
         )
 
     def plant(self, kind: str, variant: str | None, start_us: int, end_us: int, **detail: Any) -> int:
@@ -277,6 +286,10 @@ class Life:
         rows = slice(None) if category == "*" else slice(CATEGORY[category], CATEGORY[category] + 1)
         days = slice(max(0, first_day), max(0, last_day))
         self.scale_pct[rows, days] = self.scale_pct[rows, days] * pct // 100
+
+    def town_on(self, day: int) -> int:
+        """Where the customer can shop on a day: ONLINE alone while travelling."""
+        return int(self.town[day]) if self.scale_pct[0, day] else ONLINE
 
     def favourite(self, category: str, rank: int = 0) -> int:
         """The merchant that the customer prefers in the home town."""

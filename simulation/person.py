@@ -35,7 +35,13 @@ def new_pay(draws: Draws, kind: str, monthly_minor: int, first_day: int = 0) -> 
     if kind == "freelance":
         return Pay(kind, "", monthly_minor, 0, "Invoice", 1, first_day)
     if kind == "monthly":
-        return Pay(kind, employer(draws), monthly_minor, draws.pick((1, 5, 10, 15, 20, 25, 25, 27, 28, 28)), first_day=first_day)
+        return Pay(
+            kind,
+            employer(draws),
+            monthly_minor,
+            draws.pick((1, 5, 10, 15, 20, 25, 25, 27, 28, 28)),
+            first_day=first_day,
+        )
     gap_days = 7 if kind == "weekly" else 14
     anchor = first_day + draws.below(gap_days)
     return Pay(kind, employer(draws), monthly_minor * 12 * gap_days // 365, anchor, "Wages", first_day=first_day)
@@ -67,7 +73,7 @@ def become_person(life: Life, demands: frozenset[str]) -> None:
         budget_pct=draws.between(94, 106) if tight else draws.between(55, 92),
         floor_minor=-draws.between(3, 12) * 10_000 if tight else draws.between(2, 30) * 1000,
         credit_pct=draws.between(20, 70),
-        logins_weekly_milli=draws.vary(1800, 55),
+        logins_weekly_milli=draws.vary(1300, 55),
         trips_yearly_milli=draws.vary(1300, 60) if not tight else 500,
         weekly_milli=average * draws.factors(40, count) // ONE,
         median_minor=medians * draws.factors(25, count) // ONE,

@@ -75,11 +75,13 @@ class Draws:
 
     def normals(self, count: int) -> Ints:
         """`count` standard normal values, in thousandths."""
-        return normal_table()[self.words(count) >> (63 - TABLE_BITS)]
+        normals: Ints = normal_table()[self.words(count) >> (63 - TABLE_BITS)]
+        return normals
 
     def factors(self, spread_pct: int, count: int) -> Ints:
         """`count` log-normal factors around 1, in 1/65536."""
-        return factor_table(spread_pct)[self.words(count) >> (63 - TABLE_BITS)]
+        factors: Ints = factor_table(spread_pct)[self.words(count) >> (63 - TABLE_BITS)]
+        return factors
 
     def hex_ids(self, count: int, length: int) -> list[str]:
         """`count` random ids of `length` hex digits each."""

@@ -81,7 +81,7 @@ def judge(
 
 def match_of(signal_type: str, rule: Rule, case: Case) -> Match:
     opens_us, closes_us = rule.window_us(case)
-    named = case.detail.get("transaction_ids") if rule.measure == "delay" else None
+    named = case.detail.get("transaction_ids") if rule.named else None
     return Match(
         case=case,
         rule=rule,

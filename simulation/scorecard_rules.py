@@ -30,7 +30,8 @@ class Case(NamedTuple):
 class Rule(NamedTuple):
     """How one kind of truth answers one signal type. `value` is what the alarm's detail should say of such a case (see
     `STATES`); `excuses` marks a kind that makes the alarm true without being what the type is for: no false alarm, but
-    no case of its own."""
+    no case of its own. With `named`, an alarm that a transaction of the case's detail.transaction_ids triggered hits it
+    whenever it comes."""
 
     kind: str
     measure: Literal["lead", "delay"]
@@ -39,6 +40,7 @@ class Rule(NamedTuple):
     base: Literal["start", "end"] = "start"
     value: str | None = None
     excuses: bool = False
+    named: bool = False
 
     def base_us(self, case: Case) -> int:
         return case.start_us if self.base == "start" or case.end_us is None else max(case.start_us, case.end_us)
@@ -67,16 +69,17 @@ def found(
     value: str | None = None,
     excuses: bool = False,
     early_days: int = 0,
+    named: bool = False,
 ) -> Rule:
     """A detection: from the start (or `early_days` before) until `days` after the base."""
-    return Rule(kind, "delay", early_days * DAY_US, days * DAY_US, base, value, excuses)
+    return Rule(kind, "delay", early_days * DAY_US, days * DAY_US, base, value, excuses, named)
 
 
 FRAUD = (
-    found("takeover", 2, base="end"),
-    found("compromised_merchant", 3),
-    found("fraud", 2, base="end"),
-    found("impossible_travel", 2, excuses=True),
+    found("takeover", 2, base="end", named=True),
+    found("compromised_merchant", 3, named=True),
+    found("fraud", 2, base="end", named=True),
+    found("impossible_travel", 2, excuses=True, named=True),
 )
 
 HITS: dict[str, tuple[Rule, ...]] = {

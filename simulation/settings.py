@@ -65,9 +65,9 @@ class WorldSettings:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("customers", 1, 100_000_000),
-            ("days", 30, 3660),
+            ("days", 1, 3660),
             ("seed", 0, 2**63 - 1),
-            ("partitions", 1, 4096),
+            ("partitions", 1, 100),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

@@ -13,6 +13,8 @@ from simulation.places import FIRST_FAR, HOME_TOWNS, ONLINE, TOWNS
 from simulation.randomness import Draws
 
 TRAVEL_GAP_DAYS = 2
+DAYS_MIN = 30
+"""Nobody travels in a world shorter than this."""
 
 
 def free_for_travel(life: Life, first_day: int, last_day: int) -> bool:
@@ -39,7 +41,9 @@ def travel(life: Life, draws: Draws, town: int, first_day: int, nights: int, cas
     journey = life.bank.merchant(ONLINE, "travel", draws.below(PER_TOWN))
     life.buy(life.time_us(booked_on, draws.between(65_000, 80_000)), journey, draws.vary(9000 * far_pct // 100, 35))
     hotel = life.bank.merchant(town, "travel", draws.below(PER_TOWN))
-    life.buy(life.time_us(first_day + 1, draws.between(30_000, 36_000)), hotel, nights * draws.vary(6500, 30), case=case)
+    life.buy(
+        life.time_us(first_day + 1, draws.between(30_000, 36_000)), hotel, nights * draws.vary(6500, 30), case=case
+    )
     for day in range(first_day + 1, last_day):
         meal = life.bank.merchant(town, "restaurants", draws.below(PER_TOWN))
         life.buy(life.time_us(day, draws.between(43_000, 50_000)), meal, draws.vary(2600, 35), case=case)
@@ -66,7 +70,7 @@ def take_trips(life: Life) -> None:
     draws = life.draws("trips")
     wanted = life.person.trips_yearly_milli * life.days // 365
     count = wanted // 1000 + (draws.below(1000) < wanted % 1000)
-    for _ in range(count):
+    for _ in range(count if life.days >= DAYS_MIN else 0):
         first_day = draws.between(10, life.days - 4)
         far = draws.chance(15)
         limit, first = (len(TOWNS), FIRST_FAR) if far else (FIRST_FAR, 0)

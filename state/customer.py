@@ -3,9 +3,11 @@
 Two time zones meet in it. What happened within the allowed lateness is **recent**: kept entry by entry, in event-time order, and
 still open to late events, status updates and reversals. What is older is **matured**: it was learned, once, in event-time order,
 into the habits (amount statistics, merchants, countries, hours, places). An entry matures when the customer's newest event is
-more than the allowed lateness ahead of it; nothing can arrive before it any more. So whatever the order of arrival, habits
-end up bit-identical to those of the ordered stream, a reversal within the lateness leaves no trace in them, and no score ever
-looks at a habit that has seen its own event. Windows (state/windows.py) are exact at once, without waiting.
+more than **twice** the allowed lateness ahead of it: once for what can still come before it, once more for a reversal of it, which
+may be late itself. A reversal booked within the allowed lateness of its original leaves no trace in the habits; a later one
+leaves the habits alone. Pending transactions count in the windows and as recent ones, but only posted ones are learned. So whatever
+the order of arrival, habits end up bit-identical to those of the ordered stream, and no score ever looks at a habit that
+has seen its own event. Windows (state/windows.py) are exact at once, without waiting.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ AMOUNT_KEYS_MAX: Final = 48
 ACCOUNTS_MAX: Final = 32
 SAID_MAX: Final = 64
 WAITING_MAX: Final = 64
+REFUNDS_MAX: Final = 64
 SEEN_MAX: Final = 512
 HELD_MAX: Final = 1024
 LABELS_MAX: Final = 32
@@ -34,7 +37,7 @@ HOURS_TOTAL_MAX: Final = 1024
 
 
 class Recent(NamedTuple):
-    """A transaction within the allowed lateness, with what detectors ask about it."""
+    """A transaction within twice the allowed lateness, with what detectors ask about it."""
 
     time_us: int
     digest: int
@@ -49,6 +52,8 @@ class Recent(NamedTuple):
     channel: str
     learned: bool
     """False for a reversed one: it will not be learned."""
+    posted: bool
+    """A pending one is not learned either: when it is posted, it comes again."""
 
 
 class Place(NamedTuple):
@@ -79,12 +84,14 @@ class Said(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A reversal that arrived before its original."""
+    """A reversal: one that arrived before its original, or what was refunded of an original so far."""
 
     time_us: int
     amount_minor: int
     currency: str
     event_id: str
+    target: int
+    """Digest of the original's id."""
 
 
 class Timer(NamedTuple):
@@ -133,6 +140,7 @@ class Customer:
         "place",
         "quantiles",
         "recent",
+        "refunds",
         "ring",
         "said",
         "scheduled_us",
@@ -165,6 +173,9 @@ class Customer:
         self.labels: dict[str, int] = {}
         self.said: list[Said] = []
         self.waiting: dict[int, Waiting] = {}
+        """By the digest of the reversal's own id."""
+        self.refunds: dict[int, Waiting] = {}
+        """By the digest of the original's id: all that was refunded of it, should a posted amount still replace a pending one."""
         self.seen: dict[int, int] = {}
         """Digest → event time of records of the other topics, for the duplicate check; oldest first."""
         self.timers: list[Timer] = []

@@ -53,6 +53,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
             customer.labels,
             customer.said,
             customer.waiting,
+            customer.refunds,
             customer.seen,
             customer.timers,
             [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
@@ -96,10 +97,11 @@ def _thaw(customer_id: str, fields: list[Any], retention_us: int) -> tuple[Custo
     customer.labels = fields[13]
     customer.said = [Said(*said) for said in fields[14]]
     customer.waiting = {key: Waiting(*waiting) for key, waiting in fields[15].items()}
-    customer.seen = fields[16]
-    customer.timers = [Timer(*timer) for timer in fields[17]]
-    customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields[18]]
-    return customer, fields[19]
+    customer.refunds = {key: Waiting(*refund) for key, refund in fields[16].items()}
+    customer.seen = fields[17]
+    customer.timers = [Timer(*timer) for timer in fields[18]]
+    customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields[19]]
+    return customer, fields[20]
 
 
 def _account(fields: list[Any]) -> Account:

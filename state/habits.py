@@ -70,14 +70,14 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
 
 
 def mature(customer: Customer, horizon_us: int, recent_max: int, learn_one: Callable[[Recent], Any]) -> None:
-    """Learns every recent transaction older than `horizon_us`, oldest first."""
+    """Learns every recent transaction older than `horizon_us`, oldest first; those that never were posted are forgotten."""
     recent = customer.recent
     count = max(0, len(recent) - recent_max)
     while count < len(recent) and recent[count].time_us < horizon_us:
         count += 1
     if count:
         for entry in recent[:count]:
-            if entry.learned:
+            if entry.learned and entry.posted:
                 learn_one(entry)
         del recent[:count]
 
@@ -92,5 +92,5 @@ def _meet(known: dict[K, Familiar], name: K, time_us: int, limit: int) -> None:
 
 
 def _bound(table: dict[int, Any], limit: int) -> None:
-    if len(table) > limit:
+    while len(table) > limit:
         del table[next(iter(table))]

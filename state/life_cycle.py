@@ -10,10 +10,10 @@ from enum import IntEnum
 import msgspec
 
 from state.categories import group_of
-from state.customer import WAITING_MAX, Customer, Recent, Waiting, merchant_digest
+from state.customer import REFUNDS_MAX, WAITING_MAX, Customer, Recent, Waiting, merchant_digest
 from state.digest import digest64
 from state.events import Transaction
-from state.windows import COUNTED, POSTED, REVERSAL, REVERSED, pack_key, unpack_key
+from state.windows import COUNTED, ORPHAN, POSTED, REVERSAL, REVERSED, pack_key, unpack_key
 
 
 class Outcome(IntEnum):
@@ -34,6 +34,8 @@ class Step(msgspec.Struct, gc=False):
     """Digest of the transaction that was fully reversed, or 0."""
     reversed_by: str = ""
     """The event id of that reversal."""
+    reversed_us: int = 0
+    """The event time of that reversal."""
 
 
 DUPLICATE = Step(Outcome.DUPLICATE)
@@ -54,30 +56,45 @@ def classify(customer: Customer, transaction: Transaction, lateness_us: int) -> 
     A new transaction is reported as `new`: the caller scores it and then calls `admit`.
     """
     digest = digest64(transaction.transaction_id)
-    at = customer.ring.find(digest)
-    if at >= 0:
-        return _again(customer, transaction, at, digest)
-    if digest in customer.waiting and transaction.status == "reversed":
+    ring = customer.ring
+    at = ring.find(digest)
+    orphan = at >= 0 and bool(ring.flags[at] & ORPHAN)
+    if at >= 0 and not orphan:
+        return _again(customer, transaction, at, digest, lateness_us)
+    if orphan and transaction.status == "reversed":
         return DUPLICATE
     if transaction.time_us < customer.newest_us - lateness_us:
         return LATE
     if transaction.status != "reversed":
+        if orphan:
+            ring.remove(at)
         return Step(Outcome.APPLIED, new=True)
-    return _reverse_other(customer, transaction, digest)
+    return _reverse_other(customer, transaction, digest, lateness_us)
 
 
-def admit(customer: Customer, transaction: Transaction) -> Step:
-    """Puts a new transaction, already scored, into the windows and the recent ones; a reversal that waited for it acts now."""
+def admit(customer: Customer, transaction: Transaction, lateness_us: int) -> Step:
+    """Puts a new transaction, already scored, into the windows and the recent ones; reversals that waited for it act now."""
     digest = digest64(transaction.transaction_id)
     key = transaction_key(transaction)
     posted = POSTED if transaction.status == "posted" else 0
-    customer.ring.advance(transaction.time_us)
-    customer.ring.add(transaction.time_us, transaction.amount_minor, key, digest, COUNTED | posted)
+    ring = customer.ring
+    ring.advance(transaction.time_us)
+    ring.add(transaction.time_us, transaction.amount_minor, key, digest, COUNTED | posted)
     _remember(customer, transaction, key, digest, learned=True)
-    waiting = customer.waiting.pop(digest, None)
-    if waiting is None:
-        return APPLIED
-    return _undo(customer, customer.ring.find(digest), digest, waiting.amount_minor, waiting.currency, waiting.event_id)
+    step = APPLIED
+    if customer.waiting:
+        waited = sorted((waiting.time_us, own) for own, waiting in customer.waiting.items() if waiting.target == digest)
+        for _, own in waited:
+            waiting = customer.waiting.pop(own)
+            at = ring.find(digest)
+            if at < 0 or transaction.time_us > waiting.time_us + lateness_us:
+                continue
+            undone = _undo(customer, at, digest, waiting, lateness_us)
+            if own == digest:
+                ring.flags[at] |= REVERSED
+            if undone.reversed_digest:
+                step = undone
+    return step
 
 
 def forget_waiting(customer: Customer, horizon_us: int) -> None:
@@ -87,65 +104,84 @@ def forget_waiting(customer: Customer, horizon_us: int) -> None:
             del customer.waiting[digest]
 
 
-def _again(customer: Customer, transaction: Transaction, at: int, digest: int) -> Step:
+def _again(customer: Customer, transaction: Transaction, at: int, digest: int, lateness_us: int) -> Step:
     ring = customer.ring
     flags = ring.flags[at]
-    known = 3 if flags & (REVERSED | REVERSAL) else 2 if flags & POSTED else 1
-    status = {"pending": 1, "posted": 2, "reversed": 3}[transaction.status]
-    if status <= known:
-        return DUPLICATE
-    if status == 3:
-        step = _undo(customer, at, digest, transaction.amount_minor, transaction.currency, transaction.transaction_id)
+    if transaction.status == "reversed":
+        if flags & (REVERSED | REVERSAL):
+            return DUPLICATE
+        step = _undo(customer, at, digest, _reversal(transaction, digest), lateness_us)
         ring.flags[at] |= REVERSED
         return step
+    if transaction.status == "pending" or flags & POSTED or not flags & COUNTED:
+        return DUPLICATE
     key = transaction_key(transaction)
     ring.remove(at)
     ring.advance(transaction.time_us)
-    ring.add(transaction.time_us, transaction.amount_minor, key, digest, COUNTED | POSTED)
+    ring.add(transaction.time_us, transaction.amount_minor, key, digest, COUNTED | POSTED | flags & REVERSED)
     old = customer.recent_index(digest)
     if old >= 0:
         del customer.recent[old]
-    _remember(customer, transaction, key, digest, learned=old >= 0)
-    return APPLIED
+    _remember(customer, transaction, key, digest, learned=transaction.time_us >= customer.newest_us - lateness_us)
+    refund = customer.refunds.pop(digest, None)
+    at = ring.find(digest)
+    if refund is None or refund.currency != transaction.currency or at < 0:
+        return APPLIED
+    return _undo(customer, at, digest, refund, lateness_us)
 
 
-def _reverse_other(customer: Customer, transaction: Transaction, digest: int) -> Step:
+def _reverse_other(customer: Customer, transaction: Transaction, digest: int, lateness_us: int) -> Step:
     """A reversal with an id of its own, or one that came before anything else with its id."""
+    ring = customer.ring
     original_id = transaction.original_transaction_id
     target = digest64(original_id) if original_id is not None else digest
+    reversal = _reversal(transaction, target)
+    ring.advance(transaction.time_us)
+    ring.add(transaction.time_us, 0, transaction_key(transaction), digest, ORPHAN if target == digest else REVERSAL)
     if target != digest:
-        customer.ring.advance(transaction.time_us)
-        customer.ring.add(transaction.time_us, 0, transaction_key(transaction), digest, REVERSAL)
-        at = customer.ring.find(target)
-        if at >= 0:
-            return _undo(
-                customer, at, target, transaction.amount_minor, transaction.currency, transaction.transaction_id
-            )
-    if target not in customer.waiting and len(customer.waiting) >= WAITING_MAX:
-        del customer.waiting[min(customer.waiting, key=lambda other: (customer.waiting[other].time_us, other))]
-    customer.waiting[target] = Waiting(
-        transaction.time_us, transaction.amount_minor, transaction.currency, transaction.transaction_id
-    )
+        at = ring.find(target)
+        if at >= 0 and not ring.flags[at] & ORPHAN:
+            return _undo(customer, at, target, reversal, lateness_us)
+    _keep(customer.waiting, digest, reversal, WAITING_MAX)
     return APPLIED
 
 
-def _undo(customer: Customer, at: int, digest: int, amount_minor: int, currency: str, event_id: str) -> Step:
+def _undo(customer: Customer, at: int, digest: int, reversal: Waiting, lateness_us: int) -> Step:
     """Takes back all of entry `at`, or a part of it if the reversal is for less in the same currency."""
     ring = customer.ring
     if not ring.flags[at] & COUNTED:
         return APPLIED
-    left_minor = ring.amounts[at]
     recent_at = customer.recent_index(digest)
-    if amount_minor < left_minor and unpack_key(ring.keys[at])[0] == currency:
-        ring.reduce(at, amount_minor)
+    if recent_at >= 0 and reversal.time_us > customer.recent[recent_at].time_us + lateness_us:
+        # Had another event come between, the original would have matured: habits must not depend on that.
+        recent_at = -1
+    if reversal.amount_minor < ring.amounts[at] and unpack_key(ring.keys[at])[0] == reversal.currency:
+        ring.reduce(at, reversal.amount_minor)
+        before = customer.refunds.get(digest)
+        total_minor = reversal.amount_minor + (before.amount_minor if before is not None else 0)
+        _keep(customer.refunds, digest, reversal._replace(amount_minor=total_minor), REFUNDS_MAX)
         if recent_at >= 0:
             recent = customer.recent[recent_at]
-            customer.recent[recent_at] = recent._replace(amount_minor=recent.amount_minor - amount_minor)
+            customer.recent[recent_at] = recent._replace(amount_minor=recent.amount_minor - reversal.amount_minor)
         return APPLIED
     ring.cancel(at)
+    customer.refunds.pop(digest, None)
     if recent_at >= 0:
         customer.recent[recent_at] = customer.recent[recent_at]._replace(learned=False)
-    return Step(Outcome.APPLIED, reversed_digest=digest, reversed_by=event_id)
+    return Step(Outcome.APPLIED, reversed_digest=digest, reversed_by=reversal.event_id, reversed_us=reversal.time_us)
+
+
+def _reversal(transaction: Transaction, target: int) -> Waiting:
+    return Waiting(
+        transaction.time_us, transaction.amount_minor, transaction.currency, transaction.transaction_id, target
+    )
+
+
+def _keep(table: dict[int, Waiting], digest: int, reversal: Waiting, limit: int) -> None:
+    """Beyond the limit the oldest goes."""
+    table[digest] = reversal
+    if len(table) > limit:
+        del table[min(table, key=lambda other: (table[other].time_us, other))]
 
 
 def _remember(customer: Customer, transaction: Transaction, key: int, digest: int, *, learned: bool) -> None:
@@ -161,6 +197,7 @@ def _remember(customer: Customer, transaction: Transaction, key: int, digest: in
         transaction.lon,
         transaction.channel,
         learned,
+        transaction.status == "posted",
     )
     recent = customer.recent
     at = len(recent)

@@ -16,7 +16,15 @@ from pathlib import Path
 
 from state.store_error import StoreError, damaged, newer, unopened, unwritten
 from state.store_position import BEGINNING, LogPosition
-from state.store_record import CHECKPOINT, CHECKPOINT_MARK, HEAD_BYTES, NO_TIMER, Damage, check_record, encode_record
+from state.store_record import (
+    CHECKPOINT,
+    CHECKPOINT_MARK,
+    HEAD_BYTES,
+    NO_TIMER,
+    DamageError,
+    check_record,
+    encode_record,
+)
 
 FORMAT_VERSION = 1
 SEGMENT_HEADER_BYTES = 26
@@ -99,8 +107,8 @@ class RedoLog:
             if number not in self._sizes:
                 if number == after.segment != until.segment:
                     continue
-                raise _foreign(self._folder / _file_name(number), "this segment is missing")
-            path = self._folder / _file_name(number)
+                raise _foreign(segment_path(self._folder, number), "this segment is missing")
+            path = segment_path(self._folder, number)
             start = after.offset if number == after.segment else SEGMENT_HEADER_BYTES
             end = until.offset if number == until.segment else self._sizes[number]
             if end > self._sizes[number]:
@@ -111,7 +119,7 @@ class RedoLog:
                 last = record if kind == CHECKPOINT else None
                 yield kind, key, record
         if last is None or checkpoint_identity(last) != (until.number, until.timeline):
-            raise _foreign(self._folder / _file_name(until.segment), "another checkpoint stands in its place")
+            raise _foreign(segment_path(self._folder, until.segment), "another checkpoint stands in its place")
 
     def cut(self, at: LogPosition, timeline: int) -> None:
         """Discards everything beyond the checkpoint `at`, newest segment first, and begins a timeline there."""
@@ -120,7 +128,7 @@ class RedoLog:
                 if number > at.segment:
                     self._unlink(number)
             if at.segment in self._sizes:
-                path = self._folder / _file_name(at.segment)
+                path = segment_path(self._folder, at.segment)
                 self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 os.ftruncate(self._fd, at.offset)
                 self._sizes[at.segment] = at.offset
@@ -156,7 +164,7 @@ class RedoLog:
                 written += os.pwrite(fd, data[written:], self._offset + written)
                 self._crash_point("log.piece_written")
         except OSError as error:
-            raise unwritten(self._folder / _file_name(self._segment), error) from error
+            raise unwritten(segment_path(self._folder, self._segment), error) from error
         finally:
             self._offset += written
             self._sizes[self._segment] = self._offset
@@ -165,7 +173,7 @@ class RedoLog:
 
     def _begin_segment(self) -> int:
         number = self._segment + 1
-        path = self._folder / _file_name(number)
+        path = segment_path(self._folder, number)
         header = _HEADER.pack(_MAGIC, FORMAT_VERSION, self._shard, number)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -193,16 +201,16 @@ class RedoLog:
             assert self._fd is not None
             os.fdatasync(self._fd)
         except OSError as error:
-            self._broken = unwritten(self._folder / _file_name(self._segment), error)
+            self._broken = unwritten(segment_path(self._folder, self._segment), error)
             raise self._broken from error
         self._crash_point("log.fsynced")
 
     def _unlink(self, number: int) -> None:
         self._crash_point("log.before_unlink")
         try:
-            (self._folder / _file_name(number)).unlink()
+            (segment_path(self._folder, number)).unlink()
         except OSError as error:
-            raise unopened(self._folder / _file_name(number), error) from error
+            raise unopened(segment_path(self._folder, number), error) from error
         del self._sizes[number]
         self._crash_point("log.unlinked")
 
@@ -215,6 +223,11 @@ class RedoLog:
 def find_segments(folder: Path) -> dict[int, int]:
     """Number and size in bytes of each segment in a folder."""
     return {int(path.stem[5:]): path.stat().st_size for path in sorted(folder.glob("redo-*.log"))}
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """The file of a segment."""
+    return folder / f"redo-{number:010d}.log"
 
 
 def read_segment(path: Path, shard: int, start: int, end: int | None) -> Iterator[tuple[int, int, bytes, bytes]]:
@@ -233,7 +246,7 @@ def read_segment(path: Path, shard: int, start: int, end: int | None) -> Iterato
     while offset < end:
         try:
             header = check_record(data, offset)
-        except Damage as damage:
+        except DamageError as damage:
             if str(damage) != "unfinished record" or data.find(CHECKPOINT_MARK, offset) >= 0:
                 raise damaged(path, offset, str(damage)) from damage
             yield -offset, 0, b"", b""
@@ -280,10 +293,6 @@ def _check_header(path: Path, data: bytes, shard: int) -> None:
         raise StoreError(
             f"{path}: belongs to shard {owner}, not {shard}. Put each shard's folder back under its own number"
         )
-
-
-def _file_name(number: int) -> str:
-    return f"redo-{number:010d}.log"
 
 
 def _foreign(path: Path, finding: str) -> StoreError:

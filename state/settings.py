@@ -12,12 +12,13 @@ import tomllib
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 import orjson
 from msgspec import Meta
 
+ENVIRONMENT = "environment"
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "config"
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -124,7 +125,7 @@ def load_settings(
     ]
     if path is not None:
         sources.append((str(path), read_toml(path)))
-    sources.append(("environment", _from_environment(os.environ if environment is None else environment)))
+    sources.append((ENVIRONMENT, _from_environment(os.environ if environment is None else environment)))
     sources.append(("command line", flags or {}))
     for name, source in sources:
         _check_keys(name, source)
@@ -134,18 +135,42 @@ def load_settings(
         try:
             msgspec.convert(tables, Settings)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{name}: {_where(error)}") from error
+            raise ConfigError(_wrong_value(name, error)) from error
     return msgspec.convert(tables, Settings)
 
 
-def _where(error: msgspec.ValidationError) -> str:
-    text = str(error)
-    message, _, path = text.rpartition(" - at `$.")
-    return f"[{path.rstrip('`').replace('.', '] ', 1)}: {message}" if message else text
+def _wrong_value(name: str, error: msgspec.ValidationError) -> str:
+    """Where the wrong value stands, as file:[section] key or as the environment variable, and what it should be."""
+    message, _, path = str(error).rpartition(" - at `$.")
+    section, _, key = path.rstrip("`").replace("[...]", "").partition(".")
+    choices = (field.type for field in _fields(section) if field.name == key and _is_choice(field.type))
+    allowed = get_args(next(choices, None))
+    hint = f"; choose one of {', '.join(allowed)}" if allowed else ""
+    return f"{_place(name, section, key)}: {message}{hint}" if message else f"{name}: {error}"
+
+
+def _place(name: str, section: str, key: str) -> str:
+    if name == ENVIRONMENT:
+        return f"{name}:SEGONE__{section.upper()}__{key.upper()}"
+    return f"{name}:[{section}] {key}".rstrip()
+
+
+def _sections() -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(Settings)}
+
+
+def _fields(section: str) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The settings of a section; none for [detectors], whose tables the detectors know themselves."""
+    type_ = _sections().get(section)
+    return () if type_ is None or section == "detectors" else msgspec.structs.fields(type_)
+
+
+def _is_choice(type_: object) -> bool:
+    return get_origin(type_) is Literal
 
 
 def _check_keys(name: str, source: Mapping[str, Any]) -> None:
-    sections = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    sections = _sections()
     for section, table in source.items():
         if section not in sections:
             raise ConfigError(f"{name}:[{section}]: no such section; {_nearest(section, list(sections))}")
@@ -153,10 +178,10 @@ def _check_keys(name: str, source: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name}:{section}: is a section and needs keys, as in [{section}]")
         if section == "detectors":
             continue
-        known = [field.name for field in msgspec.structs.fields(sections[section])]
+        known = [field.name for field in _fields(section)]
         for key in table:
             if key not in known:
-                raise ConfigError(f"{name}:[{section}] {key}: no such setting; {_nearest(key, known)}")
+                raise ConfigError(f"{_place(name, section, key)}: no such setting; {_nearest(key, known)}")
 
 
 def _nearest(word: str, known: list[str]) -> str:
@@ -174,20 +199,32 @@ def _merge(target: dict[str, Any], source: Mapping[str, Any]) -> None:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """SEGONE__SECTION__KEY (and SEGONE__KAFKA__CLIENT__SASL_PASSWORD for sasl.password); values are TOML where they parse, else text."""
+    """SEGONE__SECTION__KEY, and SEGONE__KAFKA__CLIENT__SASL_PASSWORD for sasl.password.
+
+    Where a setting is text, and for all of librdkafka's, the value counts as it stands (a password may look like a number);
+    elsewhere it is read as TOML.
+    """
     tables: dict[str, Any] = {}
     for name, text in environment.items():
-        parts = name.split("__")
-        if parts[0] != "SEGONE" or len(parts) < 3:
+        if not name.startswith("SEGONE__"):
             continue
-        keys = [part.lower() for part in parts[1:]]
-        if keys[0] == "kafka" and len(keys) == 3:
+        keys = [part.lower() for part in name.split("__")[1:]]
+        if len(keys) < 2 or not all(keys):
+            raise ConfigError(f"environment:{name}: names no setting; the form is SEGONE__SECTION__KEY")
+        librdkafka = keys[0] == "kafka" and len(keys) == 3
+        if librdkafka:
             keys[2] = keys[2].replace("_", ".")
         table = tables
         for key in keys[:-1]:
             table = table.setdefault(key, {})
-        table[keys[-1]] = _toml_value(text)
+            if not isinstance(table, dict):
+                raise ConfigError(f"environment:{name}: another variable gives {key!r} a value of its own; remove one")
+        table[keys[-1]] = text if librdkafka or _is_text(*keys[:2]) else _toml_value(text)
     return tables
+
+
+def _is_text(section: str, key: str) -> bool:
+    return any(field.name == key and (field.type is str or _is_choice(field.type)) for field in _fields(section))
 
 
 def _toml_value(text: str) -> Any:
@@ -219,11 +256,16 @@ def _read_secret_files(name: str, tables: dict[str, Any]) -> None:
     """`sasl.password_file = "path"` under [kafka.client|consumer|producer] becomes `sasl.password` with the file's contents."""
     for section in ("client", "consumer", "producer"):
         table = tables.get("kafka", {}).get(section, {})
-        for key in [key for key in table if key.endswith("_file") or key.endswith(".file")]:
+        if not isinstance(table, dict):
+            continue  # the wrong type is told by the check that follows
+        for key in [key for key in table if key.endswith(("_file", ".file"))]:
             secret = Path(str(table.pop(key)))
+            place = f"{name}:[kafka.{section}] {key}: {secret}"
             try:
-                table[key[:-5]] = secret.read_text("utf-8").rstrip("\n")
+                table[key[:-5]] = secret.read_text("utf-8").rstrip("\r\n")
             except OSError as error:
+                raise ConfigError(f"{place} cannot be read ({error.strerror}); check path and permissions") from error
+            except UnicodeDecodeError as error:
                 raise ConfigError(
-                    f"{name}:[kafka.{section}] {key}: {secret} cannot be read ({error.strerror})"
+                    f"{place} is not UTF-8 text; the file must hold the secret and nothing else"
                 ) from error

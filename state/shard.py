@@ -27,6 +27,7 @@ from state.windows import LENGTHS_US
 DIRTY_MAX: Final = 16
 """Changed customers kept unfrozen: the rest are written behind, so that a checkpoint has little left to do."""
 WRITE_BEHIND_CHUNK: Final = 64
+NEVER_US: Final = 1 << 62
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -57,7 +58,13 @@ class CustomerStep(Protocol):
     def score(self, customer: Customer, transaction: Transaction, out: list[Emission]) -> None: ...
     def learn(self, customer: Customer, recent: Any) -> None: ...
     def withdraw(
-        self, customer: Customer, said: Said, trigger: EventTrigger, event: Transaction, out: list[Emission]
+        self,
+        customer: Customer,
+        said: Said,
+        trigger: EventTrigger,
+        time_us: int,
+        event: Transaction,
+        out: list[Emission],
     ) -> None: ...
     def on_timer(self, customer: Customer, timer: Timer, out: list[Emission]) -> None: ...
     def freeze_states(self, customer: Customer) -> dict[str, list[Any]]: ...
@@ -103,13 +110,15 @@ class Shard:
         for event in events:
             self.counters.received += 1
             customer = self._load(event.customer_id)
-            customer.partition = partition
+            if partition != customer.partition:
+                customer.partition = partition
+                customer.scheduled_us = None
             if event.arrival_us < customer.arrival_us:
                 self.counters.disordered_arrivals += 1
             else:
                 customer.arrival_us = event.arrival_us
+            self._catch_up(customer, event.arrival_us, out)
             if wait_us:
-                self._release(customer, event.arrival_us, out)
                 customer.held.append(event)
                 self.counters.held += 1
                 if len(customer.held) > HELD_MAX:
@@ -134,11 +143,9 @@ class Shard:
             customer = self._load(customer_id)
             if self._wake_us(customer) != wake_us:
                 continue
-            if customer.partition != partition:
-                self._schedule(customer)
-                continue
-            self._release(customer, clock_us, out)
-            self._fire(customer, clock_us, out)
+            customer.scheduled_us = None
+            if customer.partition == partition:
+                self._catch_up(customer, clock_us, out)
             self._schedule(customer)
             self._touch(customer)
         self._write_behind()
@@ -148,6 +155,7 @@ class Shard:
         """The end of bounded input: events held back for sorting are applied. Timers whose time has not come stay."""
         out: list[Emission] = []
         if self.policy.reorder_wait_us:
+            self._load_wakes(NEVER_US)
             for customer_id in sorted({customer_id for heap in self._wakes.values() for _, customer_id in heap}):
                 customer = self._load(customer_id)
                 if customer.held:
@@ -157,7 +165,6 @@ class Shard:
         return out
 
     def _apply_one(self, customer: Customer, event: Event, out: list[Emission]) -> None:
-        self._fire(customer, event.arrival_us, out)
         if isinstance(event, Transaction):
             outcome = self._apply_transaction(customer, event, out)
         else:
@@ -178,7 +185,9 @@ class Shard:
         if step.new:
             customer.ring.advance(transaction.time_us)
             self._step.score(customer, transaction, out)
-            step = admit(customer, transaction)
+            step = admit(customer, transaction, self.policy.lateness_us)
+            if len(customer.recent) > RECENT_MAX:
+                self._mature(customer)
         if step.reversed_digest:
             trigger = EventTrigger(Transaction.TOPIC, step.reversed_by)
             for said in [said for said in customer.said if said.trigger == step.reversed_digest]:
@@ -186,7 +195,7 @@ class Shard:
                 customer.timers = [
                     timer for timer in customer.timers if timer.episode != said.episode or timer.name != said.type
                 ]
-                self._step.withdraw(customer, said, trigger, transaction, out)
+                self._step.withdraw(customer, said, trigger, step.reversed_us, transaction, out)
         return Outcome.APPLIED
 
     def _apply_other(self, customer: Customer, event: Event) -> Outcome:
@@ -215,33 +224,42 @@ class Shard:
         """Moves the customer's newest event time on; what can no longer be preceded is learned."""
         if time_us > customer.newest_us:
             customer.newest_us = time_us
-            horizon_us = time_us - self.policy.lateness_us
-            fading_factor = self.policy.fading_factor
+            self._mature(customer)
+            forget_waiting(customer, time_us - 2 * self.policy.lateness_us)
 
-            def learn_one(recent: Any) -> None:
-                self._step.learn(customer, recent)
-                learn(customer, recent, fading_factor)
+    def _mature(self, customer: Customer) -> None:
+        def learn_one(recent: Any) -> None:
+            self._step.learn(customer, recent)
+            learn(customer, recent, self.policy.fading_factor)
 
-            mature(customer, horizon_us, RECENT_MAX, learn_one)
-            forget_waiting(customer, horizon_us)
+        mature(customer, customer.newest_us - 2 * self.policy.lateness_us, RECENT_MAX, learn_one)
 
-    # ---- sorting within reorder_wait
+    # ---- sorting within reorder_wait, and timers
 
-    def _release(self, customer: Customer, clock_us: int, out: list[Emission]) -> None:
-        """Applies the held events whose wait is over, and with them all held events of earlier event time."""
-        due_us = [e.time_us for e in customer.held if e.arrival_us + self.policy.reorder_wait_us < clock_us]
-        if due_us:
-            edge_us = max(due_us)
-            self._apply_held(customer, sum(e.time_us <= edge_us for e in customer.held), out)
+    def _catch_up(self, customer: Customer, clock_us: int, out: list[Emission]) -> None:
+        """Does what the arrival clock has made due, moment by moment, so that it doesn't matter how often one looks:
+        held events whose wait is over are applied, and with them all held ones of earlier event time; timers fire."""
+        while customer.timers or customer.held:
+            timer = min(customer.timers, default=None)
+            fire_us = NEVER_US if timer is None else timer.due_us + self.policy.lateness_us
+            held_us = min((e.arrival_us for e in customer.held), default=NEVER_US)
+            release_us = held_us + self.policy.reorder_wait_us
+            if min(fire_us, release_us) >= clock_us:
+                return
+            if timer is not None and fire_us < release_us:
+                customer.timers.remove(timer)
+                self._step.on_timer(customer, timer, out)
+            else:
+                edge_us = max(e.time_us for e in customer.held if e.arrival_us == held_us)
+                self._apply_held(customer, sum(e.time_us <= edge_us for e in customer.held), out)
 
     def _apply_held(self, customer: Customer, count: int, out: list[Emission]) -> None:
-        customer.held.sort(key=lambda e: (e.time_us, e.TOPIC, e.event_id))
+        # Of the states of one transaction at the same time, pending comes first and reversed last, as in the alphabet.
+        customer.held.sort(key=lambda e: (e.time_us, e.TOPIC, e.event_id, getattr(e, "status", "")))
         ready, customer.held = customer.held[:count], customer.held[count:]
         self.counters.held -= count
         for event in ready:
             self._apply_one(customer, event, out)
-
-    # ---- timers
 
     def _wake_us(self, customer: Customer) -> int | None:
         """When the arrival clock gives this customer something to do."""
@@ -251,14 +269,6 @@ class Shard:
             held_us = min(e.arrival_us for e in customer.held) + self.policy.reorder_wait_us
             wake_us = held_us if wake_us is None else min(wake_us, held_us)
         return wake_us
-
-    def _fire(self, customer: Customer, clock_us: int, out: list[Emission]) -> None:
-        while customer.timers:
-            timer = min(customer.timers)
-            if timer.due_us + self.policy.lateness_us >= clock_us:
-                return
-            customer.timers.remove(timer)
-            self._step.on_timer(customer, timer, out)
 
     def _schedule(self, customer: Customer) -> None:
         wake_us = self._wake_us(customer)

@@ -107,13 +107,13 @@ class MemoryStore:
             if self._timers.overgrown:
                 self._timers.prune(lambda time_us, owner: self._timer_us.get(owner) == time_us)
 
-    def checkpoint(self, meta: bytes) -> bytes:  # noqa: ARG002 - nothing is kept
+    def checkpoint(self, meta: bytes) -> bytes:
         return b""
 
     def proven(self) -> None:
         """Nothing to do."""
 
-    def write_behind(self, budget: int) -> int:  # noqa: ARG002 - nothing is moved
+    def write_behind(self, budget: int) -> int:
         return 0
 
     def timers_until(self, time_us: int) -> list[tuple[int, str]]:
@@ -155,6 +155,7 @@ class DiskStore:
         self._taken: list[_Batch] = []  # checkpoints that the engine may or may not have committed
         self._waiting: _Batch | None = None  # proven, to be moved after `moving`
         self._moving: _Batch | None = None  # proven, on the way into the table
+        self._layers: list[dict[str, bytes]] = [self._current]  # all of these, newest first
         self._order: list[str] = []  # of `moving`: what isn't in the table yet, last key first
         self._timers = TimerHeap()  # all timers of the overlay, and the table's up to `loaded_until_us`
         self._loaded_until_us = -1
@@ -234,6 +235,7 @@ class DiskStore:
         position = self._log.checkpoint(meta)
         self._taken.append(_Batch(self._current, position, meta))
         self._current = {}
+        self._relayer()
         return encode_token(position, self.shard)
 
     def proven(self) -> None:
@@ -246,6 +248,7 @@ class DiskStore:
             records = {**records, **batch.records} if records else batch.records
         self._waiting = self._taken[-1]._replace(records=records)
         self._taken = []
+        self._relayer()
 
     def write_behind(self, budget: int) -> int:
         while True:
@@ -265,20 +268,19 @@ class DiskStore:
         return self._timers.due(time_us, self._timer_now)
 
     def customers(self) -> Iterator[str]:
-        overlay = set().union(*self._layers())
+        overlay = set().union(*self._layers)
         yield from overlay
         for customer_id, _ in self._table.records():
             if customer_id not in overlay:
                 yield customer_id
 
     def sizes(self) -> StoreSizes:
-        layers = self._layers()
-        overlay = set().union(*layers)
+        overlay = set().union(*self._layers)
         in_table = sum(map(self._table.has, overlay))
         return StoreSizes(
             customers=self._table.count() + len(overlay) - in_table,
             overlay_customers=len(overlay),
-            overlay_bytes=sum(len(record) for layer in layers for record in layer.values()),
+            overlay_bytes=sum(len(record) for layer in self._layers for record in layer.values()),
             log_segments=self._log.segments,
             log_bytes=self._log.size_bytes,
             table_bytes=self._table.size_bytes(),
@@ -301,6 +303,7 @@ class DiskStore:
         self._log.drop_until(applied)
         if batch.records:
             self._moving, self._order = batch, sorted(batch.records, reverse=True)
+            self._relayer()
         for customer_id, record in batch.records.items():
             if timer_of(record) != NO_TIMER:
                 self._timers.push(timer_of(record), customer_id)
@@ -320,6 +323,7 @@ class DiskStore:
             return False
         self._moving, self._waiting = waiting, None
         self._order = sorted(waiting.records, reverse=True)
+        self._relayer()
         return True
 
     def _move(self, budget: int) -> int:
@@ -335,19 +339,19 @@ class DiskStore:
             del records[owner]
         if done:
             self._moving = None
+            self._relayer()
             self._log.drop_until(until)
         return len(chunk)
 
-    def _layers(self) -> list[dict[str, bytes]]:
-        """What the table hasn't got yet, newest first."""
+    def _relayer(self) -> None:
+        """Lists anew what the table hasn't got yet, newest first."""
         batches = [*reversed(self._taken), self._waiting, self._moving]
-        return [self._current, *(batch.records for batch in batches if batch)]
+        self._layers = [self._current, *(batch.records for batch in batches if batch)]
 
     def _overlay(self, customer_id: str) -> bytes | None:
-        for layer in self._layers():
-            record = layer.get(customer_id)
-            if record is not None:
-                return record
+        for layer in self._layers:
+            if customer_id in layer:
+                return layer[customer_id]
         return None
 
     def _timer_now(self, customer_id: str) -> int | None:

@@ -24,7 +24,7 @@ _CRC = struct.Struct("<I")
 _TIMER = struct.Struct("<q")
 
 
-class Damage(Exception):
+class DamageError(Exception):
     """A record that is not as it was written; the caller knows in which file and where."""
 
 
@@ -54,21 +54,21 @@ def encode_record(kind: int, key: bytes, value: bytes, timer_us: int) -> bytes:
 
 
 def header_at(data: bytes | memoryview, offset: int = 0) -> Header:
-    """The head at `offset`, unchecked. Raises Damage if the bytes end before it does."""
+    """The head at `offset`, unchecked. Raises DamageError if the bytes end before it does."""
     if offset + HEAD_BYTES > len(data):
-        raise Damage("unfinished record")
+        raise DamageError("unfinished record")
     return Header(*_HEAD.unpack_from(data, offset)[1:])
 
 
 def check_record(data: bytes | memoryview, offset: int = 0) -> Header:
-    """The head at `offset` after the whole record was checked. Raises Damage if it is cut short or its crc32 differs."""
+    """The head at `offset` after the whole record was checked. Raises DamageError if it is cut short or its crc32 differs."""
     header = header_at(data, offset)
     end = offset + header.record_bytes
     if end > len(data):
-        raise Damage("unfinished record")
+        raise DamageError("unfinished record")
     (crc,) = _CRC.unpack_from(data, offset)
     if zlib.crc32(memoryview(data)[offset + 4 : end]) != crc:
-        raise Damage("crc32 differs")
+        raise DamageError("crc32 differs")
     return header
 
 

@@ -19,7 +19,16 @@ import lmdb
 
 from state.store_error import StoreError, newer, unopened
 from state.store_position import BEGINNING, LogPosition
-from state.store_record import CHECKPOINT, HEAD_BYTES, NO_TIMER, Damage, check_record, encode_record, id_of, timer_of
+from state.store_record import (
+    CHECKPOINT,
+    HEAD_BYTES,
+    NO_TIMER,
+    DamageError,
+    check_record,
+    encode_record,
+    id_of,
+    timer_of,
+)
 
 FORMAT_VERSION = 1
 FILE_NAME = "customers.mdb"
@@ -29,6 +38,8 @@ MAP_BYTES_MAX = 256 * 1024 * 1024 * 1024
 _POSITION_BYTES = 32
 _PLAIN_KEY_BYTES_MAX = 400  # LMDB takes keys up to 511 bytes, 8 of them for the time in the index of timers
 _PAGE_OF_CUSTOMERS = 1000
+# What LMDB says of a full disk; of a write that the disk took only in part it says the last.
+_OUT_OF_SPACE = ("No space left", "File too large", "Disk quota exceeded", "Input/output error")
 
 
 class Branch(NamedTuple):
@@ -95,8 +106,8 @@ class Table:
         """All (timer, customer) with after_us < timer <= until_us, earliest first."""
         with self._reported(), self._env.begin(db=self._timers) as txn, txn.cursor() as cursor:
             found: list[tuple[int, str]] = []
-            cursor.set_range(_time_key(max(after_us + 1, 0)))
-            for key, customer_id in cursor:
+            placed = cursor.set_range(_time_key(max(after_us + 1, 0)))
+            for key, customer_id in cursor if placed else ():  # iterating an unplaced cursor begins anew
                 time_us = int.from_bytes(key[:8], "big")
                 if time_us > until_us:
                     break
@@ -109,8 +120,8 @@ class Table:
         while True:
             page: list[tuple[bytes, bytes]] = []
             with self._reported(), self._env.begin(db=self._customers) as txn, txn.cursor() as cursor:
-                cursor.set_range(following) if following else cursor.first()
-                for item in cursor:
+                placed = cursor.set_range(following) if following else cursor.first()
+                for item in cursor if placed else ():  # iterating an unplaced cursor begins anew
                     page.append(item)
                     if len(page) == _PAGE_OF_CUSTOMERS:
                         break
@@ -273,7 +284,7 @@ class Table:
     def _check(self, record: bytes, key: bytes | None) -> None:
         try:
             header = check_record(record)
-        except Damage as damage:
+        except DamageError as damage:
             raise self._damaged(key or b"", str(damage)) from damage
         if header.record_bytes != len(record) or (key is not None and id_of(record) != key):
             raise self._damaged(key or b"", "the record is not the one that was asked for")
@@ -294,9 +305,10 @@ class Table:
 
     def _error(self, error: Exception) -> StoreError:
         text = str(error)
-        if isinstance(error, lmdb.DiskError) or "No space left" in text or "File too large" in text:
+        if isinstance(error, lmdb.DiskError) or any(sign in text for sign in _OUT_OF_SPACE):
             return StoreError(
-                f"{self.path}: no space left ({text}). Nothing that was committed is lost: free space and restart the worker"
+                f"{self.path}: cannot be written, no space left or the disk fails ({text}). Nothing that was committed is "
+                "lost: free space, then restart the worker"
             )
         if "Permission denied" in text or "Read-only" in text:
             return unopened(self.path, OSError(13, text))

@@ -31,6 +31,8 @@ POSTED: Final = 2
 REVERSED: Final = 4
 REVERSAL: Final = 8
 """Flag of an entry that only remembers a reversal's own id, so that its repetition is a duplicate."""
+ORPHAN: Final = 16
+"""Flag of an entry that remembers a reversal which came before any other record with its id."""
 
 Totals = list[int]
 """[count, sum in minor units] for each of WINDOWS in turn: 8 integers."""

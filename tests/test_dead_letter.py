@@ -1,13 +1,16 @@
 """Dead letters: the original bytes untouched, and everything that is needed to find and mend the cause."""
 
+import re
 from base64 import b64decode
+from pathlib import Path
 
 import orjson
 import pytest
 from decode_samples import ARRIVAL_US, FULL, record_of
 
 from operators.dead_letter import HEADERS, as_file_line, dead_letter
-from operators.decode import Decoder, Rejection
+from operators.decode import CODES, Decoder, Rejection
+from operators.rules import REPAIRS
 from state.records import Output, Record
 
 
@@ -64,3 +67,10 @@ def test_messages_do_not_repeat_the_value() -> None:
         result = Decoder().decode(record_of("in.transactions", FULL["in.transactions"] | {name: f" secret {value} "}))
         if isinstance(result, Rejection):
             assert "secret" not in result.message
+
+
+def test_the_documentation_lists_exactly_the_codes_and_repairs_of_the_code() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "dead-letters.md").read_text()
+    codes, _, repairs = text.partition("## What is mended instead")
+    assert re.findall(r"^\| `([a-z_.]+)` \|", codes, re.MULTILINE) == list(CODES)
+    assert re.findall(r"^\| `([a-z_.]+)` \| (.+?)(?: \(512.*)? \|$", repairs, re.MULTILINE) == list(REPAIRS.items())

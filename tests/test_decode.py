@@ -375,3 +375,4 @@ def test_arrival_is_arrived_at_then_the_events_own_time_then_unknown() -> None:
     assert arrival_of("in.transactions", {"booked_at": 5}) is None
     assert arrival_of("in.transactions", {}) is None
     assert arrival_of("in.transactions", [1]) is None
+    assert arrival_of("in.gossip", body) is None

@@ -31,7 +31,7 @@ direction = { value = "debit" }
 def mapped(folder: Path, select: str, fields: str, head: str = "") -> list[Record]:
     """The records that a mapping of in.transactions with `fields` makes of the Parquet file that `select` gives."""
     data = folder / "data.parquet"
-    duckdb.sql(f"COPY ({select}) TO '{data}' (FORMAT parquet)")
+    duckdb.execute(f"COPY ({select}) TO '{data}' (FORMAT parquet)")
     with open_history(data, write_mapping(folder, fields, head), None, None) as history:
         return [record for batch in history.records() for record in batch]
 
@@ -115,9 +115,7 @@ def test_a_time_becomes_rfc_3339_in_utc_or_stays_as_it_was(
         ("'nan'::DOUBLE", "nan"),
     ],
 )
-def test_rounding_is_half_to_even_on_the_decimal_that_people_see(
-    tmp_path: Path, sql_value: str, expected: str
-) -> None:
+def test_rounding_is_half_to_even_on_the_decimal_that_people_see(tmp_path: Path, sql_value: str, expected: str) -> None:
     assert one("amount", sql_value, '{ column = "x", round = 2 }', tmp_path) == expected
 
 
@@ -125,7 +123,7 @@ def test_rounding_is_half_to_even_on_the_decimal_that_people_see(
 @given(st.floats(min_value=0, max_value=1e9), st.integers(0, 5))
 def test_rounding_equals_decimal_quantisation(value: float, digits: int) -> None:
     rule = FieldRule("amount", "amount", "here", "column", "x", round_digits=digits)
-    row = duckdb.sql(f"SELECT {field_sql(rule, 'x', 'DOUBLE')} FROM (SELECT '{value!r}'::DOUBLE AS x)").fetchone()
+    row = duckdb.execute(f"SELECT {field_sql(rule, 'x', 'DOUBLE')} FROM (SELECT '{value!r}'::DOUBLE AS x)").fetchone()
     assert row is not None
     shortest = Decimal(repr(value)).quantize(Decimal(1).scaleb(-18), ROUND_HALF_EVEN)
     assert Decimal(row[0]) == shortest.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN)
@@ -140,7 +138,6 @@ def test_rounding_equals_decimal_quantisation(value: float, digits: int) -> None
         ("customer_id", "12.5::DOUBLE", '"x"', "12.5"),
         ("customer_id", "12::DECIMAL(18,2)", '"x"', "12"),
         ("customer_id", "'0012.0'", '"x"', "0012.0"),
-        ("customer_id", "100000000000000000000::HUGEINT", '"x"', "100000000000000000000"),
         ("customer_id", "NULL::INTEGER", '{ column = "x", prefix = "c-" }', None),
         ("mcc", "742", '"x"', "0742"),
         ("mcc", "'742'", '"x"', "742"),
@@ -167,7 +164,7 @@ def test_a_value_becomes_what_its_field_wants(
 def test_arrived_at_decides_the_arrival_and_the_own_time_stands_in(tmp_path: Path) -> None:
     select = (
         "SELECT * FROM (VALUES (1, TIMESTAMP '2025-01-01', '2025-01-05T00:00:00Z'),"
-        " (2, TIMESTAMP '2025-01-02', 'soon'), (3, NULL, NULL), (4, TIMESTAMP '1950-01-02', NULL)) t(id, at, seen)"
+        " (2, TIMESTAMP '2025-01-02', 'soon'), (3, NULL, NULL), (4, TIMESTAMP '1950-01-02', NULL)) t(id, \"at\", seen)"
     )
     records = mapped(tmp_path, f"SELECT *, 1 AS amount FROM ({select})", REQUIRED + 'arrived_at = "seen"')
     day_us = 86_400_000_000
@@ -200,7 +197,11 @@ def test_durations(text: str, seconds: int) -> None:
 @pytest.mark.parametrize(
     ("fields", "head", "message"),
     [
-        (replaced("amount", '"amont"'), "", r"mapping\.toml:stream\.fields\.amount .*no column 'amont'.*did you mean amount"),
+        (
+            replaced("amount", '"amont"'),
+            "",
+            r"mapping\.toml:stream\.fields\.amount .*no column 'amont'.*did you mean amount",
+        ),
         (REQUIRED + 'merchant = "id"', "", r"mapping\.toml:stream\.fields .*unknown key 'merchant'.*merchant_id"),
         (REQUIRED, 'wher = "id = 1"', r"mapping\.toml:stream .*unknown key 'wher'.*where"),
         (REQUIRED, 'where = "nobody = 1"', r"mapping\.toml:stream\.where .*nobody.*its columns are id, at, amount"),
@@ -216,9 +217,17 @@ def test_durations(text: str, seconds: int) -> None:
         (replaced("amount", '{ column = "amount", plus = "7d" }'), "", r"plus is not for amount"),
         (replaced("customer_id", '{ column = "id", round = 2 }'), "", r"round is not for customer_id"),
         (replaced("booked_at", '{ column = "at", prefix = "c-" }'), "", r"prefix is not for booked_at"),
-        (replaced("booked_at", '{ column = "at", plus = "7 days" }'), "", r"booked_at.*plus: bad duration '7 days'.*7d"),
+        (
+            replaced("booked_at", '{ column = "at", plus = "7 days" }'),
+            "",
+            r"booked_at.*plus: bad duration '7 days'.*7d",
+        ),
         (replaced("booked_at", '{ column = "at", plus = "99999999w" }'), "", r"bad duration"),
-        (replaced("booked_at", '{ column = "at", tz = "Europe/Prag" }'), "", r"'Europe/Prag'.*did you mean .*Europe/Prague"),
+        (
+            replaced("booked_at", '{ column = "at", tz = "Europe/Prag" }'),
+            "",
+            r"'Europe/Prag'.*did you mean .*Europe/Prague",
+        ),
         (replaced("booked_at", '"id"'), "", r"stream\.fields\.booked_at .*INTEGER, which is not a time"),
         ("\n".join(REQUIRED.splitlines()[2:]), "", r"stream\.fields\.transaction_id .*missing"),
     ],

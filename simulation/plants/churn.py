@@ -12,14 +12,15 @@ from simulation.plants.story import Plant, Story, choose_day
 from simulation.randomness import Draws
 
 KIND = "churn"
+LEAD_DAYS, SIGNS_DAYS, TAIL_DAYS = 235, 115, 3
+"""Leavers stay at least LEAD_DAYS, as far as the period allows; the leaving shows for up to SIGNS_DAYS."""
+
 ELSEWHERE = "Own account at another bank"
 
 
 def tell(life: Life, story: Story, draws: Draws) -> None:
-    day = choose_day(life, story, draws, 130, 3)
-    if story.variant is None:
-        leave(life, draws, day)
-        return
+    """A decoy; the real leavers' stories begin with `leave`, when all others are told."""
+    day = choose_day(life, story, draws, 60, TAIL_DAYS)
     began = max(3, day - draws.between(20, 35 + 15 * story.convincing))
     life.plant(KIND, story.variant, life.time_us(day), life.time_us(day), signs_from=life.almanac.iso[began])
     if story.variant == "seasonal_silence":
@@ -40,10 +41,15 @@ def drain(life: Life, draws: Draws, day: int, pct: int) -> None:
 def leave(life: Life, draws: Draws, day: int) -> None:
     """The stages of leaving, `day` being the last."""
     strength = life.dial.strength_pct
-    began, moved, drained = day - draws.between(95, 115), day - draws.between(55, 80), day - draws.between(12, 25)
+    began, moved, drained = (
+        day - draws.between(95, SIGNS_DAYS),
+        day - draws.between(55, 80),
+        day - draws.between(12, 25),
+    )
     began, moved, drained = max(3, began), max(4, moved), max(5, drained)
     life.engagement_pct[began:] = life.engagement_pct[began:] * max(10, 60 - 30 * strength // 100) // 100
     life.engagement_pct[drained:] //= 3
+    life.engagement_pct[day + 1 :] = 0
     life.scale("*", moved, drained, max(15, 85 - 35 * strength // 100))
     life.scale("*", drained, life.days, 10)
     for pay in life.pays:
@@ -71,4 +77,4 @@ def leave(life: Life, draws: Draws, day: int) -> None:
     life.horizon = day + 1
 
 
-PLANT = Plant(KIND, every=16, variants=("seasonal_silence", "app_silence", "second_bank"), tell=tell)
+PLANT = Plant(KIND, every=24, variants=("seasonal_silence", "app_silence", "second_bank"), tell=tell)

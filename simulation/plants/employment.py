@@ -25,7 +25,9 @@ GRACE_DAYS = 4
 
 def next_payday(life: Life, pay: Pay, day: int) -> int | None:
     """The first nominal payday of a stream from `day` on."""
-    return next((nominal for nominal in paydays(life, pay) if nominal >= day and due_day(life, pay, nominal) < life.days), None)
+    return next(
+        (nominal for nominal in paydays(life, pay) if nominal >= day and due_day(life, pay, nominal) < life.days), None
+    )
 
 
 def choose_payday(life: Life, story: Story, draws: Draws) -> tuple[Pay, int] | None:
@@ -41,7 +43,12 @@ def choose_payday(life: Life, story: Story, draws: Draws) -> tuple[Pay, int] | N
 def lose_pay(life: Life, pay: Pay, nominal: int, last_day: int, cause: str) -> None:
     """Records that a salary fails to come; `last_day` is the day when money comes again."""
     due = due_day(life, pay, nominal)
-    detail = {"stream": pay.payer, "expected_on": life.almanac.iso[due], "amount": money(pay.amount_minor), "cause": cause}
+    detail = {
+        "stream": pay.payer,
+        "expected_on": life.almanac.iso[due],
+        "amount": money(pay.amount_minor),
+        "cause": cause,
+    }
     life.plant("income_missed", None, life.time_us(due), life.time_us(last_day), **detail)
 
 
@@ -54,7 +61,8 @@ def tell_missed(life: Life, story: Story, draws: Draws) -> None:
     if story.variant is None:
         back = nominal + draws.between(45, 150)
         lose_pay(life, pay, nominal, min(back, life.days), "lost_job")
-        life.pays.append(replace(pay, payer=employer(draws), amount_minor=pay.amount_minor * draws.between(80, 105) // 100, first_day=back))  # fmt: skip
+        next_minor = pay.amount_minor * draws.between(80, 105) // 100
+        life.pays.append(replace(pay, payer=employer(draws), amount_minor=next_minor, first_day=back))
         pay.last_day = nominal - 1
         for category in ("restaurants", "clothing", "entertainment", "electronics", "online"):
             life.scale(category, nominal + 20, back, 60)
@@ -69,12 +77,16 @@ def tell_missed(life: Life, story: Story, draws: Draws) -> None:
                 return
         del pay.delays_days[nominal]
     elif story.variant == "new_employer":
-        life.pays.append(replace(pay, payer=employer(draws), amount_minor=pay.amount_minor * draws.between(100, 108) // 100, first_day=nominal))  # fmt: skip
+        next_minor = pay.amount_minor * draws.between(100, 108) // 100
+        life.pays.append(replace(pay, payer=employer(draws), amount_minor=next_minor, first_day=nominal))
         pay.last_day = nominal - 1
     else:
         end = nominal + draws.between(100, 200)
         benefit_minor = pay.amount_minor * draws.between(88, 97) // 100
-        life.pays.append(replace(pay, payer="Family Benefits Agency", amount_minor=benefit_minor, description="Parental benefit", first_day=nominal, last_day=end - 1))  # fmt: skip
+        benefit = replace(
+            pay, payer="Family Benefits Agency", amount_minor=benefit_minor, description="Parental benefit"
+        )
+        life.pays.append(replace(benefit, first_day=nominal, last_day=end - 1))
         pay.pauses.append((nominal, end))
 
 
@@ -102,5 +114,5 @@ def tell_drop(life: Life, story: Story, draws: Draws) -> None:
         pay.changes.append((due, 96))
 
 
-MISSED = Plant("income_missed", 14, ("new_employer", "late_payroll", "parental_leave"), tell_missed, EMPLOYED)
-DROP = Plant("income_drop", 20, ("unpaid_leave", "supplement_ends", "tax_class"), tell_drop, EMPLOYED)
+MISSED = Plant("income_missed", 16, ("new_employer", "late_payroll", "parental_leave"), tell_missed, 3, EMPLOYED)
+DROP = Plant("income_drop", 20, ("unpaid_leave", "supplement_ends", "tax_class"), tell_drop, 0, EMPLOYED)

@@ -7,7 +7,9 @@ a car (the same thrift and a loan calculator, a large payment to a dealer at the
 from __future__ import annotations
 
 from simulation.bills import repayment
+from simulation.ledger import money
 from simulation.life import CURRENT, Life
+from simulation.plants.application import apply, complete
 from simulation.plants.story import Plant, Story, choose_day
 from simulation.randomness import Draws
 
@@ -50,8 +52,8 @@ def look_around(life: Life, story: Story, draws: Draws, first: int, last: int) -
         for _ in range(1 + draws.below(1 + 4 * eager_pct // 100)):
             page = draws.pick(PAGES[story.variant])
             kind = "calculator" if draws.chance(30) else "search" if draws.chance(15) else "page"
-            more = {"query": SEARCHES[story.variant]} if kind == "search" else {}
-            life.browse(life.time_us(day, second), kind, page, draws.between(15, 240), **more)
+            subject = SEARCHES[story.variant] if kind == "search" else page
+            life.browse(life.time_us(day, second), kind, subject, draws.between(15, 240))
             second += draws.between(30, 300)
         step = max(3, step - 1)
         day += max(1, draws.between(1, step) * 100 // max(50, eager_pct))
@@ -62,7 +64,7 @@ def save_up(life: Life, story: Story, draws: Draws, first: int, last: int) -> No
     strength = life.dial.strength_pct if story.variant is None else 80
     for category in ("restaurants", "clothing", "entertainment", "electronics", "travel"):
         life.scale(category, first, last, 100 - min(60, 35 * strength // 100))
-    savings = life.account("savings")
+    savings = life.account("savings", 0)
     if savings < 0:
         return
     monthly_minor = life.person.income_minor * draws.between(8, 15) // 100 * strength // 100 // 1000 * 1000
@@ -74,7 +76,7 @@ def save_up(life: Life, story: Story, draws: Draws, first: int, last: int) -> No
 
 def pay_large(life: Life, draws: Draws, day: int, amount_minor: int) -> None:
     """Brings what a large payment needs to the current account: own savings, the rest from the family."""
-    savings = life.account("savings")
+    savings = life.account("savings", 0)
     if savings >= 0:
         own_minor = min(amount_minor, max(0, life.accounts[savings].balance_minor) * 8 // 10)
         if own_minor:
@@ -89,13 +91,10 @@ def buy_home(life: Life, draws: Draws, began: int, outcome: int) -> None:
     advice = max(began, outcome - draws.between(30, 45))
     life.browse(life.time_us(advice, draws.between(36_000, 60_000)), "click", "mortgage/advice-appointment", 60)
     amount_minor = life.person.income_minor * draws.between(40, 65) // 100_000 * 100_000
-    application = {"application_id": life.identify("p-", "application", outcome), "product": "mortgage"}
     steps = (("started", 21), ("submitted", 18), ("approved", 6), ("completed", 0))
-    for status, ahead in steps:
-        at_us = life.time_us(max(began, outcome - ahead), draws.between(34_000, 64_000))
-        life.say(at_us, "in.applications", applied_at=life.text(at_us), status=status, amount=f"{amount_minor // 100}.00", currency="EUR", **application)  # fmt: skip
-    done_us = at_us
-    life.label(done_us + 3_600_000_000, "product_taken", product="mortgage", occurred_at=life.text(done_us))
+    dated = tuple((status, max(began, outcome - ahead)) for status, ahead in steps)
+    done_us = apply(life, draws, "mortgage", amount_minor, dated)
+    complete(life, "mortgage", done_us)
     mortgage = life.open_account("mortgage", -amount_minor, 340, "Home Loan", first_day=outcome)
     life.bills.append(repayment(life, mortgage, amount_minor // 190, draws, first_day=outcome + 20))
     for bill in life.bills:
@@ -105,13 +104,13 @@ def buy_home(life: Life, draws: Draws, began: int, outcome: int) -> None:
     pay_large(life, draws, outcome + 1, deposit_minor)
     life.transfer(life.time_us(outcome + 1, 50_000), -deposit_minor, "Notary escrow", "Purchase deposit")
     life.scale("household", outcome + 5, outcome + 90, 250)
-    detail = {"signs_from": life.almanac.iso[began], "product": "mortgage", "amount": f"{amount_minor // 100}.00"}
+    detail = {"signs_from": life.almanac.iso[began], "product": "mortgage", "amount": money(amount_minor)}
     life.plant(KIND, None, done_us, done_us, **detail)
 
 
 PLANT = Plant(
     KIND,
-    every=18,
+    every=14,
     variants=("browser", "refinancer", "car_saver"),
     tell=tell,
     demands=frozenset({"renter", "employed", "savings"}),
@@ -121,4 +120,3 @@ PLANT = Plant(
         "car_saver": frozenset({"savings"}),
     },
 )
-

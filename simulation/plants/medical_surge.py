@@ -22,14 +22,15 @@ def tell(life: Life, story: Story, draws: Draws) -> None:
         return
     days = {"dental_bill": 1, "yearly_prescriptions": 1, "check_ups": 6}[story.variant]
     case = life.plant(KIND, story.variant, life.time_us(day), life.time_us(day + days), category="medical")
-    town = int(life.home[day])
+    town = life.town_on(day)
     if story.variant == "dental_bill":
         dentist = life.bank.merchant(town, "medical", DENTIST)
         life.buy(life.time_us(day, draws.between(32_000, 60_000)), dentist, draws.vary(60_000, 45), case=case)
         return
     for visit in range(draws.between(2, 3 + 2 * story.convincing)):
-        practice = life.bank.merchant(town, "medical", draws.below(PER_TOWN))
-        at_us = life.time_us(min(day + visit * (days - 1) // 2, life.days - 1), draws.between(32_000, 62_000))
+        visited = min(day + visit * (days - 1) // 2, life.days - 1)
+        practice = life.bank.merchant(life.town_on(visited), "medical", draws.below(PER_TOWN))
+        at_us = life.time_us(visited, draws.between(32_000, 62_000))
         life.buy(at_us, practice, draws.vary(4500, 40), case=case)
 
 
@@ -39,7 +40,7 @@ def surge(life: Life, draws: Draws, day: int) -> None:
     case = life.plant(KIND, None, life.time_us(day), life.time_us(end), category="medical")
     visit = day
     while visit < end:
-        practice = life.bank.merchant(int(life.home[visit]), "medical", draws.below(PER_TOWN))
+        practice = life.bank.merchant(life.town_on(visit), "medical", draws.below(PER_TOWN))
         life.buy(life.time_us(visit, draws.between(30_000, 64_000)), practice, draws.vary(3800, 50), case=case)
         visit += max(1, draws.between(2, 7) * 100 // life.dial.strength_pct)
 

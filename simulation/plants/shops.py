@@ -39,7 +39,9 @@ def tell_compromised(life: Life, story: Story, draws: Draws) -> None:
     wanted = max(1, draws.between(1, 4) * life.dial.strength_pct // 100)
     chosen = sorted(draws.some(days, wanted if story.variant != "busy_merchant" else 4))
     detail = {"merchant_id": life.bank.merchant_ids[merchant]}
-    case = life.plant("compromised_merchant", story.variant, life.time_us(chosen[0]), life.time_us(chosen[-1] + 1), **detail)
+    case = life.plant(
+        "compromised_merchant", story.variant, life.time_us(chosen[0]), life.time_us(chosen[-1] + 1), **detail
+    )
     planted = life.cases[case]
     planted.label = {None: "fraud", "disputed": "not_fraud"}.get(story.variant, "")
     planted.label_delay_us = draws.between(3 * 24, 10 * 24) * HOUR_US
@@ -57,7 +59,11 @@ def merchant_town(merchant: int) -> int:
 def tell_duplicate(life: Life, story: Story, draws: Draws) -> None:
     day = choose_day(life, story, draws, 25, 8)
     town = int(life.town[day])
-    kind = "coffee" if story.variant == "same_coffee" else draws.pick(("groceries", "restaurants", "clothing", "household"))
+    kind = (
+        "coffee"
+        if story.variant == "same_coffee"
+        else draws.pick(("groceries", "restaurants", "clothing", "household"))
+    )
     merchant = life.bank.merchant(town, kind, draws.below(PER_TOWN))
     amount_minor = shop_price(life, draws, merchant)
     at_us = life.time_us(day, draws.between(9 * 3600, 16 * 3600))

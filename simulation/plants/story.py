@@ -9,6 +9,7 @@ events: ids are keyed hashes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from simulation.life import Life
@@ -36,19 +37,32 @@ class Plant(NamedTuple):
     every: int
     variants: tuple[str, ...]
     tell: Callable[[Life, Story, Draws], None]
+    more_decoys: int = 0
+    """Beyond the dial's, where other stories bring about cases of this kind too."""
     demands: frozenset[str] = NO_DEMANDS
-    of_variant: dict[str, frozenset[str]] = {}  # noqa: RUF012 (never changed)
+    of_variant: dict[str, frozenset[str]] = {}
 
     def needs(self, story: Story) -> frozenset[str]:
         return self.of_variant.get(story.variant or "", self.demands)
 
 
+@cache
+def unit_offset(seed: int, kind: str, every: int) -> int:
+    """How far the units of a kind are shifted."""
+    return Draws(seed, "unit " + kind).below(every)
+
+
+@lru_cache(maxsize=256)
+def unit_players(seed: int, kind: str, unit: int, places: int, count: int) -> list[int]:
+    """The places in a unit whose customers play decoys."""
+    return Draws(seed, "role " + kind, unit).some(range(places), count)
+
+
 def role(settings: WorldSettings, plant: Plant, number: int) -> Story | None:
     """The part that customer `number` plays in stories of this kind, if any."""
-    offset = Draws(settings.seed, "unit " + plant.kind).below(plant.every)
+    offset = unit_offset(settings.seed, plant.kind, plant.every)
     unit, place = divmod(number + offset, plant.every)
-    draws = Draws(settings.seed, "role " + plant.kind, unit)
-    players = draws.some(range(plant.every - 1), settings.dial.decoys)
+    players = unit_players(settings.seed, plant.kind, unit, plant.every - 1, settings.dial.decoys + plant.more_decoys)
     half = (unit + 1) % 2
     if place == plant.every - 1:
         complete = unit > 0 or offset == 0
@@ -64,7 +78,7 @@ def role(settings: WorldSettings, plant: Plant, number: int) -> Story | None:
 def choose_day(life: Life, story: Story, draws: Draws, lead_days: int, tail_days: int) -> int:
     """A day in the story's half with `lead_days` before it and `tail_days` after it, as far as the period allows."""
     last = max(1, min(life.horizon, life.days) - tail_days - 1)
-    first = min(lead_days, life.days // 3, last)
+    first = min(lead_days, life.days * 45 // 100, last)
     middle = life.days // 2
     if story.half and last > middle:
         return draws.between(max(first, middle), last)
@@ -77,9 +91,7 @@ def choose_free_day(
     """Like choose_day, but with `before` and `after` days that no other story of `group` has taken, if there are such."""
     day = choose_day(life, story, draws, lead_days, tail_days)
     for _ in range(30):
-        if not any(
-            name == group and first < day + after and last > day - before for name, first, last in life.taken
-        ):
+        if not any(name == group and first < day + after and last > day - before for name, first, last in life.taken):
             break
         day = choose_day(life, story, draws, lead_days, tail_days)
     life.taken.append((group, day - before, day + after))

@@ -49,7 +49,7 @@ def burst(
     life: Life, draws: Draws, case: int, day: int, start_s: int, hours: int, count: int, size_pct: int, device: int
 ) -> None:
     """`count` online purchases within `hours`; the case's times become those of the first and the last."""
-    card = life.account("credit_card")
+    card = life.account("credit_card", day - 1)
     account = card if card >= 0 and draws.chance(40) else CURRENT
     seconds = sorted(draws.below(hours * 3600) for _ in range(count))
     planted, total_minor = life.cases[case], 0

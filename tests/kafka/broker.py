@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-import uuid
-from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from confluent_kafka.admin import AdminClient
 HERE = Path(__file__).parent
 POM = HERE / "pom.xml"
 JARS = HERE / "jars"
+CLUSTER_ID = "c2Vnb25lLXRlc3RzLTAwMQ"
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 
@@ -69,10 +69,8 @@ class BrokerFailed(Exception):
     """The broker did not start or did not answer; the message ends with the tail of its log."""
 
 
-def missing_tools() -> list[str]:
-    """Programs that the fixture needs and that are not on the PATH."""
-    needed = ["java"] if jars_present() else ["java", "mvn"]
-    return [tool for tool in needed if shutil.which(tool) is None]
+class NoServer(Exception):
+    """There is no Kafka server to start: tools are missing, or Maven can't fetch it."""
 
 
 def jars_present() -> bool:
@@ -84,7 +82,16 @@ def _stamp() -> str:
 
 
 def jars() -> Path:
-    """The folder with the server's jars, fetched by Maven if the pom has changed since they were last fetched."""
+    """The folder with the server's jars, fetched by Maven if the pom has changed since they were last fetched.
+
+    Raises:
+        NoServer: Java or Maven is missing, or Maven could not fetch them.
+    """
+    missing = [tool for tool in ("java",) + (() if jars_present() else ("mvn",)) if shutil.which(tool) is None]
+    if missing:
+        raise NoServer(
+            f"{' and '.join(missing)} not found; install Java 17 and Maven, or set SEGONE_TEST_KAFKA=host:port"
+        )
     if jars_present():
         return JARS
     fresh = Path(tempfile.mkdtemp(prefix="jars-", dir=HERE))
@@ -94,7 +101,7 @@ def jars() -> Path:
     )
     if done.returncode != 0:
         shutil.rmtree(fresh)
-        raise BrokerFailed(f"Maven could not fetch the Kafka server named in {POM}:\n{done.stdout}{done.stderr}")
+        raise NoServer(f"Maven could not fetch the Kafka server named in {POM}:\n{done.stdout}{done.stderr}")
     (fresh / _stamp()).touch()
     shutil.rmtree(JARS, ignore_errors=True)
     fresh.rename(JARS)
@@ -102,12 +109,14 @@ def jars() -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Loopback ports that nobody listens on now, below those from which outgoing connections take theirs."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randint(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+    return ports
 
 
 class Broker:
@@ -171,8 +180,7 @@ class Broker:
     def _format(self) -> None:
         ports = {"port": self.port, "controller_port": self._controller_port}
         self._config_path.write_text(PROPERTIES.format(data=self.folder / "data", **ports))
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        command = [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config_path)]
+        command = [*self._java(), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._config_path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BrokerFailed(f"Kafka's StorageTool could not format {self.folder}:\n{done.stdout}{done.stderr}")

@@ -41,7 +41,7 @@ def main() -> None:
         transactional_id_prefix=prefix,
         sink_partitions=2,
         batch_records_max=50,
-        start_timeout_s=5,
+        start_timeout_s=3,
         broker_timeout_s=30,
     )
     stopping = threading.Event()
@@ -54,7 +54,9 @@ def main() -> None:
     sink = KafkaOutput(settings, [f"{prefix}.out"])
 
     def outputs(batch: RecordBatch) -> Iterator[tuple[str, OutputBatch]]:
-        made = sorted((output_of(record, f"{prefix}.out") for record in batch.records), key=lambda each: sink.route(each.key))
+        made = sorted(
+            (output_of(record, f"{prefix}.out") for record in batch.records), key=lambda each: sink.route(each.key)
+        )
         for route, routed in groupby(made, lambda each: sink.route(each.key)):
             yield route, OutputBatch(list(routed), proof=True)
 

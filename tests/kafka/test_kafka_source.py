@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from broker import Broker, free_ports
 from bytewax.inputs import AbortExecution
+from bytewax.recovery import init_db_dir
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from conftest import Topics
@@ -24,7 +25,9 @@ from dataflows.kafka_source import KafkaInput, KafkaPartition
 from state.settings import ConfigError
 
 
-def bounded(kafka: str, names: list[str], part: str = "0", resume: bytes | None = None, **changes: Any) -> KafkaPartition:
+def bounded(
+    kafka: str, names: list[str], part: str = "0", resume: bytes | None = None, **changes: Any
+) -> KafkaPartition:
     return KafkaInput(settings(kafka, **changes), names, end_at_high_watermark=True).build_part("read", part, resume)
 
 
@@ -45,7 +48,9 @@ def test_every_byte_written_is_read_back_with_its_position_and_arrival(kafka: st
 
 
 @pytest.mark.parametrize("batch_records_max", [1, 7, 1000])
-def test_topics_are_merged_by_arrival_whatever_the_batch_size(kafka: str, topics: Topics, batch_records_max: int) -> None:
+def test_topics_are_merged_by_arrival_whatever_the_batch_size(
+    kafka: str, topics: Topics, batch_records_max: int
+) -> None:
     names = [topics.create(name, 1) for name in ("a", "b", "c")]
     rng = random.Random(batch_records_max)
     sent = [Sent(rng.choice(names), 0, b"%d" % n, arrival_ms=1_000 + n // 3) for n in range(600)]
@@ -184,7 +189,9 @@ def test_latest_begins_after_what_is_there_and_remembers_where(kafka: str, topic
     assert [record.value for record in records] == [b"new"]
 
 
-def test_a_position_that_retention_removed_is_an_error_and_not_a_gap(kafka: str, topics: Topics, admin: AdminClient) -> None:
+def test_a_position_that_retention_removed_is_an_error_and_not_a_gap(
+    kafka: str, topics: Topics, admin: AdminClient
+) -> None:
     topic = topics.create("in", 1)
     send(kafka, [Sent(topic, 0, b"%d" % n) for n in range(10)])
     part = live(kafka, [topic], batch_records_max=2)
@@ -208,12 +215,13 @@ def test_topics_that_are_not_co_partitioned_are_named(kafka: str, topics: Topics
         KafkaInput(settings(kafka), [one, two]).list_parts()
 
 
-def test_a_wrong_address_is_told_and_named_by_a_process_that_fails() -> None:
+def test_a_wrong_address_is_told_and_named_by_a_process_that_fails(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     with pytest.raises(BrokerUnavailable, match=f"no Kafka broker at {address} answered for 0.5 s"):
         KafkaInput(settings(address, start_timeout_s=0.5), ["in.transactions"]).list_parts()
     script = Path(__file__).with_name("flow_under_kill.py")
-    command = [sys.executable, str(script), address, "nobody", "/nonexistent", "1"]
+    init_db_dir(tmp_path, 1)
+    command = [sys.executable, str(script), address, "nobody", str(tmp_path), "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode not in (0, None)
     assert f"no Kafka broker at {address} answered" in done.stderr
@@ -234,11 +242,15 @@ def test_a_broker_that_comes_back_in_mid_stream_loses_nothing(mortal_broker: Bro
     assert [int(record.value) for batch in batches for record in batch.records] == list(range(600))
 
 
-def test_a_broker_that_stays_away_ends_the_reading_with_its_address(mortal_broker: Broker, topics: Topics) -> None:
+def test_a_broker_that_falls_silent_takes_caught_up_back_and_then_ends_the_reading(
+    mortal_broker: Broker, topics: Topics
+) -> None:
     topic = topics.create("in", 1)
     part = live(mortal_broker.bootstrap, [topic], broker_timeout_s=1.0)
     poll_until(part, lambda batches: any(batch.caught_up for batch in batches))
     mortal_broker.kill()
+    (taken_back,) = poll_until(part, bool)
+    assert (taken_back.records, taken_back.caught_up) == ([], False)
     with pytest.raises(BrokerUnavailable, match=f"{mortal_broker.bootstrap} answered for 1 s while reading"):
         poll_until(part, lambda _batches: False)
 
@@ -269,5 +281,5 @@ def test_settings_that_would_break_the_guarantees_are_refused(table: str, value:
 
 
 def test_a_property_unknown_to_librdkafka_is_named() -> None:
-    with pytest.raises(ConfigError, match="no.such.property"):
+    with pytest.raises(ConfigError, match=r"no\.such\.property"):
         KafkaInput(settings("localhost:1", librdkafka={"no.such.property": 1}), ["in.transactions"]).list_parts()

@@ -167,6 +167,12 @@ def test_an_alarm_on_a_transaction_that_truth_names_is_a_hit_outside_the_window(
     assert late.second_half.late == 1
 
 
+def test_naming_a_transaction_does_not_widen_the_window_of_anything_but_fraud() -> None:
+    named = case("medical_surge", 110, 190, transaction_ids=["t-9"])
+    card = scored("anomaly.category_surge", [named], [alarm(180, event_id="t-9")])
+    assert outcome(card) == (1, 0, 0)
+
+
 def test_one_signal_type_answers_several_kinds_and_recall_is_told_by_kind() -> None:
     cases = [case("takeover", 120, 121), case("compromised_merchant", 150, customer_id="bob")]
     card = scored("anomaly.transaction", cases, [alarm(120.5)])
@@ -216,6 +222,12 @@ def test_figures_by_value_are_strict_about_it() -> None:
     assert card.macro_f1 == pytest.approx((2 / 3 + 0) / 2)
 
 
+def test_an_alarm_cannot_be_wrong_about_a_detail_that_the_truth_does_not_tell() -> None:
+    cases = [case("life_event", 120), case("life_event", 120, customer_id="bob", event="child")]
+    child = scored("intent.life_event", cases, [alarm(121, value="child")]).by_value["child"]
+    assert (child.cases, child.hits, child.excused, child.false_alarms) == (1, 0, 1, 0)
+
+
 def test_where_two_cases_are_open_the_alarm_goes_to_the_one_that_it_states() -> None:
     cases = [case("product", 130, product="card"), case("product", 180, product="loan")]
     card = scored("intent.product", cases, [alarm(120, value="loan")])
@@ -228,6 +240,18 @@ def test_false_alarms_are_counted_per_customer_year_observed() -> None:
     assert rates is not None
     assert card.second_half.customer_years == pytest.approx(3 * 100 / 365.25)
     assert rates.false_alarms_per_year.value == pytest.approx(2 / (3 * 100 / 365.25), rel=1e-3)
+
+
+def test_a_customer_who_joins_late_is_observed_only_from_the_first_score() -> None:
+    run = Run({}, {"ann": 0, "bob": 150 * DAY_US}, PERIOD_DAYS * DAY_US - 1)
+    card = score(run, Truth([], [], 0, World()), resamples=0)
+    assert card.customer_years == pytest.approx((100 + 50) / 365.25)
+
+
+def test_time_within_two_windows_is_covered_once() -> None:
+    cases = [case("overdraft", 150), case("overdraft", 152), case("overdraft", 151, customer_id="bob")]
+    card = scored("alert.overdraft_ahead", cases, [])
+    assert card.precision_by_chance == pytest.approx((16 + 14) / 300)
 
 
 def test_cold_start_counts_the_first_sixty_days_of_each_customer_wherever_they_lie() -> None:

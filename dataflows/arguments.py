@@ -1,0 +1,31 @@
+"""The flags that `segone run`, `check` and `init` share, and the settings that they make."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from state.settings import Settings, load_settings
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML, over config/default.toml")
+    parser.add_argument("--input", metavar="DIR", help="embedded log to read ([log] input)")
+    parser.add_argument("--output", metavar="DIR", help="embedded log to write ([log] output)")
+    parser.add_argument(
+        "--state", metavar="DIR", help="state folder ([state] dir); by default .segone in the output folder"
+    )
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The effective settings. Raises ConfigError."""
+    log = {key: getattr(args, key) for key in ("input", "output") if getattr(args, key) is not None}
+    state = {"dir": args.state} if args.state is not None else {}
+    return load_settings(args.config, flags={"log": log, "state": state})
+
+
+def state_folder(settings: Settings) -> Path:
+    """Where the state is kept: `[state] dir`, else `.segone` in the output folder (files) or `segone-state` (Kafka)."""
+    if settings.state.dir:
+        return Path(settings.state.dir)
+    return Path("segone-state") if settings.log.kind == "kafka" else Path(settings.log.output) / ".segone"

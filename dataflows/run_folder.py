@@ -1,0 +1,86 @@
+"""A RUN folder: the output topics of a run as an embedded log, read line by line up to what is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dataflows.file_sink import ALL_TOPICS
+from state.settings import ConfigError
+
+LINE_BYTES_MAX = 16 << 20
+"""Longer lines are refused: nothing that segone writes comes near, and memory stays bounded."""
+
+
+class Line(NamedTuple):
+    """A line of an output topic. `offset` counts lines from 0; `value` comes without its line end."""
+
+    path: Path
+    partition: int
+    offset: int
+    value: bytes
+
+    @property
+    def place(self) -> str:
+        """file:line, counted from 1, as editors do."""
+        return f"{self.path}:{self.offset + 1}"
+
+
+def require_run(run: Path) -> None:
+    """Raises ConfigError if `run` is no output folder of segone."""
+    if not run.is_dir():
+        raise ConfigError(
+            f"{run}: there is no such folder; RUN is the output folder of `segone run` or `segone replay`"
+        )
+    if not any((run / topic).is_dir() for topic in ALL_TOPICS):
+        inner = next((path.parent for topic in ALL_TOPICS for path in sorted(run.glob(f"*/{topic}"))), None)
+        hint = f"did you mean {inner}?" if inner else "RUN is the output folder of `segone run` or `segone replay`"
+        raise ConfigError(f"{run}: holds none of the output topics ({', '.join(ALL_TOPICS[:4])}, …); {hint}")
+
+
+def partitions(run: Path, topic: str) -> list[tuple[int, Path]]:
+    """The partitions of a topic by number; none if the run wrote nothing to it."""
+    found = [(int(path.stem), path) for path in (run / topic).glob("*.jsonl") if path.stem.isdecimal()]
+    return sorted(found)
+
+
+def read_topic(run: Path, topic: str) -> Iterator[Line]:
+    """The committed lines of all partitions of a topic, partition by partition."""
+    for partition, path in partitions(run, topic):
+        yield from read_partition(path, partition)
+
+
+def read_partition(path: Path, partition: int) -> Iterator[Line]:
+    """The committed lines of one file, one in memory at a time; empty lines have an offset, but are no records.
+
+    Where no committed length is noted the whole file counts, except for a last line without a line end: that is a torn one.
+    Raises ConfigError for a damaged note or a line beyond LINE_BYTES_MAX.
+    """
+    end = committed_bytes(path)
+    position = offset = 0
+    with path.open("rb") as file:
+        while line := file.readline(LINE_BYTES_MAX + 1):
+            if len(line) > LINE_BYTES_MAX:
+                raise ConfigError(
+                    f"{path}:{offset + 1}: longer than {LINE_BYTES_MAX} bytes; this is no output of segone"
+                )
+            position += len(line)
+            if position > end if end is not None else not line.endswith(b"\n"):
+                return
+            value = line.rstrip(b"\r\n")
+            if value:
+                yield Line(path, partition, offset, value)
+            offset += 1
+
+
+def committed_bytes(path: Path) -> int | None:
+    """How much of a file readers may trust; None if nothing is noted beside it. Raises ConfigError for a damaged note."""
+    note = path.with_suffix(".committed")
+    try:
+        text = note.read_text("ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    if not text.isdecimal():
+        raise ConfigError(f"{note}: must hold the committed length in bytes; restore it, or start the worker again")
+    return int(text)

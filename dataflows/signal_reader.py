@@ -1,0 +1,102 @@
+"""Signals as they stand in a run: read back, and held against what their own parts add up to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from dataflows.run_folder import Line, read_topic
+from state.settings import ConfigError
+
+SUM_ERROR_MAX = 1e-9
+"""Law 6: inverse_link(base + Σ contribution) equals the score to this."""
+
+LINKS = ("logit", "identity")
+
+
+class ReadReason(msgspec.Struct, frozen=True):
+    """A reason as it was written."""
+
+    code: str
+    feature: str = ""
+    value: Any = None
+    baseline: Any = None
+    contribution: float | None = None
+    text: str = ""
+
+
+class ReadSignal(msgspec.Struct, frozen=True):
+    """A signal as it was written (CONTRACTS, section 2). Fields that later versions add are ignored."""
+
+    id: str
+    type: str
+    customer_id: str
+    event_time: str
+    state: str
+    episode: str
+    revision: int
+    score: float
+    score_link: str
+    retracts: str | None = None
+    score_base: float | None = None
+    calibrated: bool = False
+    confidence: str = ""
+    severity: str = ""
+    sensitive: bool = False
+    details: dict[str, Any] = {}
+    reasons: tuple[ReadReason, ...] = ()
+    evidence: dict[str, Any] = {}
+    counterfactual: dict[str, Any] | None = None
+    forecast: dict[str, Any] | None = None
+    inputs: dict[str, Any] = {}
+    detector: str = ""
+    model: str | None = None
+    config: str = ""
+    valid_until: str | None = None
+    trigger: dict[str, Any] = {}
+
+    @property
+    def thread(self) -> tuple[str, str, str]:
+        """What all revisions of an episode have in common."""
+        return self.type, self.customer_id, self.episode
+
+    def rebuilt_score(self) -> float | None:
+        """inverse_link(score_base + Σ contribution); None where the score has no link or a part is missing."""
+        parts = [reason.contribution for reason in self.reasons]
+        numbers = [part for part in parts if part is not None]
+        if self.score_link not in LINKS or self.score_base is None or len(numbers) < len(parts):
+            return None
+        total = self.score_base + math.fsum(numbers)
+        # The logistic function in the form that cannot overflow.
+        return total if self.score_link == "identity" else 0.5 * (1.0 + math.tanh(0.5 * total))
+
+    def adds_up(self) -> bool | None:
+        """Whether the parts make the score; None where there is no link, so that nothing is claimed."""
+        if self.score_link not in LINKS:
+            return None
+        rebuilt = self.rebuilt_score()
+        return rebuilt is not None and abs(rebuilt - self.score) <= SUM_ERROR_MAX
+
+
+class Found(NamedTuple):
+    """A signal, and the line that holds it."""
+
+    signal: ReadSignal
+    line: Line
+    topic: str
+
+
+def read_signals(run: Path, topic: str) -> Iterator[Found]:
+    """The signals of one topic of a run. Raises ConfigError, naming file and line, for a line that is none."""
+    decode = msgspec.json.Decoder(ReadSignal).decode
+    for line in read_topic(run, topic):
+        try:
+            yield Found(decode(line.value), line, topic)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"{line.place}: not a signal ({error}); RUN must be an output folder of segone"
+            ) from error

@@ -1,0 +1,78 @@
+"""`segone state` says what a state folder holds and whether it is sound, with the exit codes that were promised."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dataflows import state_command
+from state.settings import ConfigError
+from state.store import DiskStore, shard_folder
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    for shard in (0, 5):
+        with closing(DiskStore.open(tmp_path, shard)) as store:
+            store.restore(None)
+            for number in range(100):
+                store.put(f"secret-{number}", b"p" * 3000, number)
+            store.checkpoint(b"")
+            store.proven()
+            store.write_behind(100)
+            store.put("secret-0", b"q" * 3000, None)
+            store.checkpoint(b"")
+    return tmp_path
+
+
+def command(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    state_command.add_arguments(parser)
+    return state_command.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def test_inspect_reports_each_shard(directory, capsys):
+    assert command("inspect", directory, "--json") == 0
+    reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(r["shard"], r["customers"], r["timers"], r["checkpoint"], r["log_checkpoint"]) for r in reports] == [
+        (0, 100, 100, 1, 2),
+        (5, 100, 100, 1, 2),
+    ]
+    assert command("inspect", directory) == 0
+    assert "0005" in capsys.readouterr().out
+
+
+def test_verify_passes_a_sound_folder_and_fails_a_damaged_one_without_naming_customers(directory, capsys):
+    assert command("verify", directory) == 0
+    assert "2 shards read, 0 with damage" in capsys.readouterr().out
+    path = shard_folder(directory, 5) / "customers.mdb"
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"p" * 1000)] ^= 1
+    path.write_bytes(data)
+    assert command("verify", directory) == 1
+    output = capsys.readouterr()
+    assert str(path) in output.err and "damaged" in output.err
+    assert "secret" not in output.err + output.out
+
+
+def test_compact_leaves_a_sound_folder(directory, capsys):
+    assert command("compact", directory, "--shard", 5) == 0
+    assert "shard 0005" in capsys.readouterr().out
+    assert command("verify", directory) == 0
+
+
+def test_a_running_worker_is_not_disturbed(directory, capsys):
+    with closing(DiskStore.open(directory, 0)):
+        assert command("verify", directory, "--shard", 0) == 1
+    assert "in use by process" in capsys.readouterr().err
+
+
+def test_a_wrong_path_or_shard_is_wrong_use(directory, tmp_path):
+    with pytest.raises(ConfigError, match="no state folder"):
+        command("inspect", tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="has no such shard"):
+        command("inspect", directory, "--shard", 9)
