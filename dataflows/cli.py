@@ -152,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(args.command, _os_sentence(error), 1)
     except KeyboardInterrupt:
         return _failed(args.command, "interrupted", 130)
+    except SystemExit:  # argparse: --help, or wrong use, both told already
+        raise
     except BaseException as error:
         message = _foreseen(error)
         if message is None:

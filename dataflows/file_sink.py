@@ -122,7 +122,8 @@ class FileOutput(FixedPartitionedSink[OutputBatch, bytes]):
         self.parts: list[FileSinkPartition] = []
 
     def list_parts(self) -> list[str]:
-        return [str(partition) for partition in range(self.partitions)]
+        """Padded, since the engine numbers partitions in the order of their names."""
+        return [f"{partition:04d}" for partition in range(self.partitions)]
 
     def part_fn(self, item_key: str) -> int:
         return int(item_key)

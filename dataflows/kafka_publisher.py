@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from binascii import crc32
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -18,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from dataflows.kafka_client import Address, BrokerUnavailable, KafkaRefused, KafkaSettings, Properties, producer
 from dataflows.kafka_tail import ID_HEADER
+from state.digest import partition_of
 from state.records import Output
 
 PENDING_MAX = 20_000
@@ -128,13 +128,17 @@ class Publisher:
             self._pending.extend(outputs)
             self._changed.notify_all()
 
+    def hurry(self) -> None:
+        """Publish at once what was handed over, whatever the commit interval; doesn't wait for it."""
+        with self._changed:
+            self._hurry = bool(self._pending)
+            self._changed.notify_all()
+
     def flush(self) -> None:
         """Wait until all that was handed over is committed. Raises what failed instead."""
+        self.hurry()
         with self._changed:
-            self._hurry = True
-            self._changed.notify_all()
             self._changed.wait_for(lambda: self._failure or not (self._pending or self._in_flight))
-            self._hurry = False
             self._raise_failure()
 
     def close(self) -> None:
@@ -175,6 +179,7 @@ class Publisher:
             self._changed.wait_for(ready, max(0.0, not_before_s - time.monotonic()))
             outputs, self._pending = self._pending[:full], self._pending[full:]
             self._in_flight = len(outputs)
+            self._hurry = self._hurry and bool(self._pending)
             self._changed.notify_all()
             return outputs
 
@@ -215,7 +220,7 @@ class Publisher:
             self.omitted += 1
             headers.append((OMITTED_HEADER, b"%d" % len(value)))
             value = b""
-        number = crc32(key) % self._partitions[topic]
+        number = partition_of(key, self._partitions[topic])
         while True:
             try:
                 self._producer.produce(topic, value, key, number, on_delivery=attempt.report, headers=headers)

@@ -8,7 +8,6 @@ ids beyond that the engine has yet to make again; a restart reads the ids from t
 from __future__ import annotations
 
 import time
-from binascii import crc32
 from collections.abc import Sequence
 
 import msgspec
@@ -18,6 +17,7 @@ from dataflows.batches import OutputBatch
 from dataflows.kafka_client import Address, KafkaSettings, consumer, message_bytes_max, required_partitions
 from dataflows.kafka_publisher import Publisher
 from dataflows.kafka_tail import Covered, Unmatched, ids_between, marks, watermarks
+from state.digest import partition_of
 from state.settings import ConfigError
 
 
@@ -32,14 +32,14 @@ class KafkaOutput(FixedPartitionedSink[OutputBatch, bytes]):
 
     def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
         self.parts: dict[int, KafkaOutputPartition] = {}
-        self._settings = settings
+        self.settings = settings
         self._topics = tuple(topics)
         self._counts: dict[str, int] = {}
         self._bytes_max: dict[str, int] = {}
 
     def route(self, key: bytes) -> str:
         """The engine's key for outputs with this Kafka key."""
-        return str(crc32(key) % self._settings.sink_partitions)
+        return str(partition_of(key, self.settings.sink_partitions))
 
     def list_parts(self) -> list[str]:
         """Names of the sink partitions: padded, since the engine numbers them in the order of their names.
@@ -49,34 +49,34 @@ class KafkaOutput(FixedPartitionedSink[OutputBatch, bytes]):
             BrokerUnavailable: nobody answered within `start_timeout_s`.
         """
         if not self._counts:
-            counts = required_partitions(self._settings, self._topics)
-            uneven = [f"{topic} {count}" for topic, count in counts.items() if count % self._settings.sink_partitions]
+            counts = required_partitions(self.settings, self._topics)
+            uneven = [f"{topic} {count}" for topic, count in counts.items() if count % self.settings.sink_partitions]
             if uneven:
                 raise ConfigError(
-                    f"kafka.sink_partitions = {self._settings.sink_partitions}: must divide the partition count of every "
+                    f"kafka.sink_partitions = {self.settings.sink_partitions}: must divide the partition count of every "
                     f"output topic, but not of: {', '.join(uneven)}. Choose a common divisor."
                 )
-            self._bytes_max = message_bytes_max(self._settings, counts)
+            self._bytes_max = message_bytes_max(self.settings, counts)
             self._counts = counts
-        return [f"{number:04d}" for number in range(self._settings.sink_partitions)]
+        return [f"{number:04d}" for number in range(self.settings.sink_partitions)]
 
     def part_fn(self, item_key: str) -> int:
         return int(item_key)
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaOutputPartition:
         self.list_parts()
-        number, stride = int(for_part), self._settings.sink_partitions
-        transactional_id = f"{self._settings.transactional_id_prefix}-{number}"
-        publisher = Publisher(self._settings, transactional_id, self._counts, self._bytes_max)
+        number, stride = int(for_part), self.settings.sink_partitions
+        transactional_id = f"{self.settings.transactional_id_prefix}-{number}"
+        publisher = Publisher(self.settings, transactional_id, self._counts, self._bytes_max)
         owned = [(topic, each) for topic, count in self._counts.items() for each in range(number, count, stride)]
         covered = self._covered(resume_state)
         publisher.fence()
-        part = KafkaOutputPartition(self._settings, publisher, owned, covered, transactional_id)
+        part = KafkaOutputPartition(self, publisher, owned, covered, transactional_id)
         self.parts[number] = part
         return part
 
     def _covered(self, resume_state: bytes | None) -> Covered:
-        stride = self._settings.sink_partitions
+        stride = self.settings.sink_partitions
         if resume_state is None:
             return Covered(stride, {}, {})
         covered = msgspec.msgpack.decode(resume_state, type=Covered)
@@ -96,20 +96,15 @@ class KafkaOutputPartition(StatefulSinkPartition[OutputBatch, bytes]):
     """
 
     def __init__(
-        self,
-        settings: KafkaSettings,
-        publisher: Publisher,
-        owned: list[Address],
-        covered: Covered,
-        transactional_id: str,
+        self, sink: KafkaOutput, publisher: Publisher, owned: list[Address], covered: Covered, transactional_id: str
     ) -> None:
         self.skipped = 0
         self.publisher = publisher
-        self._settings = settings
+        self._sink, self._settings = sink, sink.settings
         starts, ends = self._bounds(owned, covered, transactional_id)
         now_s = int(time.time())
         self.unmatched = Unmatched(covered.unmatched)
-        for output_id in ids_between(settings, starts, ends):
+        for output_id in ids_between(self._settings, starts, ends):
             self.unmatched.add(output_id, now_s)
         publisher.ends.update(ends)
         publisher.start()
@@ -125,6 +120,10 @@ class KafkaOutputPartition(StatefulSinkPartition[OutputBatch, bytes]):
 
     def snapshot(self) -> bytes:
         """msgpack of `Covered`, after all outputs so far have been committed."""
+        for part in list(
+            self._sink.parts.values()
+        ):  # their turn comes next: together they wait for one commit, not for each
+            part.publisher.hurry()
         self.publisher.flush()
         ends = {f"{topic}/{number}": offset for (topic, number), offset in self.publisher.ends.items()}
         unmatched = self.unmatched.remaining(int(time.time()))

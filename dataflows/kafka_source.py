@@ -62,10 +62,10 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
     ) -> None:
         self.lag: dict[str, int] = {}
         self.passed_over: dict[str, int] = {}
-        self._settings = settings
+        self.settings = settings
         self._topics = tuple(topics)
-        self._stopping = stopping or threading.Event()
-        self._bounded = end_at_high_watermark
+        self.stopping = stopping or threading.Event()
+        self.bounded = end_at_high_watermark
         self._broadcast = broadcast
         self._counts: dict[str, int] = {}
 
@@ -77,12 +77,12 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
             BrokerUnavailable: nobody answered within `start_timeout_s`.
         """
         if not self._counts:
-            self._counts = required_partitions(self._settings, self._topics)
+            self._counts = required_partitions(self.settings, self._topics)
         counts = {topic: count for topic, count in self._counts.items() if topic not in self._broadcast}
         if len(set(counts.values())) != 1:
             listed = ", ".join(f"{topic} {count}" for topic, count in counts.items()) or "none at all"
             raise ConfigError(
-                f"kafka.bootstrap_servers = {self._settings.bootstrap_servers}: input topics keyed by customer must "
+                f"kafka.bootstrap_servers = {self.settings.bootstrap_servers}: input topics keyed by customer must "
                 f"have one and the same partition count, but have: {listed}. Recreate those that differ."
             )
         return [str(partition) for partition in range(next(iter(counts.values())))]
@@ -104,7 +104,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
     """Reads one partition number of all topics and hands its records on in the order of arrival."""
 
     def __init__(self, name: str, logs: Sequence[KafkaLog], resume_state: bytes | None, source: KafkaInput) -> None:
-        self._name, self._source, self._settings = name, source, source._settings
+        self._name, self._source, self._settings = name, source, source.settings
         stored = msgspec.json.decode(resume_state, type=dict[str, Position]) if resume_state else {}
         for log in logs:
             if position := stored.pop(log.name, None):
@@ -113,13 +113,14 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         self._elsewhere = stored
         self._logs = logs
         self._merge = ArrivalMerge(logs)
-        self._kafka = KafkaLogs(self._settings, logs, bounded=source._bounded)
+        self._kafka = KafkaLogs(self._settings, logs, bounded=source.bounded)
         self._held_since_s: float | None = None
         self._lag_told_s = 0.0
         self._tick, self._told_caught_up = True, False
         self._unproven: list[tuple[KafkaLog, int]] = []
         self._stop_seen = self._may_abort = False
         self._idle_polls = 0
+        self._awake_at: datetime | None = None
 
     def next_batch(self) -> list[RecordBatch]:
         """One batch or none.
@@ -130,7 +131,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
             BrokerUnavailable, KafkaRefused: see `KafkaLogs.fill`.
         """
         self._commit_proven()
-        if self._source._stopping.is_set():
+        if self._source.stopping.is_set():
             return self._fall_silent()
         limit = self._settings.batch_records_max
         if self._merge.waiting < limit or self._merge.held_up_by():
@@ -142,17 +143,13 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
             return [self._batch(records, caught_up)]
         if all(log.ended for log in self._logs):
             raise StopIteration
+        self._rest(min(IDLE_POLL_S_MAX, IDLE_POLL_S_MIN * (1 << min(self._idle_polls, 10))))
         self._idle_polls += 1
         return []
 
     def next_awake(self) -> datetime | None:
-        """At once while there is something to do, else after a pause that grows to a few milliseconds."""
-        if self._stop_seen:
-            return datetime.now(UTC) + timedelta(seconds=STOPPING_POLL_S)
-        if not self._idle_polls:
-            return None
-        pause_s = min(IDLE_POLL_S_MAX, IDLE_POLL_S_MIN * (1 << min(self._idle_polls - 1, 10)))
-        return datetime.now(UTC) + timedelta(seconds=pause_s)
+        """When to be polled again: the same answer until then, since the engine may ask in between."""
+        return self._awake_at
 
     def snapshot(self) -> bytes:
         """JSON: for each "topic/partition" its `Position`."""
@@ -172,7 +169,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
     def _batch(self, records: list[Record], caught_up: bool) -> RecordBatch:
         tick, self._tick = self._tick, False
         self._told_caught_up = caught_up
-        self._idle_polls = 0
+        self._idle_polls, self._awake_at = 0, None
         return RecordBatch(self._name, records, self._merge.clock_us, caught_up, tick)
 
     def _patient(self) -> bool:
@@ -198,7 +195,11 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         if self._may_abort:
             raise AbortExecution
         self._stop_seen = True
+        self._rest(STOPPING_POLL_S)
         return []
+
+    def _rest(self, pause_s: float) -> None:
+        self._awake_at = datetime.now(UTC) + timedelta(seconds=pause_s)
 
     def _tell(self) -> None:
         """Refresh the source's counters, about once a second."""

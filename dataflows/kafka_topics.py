@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from dataflows import kafka_client
@@ -74,3 +75,8 @@ def faults(kafka: KafkaSettings, present: Mapping[str, int]) -> list[str]:
             f"but not of {', '.join(uneven)}; choose a common divisor"
         )
     return found
+
+
+def silence_client() -> None:
+    """For commands that tell an error themselves, once: librdkafka would tell it again with each try to connect."""
+    logging.getLogger("segone.kafka").addHandler(logging.NullHandler())

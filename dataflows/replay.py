@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -36,17 +37,24 @@ from state.settings import ConfigError, Settings, load_settings
 from state.shard import Shard
 from state.store import DiskStore
 
-CHECKPOINT_RECORDS = 20_000
+EVICTIONS_MAX = 20_000
+"""After so many customers had to leave memory, what was put into the store moves to its disk. Without any, it stays unused."""
 BUFFER_BYTES = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", type=Path, metavar="DATA", help="a folder of topics in canonical form, or with --mapping any table")
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="a folder of topics in canonical form, or with --mapping any table"
+    )
     parser.add_argument("--mapping", type=Path, metavar="FILE", help="how rows become events (docs/mappings.md)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty or new folder for the output topics")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="an empty or new folder for the output topics"
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML, over config/default.toml")
     parser.add_argument("--scores", action="store_true", help="also write scores.parquet")
-    parser.add_argument("--from", dest="from_", metavar="T", help="only what arrived at T (RFC 3339 or a date, UTC) or later")
+    parser.add_argument(
+        "--from", dest="from_", metavar="T", help="only what arrived at T (RFC 3339 or a date, UTC) or later"
+    )
     parser.add_argument("--to", metavar="T", help="only what arrived before T")
     parser.add_argument("--report", action="store_true", help="also write report.md, a summary of what was found")
 
@@ -57,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
     interrupted = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     try:
-        with open_history(args.data, args.mapping, time_argument("--from", args.from_), time_argument("--to", args.to)) as history:
+        with open_history(
+            args.data, args.mapping, time_argument("--from", args.from_), time_argument("--to", args.to)
+        ) as history:
             replay.run(history, interrupted, mapped=args.mapping is not None)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -89,9 +99,13 @@ def prepare_out(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.glob("*/*.jsonl")):
-            raise ConfigError(f"--out {out}: already holds the output of a run; name an empty folder, or delete it first")
+            raise ConfigError(
+                f"--out {out}: already holds the output of a run; name an empty folder, or delete it first"
+            )
     except OSError as error:
-        raise ConfigError(f"--out {out}: can't be used ({error.strerror}); name a folder that you may write to") from error
+        raise ConfigError(
+            f"--out {out}: can't be used ({error.strerror}); name a folder that you may write to"
+        ) from error
     return out
 
 
@@ -101,19 +115,19 @@ class LogWriter:
     def __init__(self, folder: Path, partitions: int) -> None:
         self._folder = folder
         self._partitions = partitions
-        self._buffers: dict[Path, list[bytes]] = {}
+        self._buffers: dict[tuple[str, int], list[bytes]] = {}
         self._bytes = 0
 
     def write(self, output: Output) -> None:
-        path = self._folder / output.topic / f"{partition_of(output.key, self._partitions)}.jsonl"
         line = as_line(output)
-        self._buffers.setdefault(path, []).append(line)
+        self._buffers.setdefault((output.topic, partition_of(output.key, self._partitions)), []).append(line)
         self._bytes += len(line)
         if self._bytes > BUFFER_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        for path, lines in self._buffers.items():
+        for (topic, partition), lines in self._buffers.items():
+            path = self._folder / topic / f"{partition}.jsonl"
             path.parent.mkdir(exist_ok=True)
             with path.open("ab") as file:
                 file.write(b"\n".join(lines) + b"\n")
@@ -134,7 +148,8 @@ class Replay:
         self._decoder = Decoder(DecodeLimits(ahead_s_max=int(settings.shard.future_tolerance_s)))
         step = CustomerStep(settings.detectors, settings.digest())
         store = DiskStore.open(Path(self._folder.name), 0, map_bytes_max=settings.state.map_size_gb_max << 30)
-        self._shard = Shard(0, step, make_policy(settings, step, 1), store)
+        policy = make_policy(settings, step, 1)
+        self._shard = Shard(0, step, msgspec.structs.replace(policy, dirty_customers_max=policy.hot_customers_max), store)
         self._shard.restore(None)
         self._writer = LogWriter(out, settings.log.partitions)
         self.read = 0
@@ -145,7 +160,6 @@ class Replay:
     def run(self, history: History, interrupted: threading.Event, *, mapped: bool) -> None:
         """Applies all records. A mapped table has one arrival clock; a log has one for each partition, as in a worker."""
         started = time.monotonic()
-        since_checkpoint = 0
         columns = (
             TextColumn("[progress.description]{task.description}"),
             BarColumn(),
@@ -154,13 +168,14 @@ class Replay:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=Console(stderr=True), refresh_per_second=2, disable=not sys.stderr.isatty()) as progress:
+        with Progress(
+            *columns, console=Console(stderr=True), refresh_per_second=2, disable=not sys.stderr.isatty()
+        ) as progress:
             task = progress.add_task("replaying", total=history.rows, rate=0.0)
             for records in history.records():
                 self.apply(records, mapped=mapped)
-                since_checkpoint += len(records)
-                if since_checkpoint >= CHECKPOINT_RECORDS:
-                    since_checkpoint = 0
+                if self._shard.evicted >= EVICTIONS_MAX:
+                    self._shard.evicted = 0
                     self._shard.checkpoint()
                     self._shard.proven()
                 self.elapsed_s = time.monotonic() - started
@@ -214,7 +229,9 @@ def write_scores_parquet(out: Path) -> None:
     """scores.parquet: transaction_id, customer_id, event_time, score, model, from the topic `scores`."""
     target = str(out / "scores.parquet").replace("'", "''")
     source = str(out / "scores" / "*.jsonl").replace("'", "''")
-    columns = "{transaction_id: 'VARCHAR', customer_id: 'VARCHAR', event_time: 'VARCHAR', score: 'DOUBLE', model: 'VARCHAR'}"
+    columns = (
+        "{transaction_id: 'VARCHAR', customer_id: 'VARCHAR', event_time: 'VARCHAR', score: 'DOUBLE', model: 'VARCHAR'}"
+    )
     rows = f"read_json('{source}', format = 'newline_delimited', columns = {columns})"
     if not any((out / "scores").glob("*.jsonl")):
         rows = "(SELECT '' AS transaction_id, '' AS customer_id, '1970-01-01' AS event_time, 0.0::DOUBLE AS score, '' AS model WHERE false)"
@@ -223,5 +240,3 @@ def write_scores_parquet(out: Path) -> None:
             f"COPY (SELECT transaction_id, customer_id, event_time::TIMESTAMP AS event_time, score, model FROM {rows}) "
             f"TO '{target}' (FORMAT parquet)"
         )
-
-

@@ -16,7 +16,7 @@ from bytewax.dataflow import Dataflow
 
 from dataflows.batches import OutputBatch
 from dataflows.route import ShardBatch
-from dataflows.shard_logic import ShardLogic
+from dataflows.shard_logic import SETTLE_SHARE, ShardLogic
 from dataflows.worker import Worker
 from state.settings import load_settings
 
@@ -27,11 +27,12 @@ def build(worker: Worker) -> Dataflow:
     records = op.input("records", flow, worker.source)
     routed = op.flat_map_batch("decode", records, worker.router)
     split = op.branch("accepted", routed, lambda item: isinstance(item[1], ShardBatch))
-    said = op.stateful_batch(
-        "customers",
-        split.trues,
-        lambda resume: ShardLogic(resume, worker.open_shard, worker.sink_partitions, worker.live),
-    )
+    settle_after_s = SETTLE_SHARE * worker.settings.state.checkpoint_interval_ms / 1000
+
+    def shard(resume: bytes | None) -> ShardLogic:
+        return ShardLogic(resume, worker.open_shard, worker.sink_partitions, worker.live, settle_after_s)
+
+    said = op.stateful_batch("customers", split.trues, shard)
     signals = op.map("address", said, lambda item: item[1])
     outputs = op.merge("outputs", split.falses, signals)
     op.output("written", outputs, worker.sink)

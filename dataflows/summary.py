@@ -44,11 +44,15 @@ def sentence(signal: dict[str, Any]) -> str:
 def print_summary(console: Console, folder: Path, totals: dict[str, int], elapsed_s: float) -> None:
     """Prints the accounting, the table of signals, a few examples and the next commands."""
     found = Found(folder)
-    console.print(accounting(totals) + (f" · {totals['read'] / elapsed_s:,.0f} records/s" if elapsed_s else ""), highlight=False)
+    console.print(
+        accounting(totals) + (f" · {totals['read'] / elapsed_s:,.0f} records/s" if elapsed_s else ""), highlight=False
+    )
     if found.states:
         table = Table("signal", "OPEN", "UPDATE", "CLOSE", "RETRACT")
         for type_ in found.types:
-            table.add_row(escape(type_), *(f"{found.states[type_, state]:,}" for state in ("OPEN", "UPDATE", "CLOSE", "RETRACT")))
+            table.add_row(
+                escape(type_), *(f"{found.states[type_, state]:,}" for state in ("OPEN", "UPDATE", "CLOSE", "RETRACT"))
+            )
         console.print(table)
         for signal in list(found.strongest.values())[:EXAMPLES]:
             console.print(f"  • {sentence(signal)}", markup=False, highlight=False)
@@ -62,20 +66,35 @@ def accounting(totals: dict[str, int]) -> str:
     """Law 11 in one line: every record read ended as exactly one of four."""
     return (
         f"read {totals['read']:,} = applied {totals['applied']:,} + duplicate {totals['duplicate']:,} + late {totals['late']:,} "
-        f"+ dead letters {totals['dead_letter']:,}" + (f" + in flight {totals['in_flight']:,}" if totals["in_flight"] else "")
+        f"+ dead letters {totals['dead_letter']:,}"
+        + (f" + in flight {totals['in_flight']:,}" if totals["in_flight"] else "")
     )
 
 
 def write_report(folder: Path, target: Path) -> None:
     """The same as Markdown, with the strongest signal of each type and its reasons."""
     found = Found(folder)
-    lines = [f"# What was found in {folder.name}", "", "| signal | OPEN | UPDATE | CLOSE | RETRACT |", "|---|---|---|---|---|"]
+    lines = [
+        f"# What was found in {folder.name}",
+        "",
+        "| signal | OPEN | UPDATE | CLOSE | RETRACT |",
+        "|---|---|---|---|---|",
+    ]
     for type_ in found.types:
         counts = " | ".join(str(found.states[type_, state]) for state in ("OPEN", "UPDATE", "CLOSE", "RETRACT"))
         lines.append(f"| {type_} | {counts} |")
     for type_, signal in sorted(found.strongest.items()):
-        lines += ["", f"## {type_}: the strongest", "", f"`{signal['id']}`, score {signal['score']:.4f}, {signal['event_time']}", ""]
-        lines += [f"- {reason['code']}: {_plain(reason['text'])} (contribution {reason['contribution']})" for reason in signal["reasons"]]
+        lines += [
+            "",
+            f"## {type_}: the strongest",
+            "",
+            f"`{signal['id']}`, score {signal['score']:.4f}, {signal['event_time']}",
+            "",
+        ]
+        lines += [
+            f"- {reason['code']}: {_plain(reason['text'])} (contribution {reason['contribution']})"
+            for reason in signal["reasons"]
+        ]
     target.write_text("\n".join(lines) + "\n", "utf-8")
 
 

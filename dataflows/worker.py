@@ -9,11 +9,15 @@ from typing import Any
 
 import orjson
 
-from dataflows.file_sink import FileOutput, read_committed
+from dataflows.file_sink import ALL_TOPICS, FileOutput, read_committed
 from dataflows.file_source import FileInput
+from dataflows.kafka_sink import KafkaOutput
+from dataflows.kafka_source import KafkaInput
+from dataflows.kafka_topics import client_settings
 from dataflows.route import Accounting, Router
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
+from state.events import TOPICS
 from state.settings import ConfigError, Settings
 from state.shard import Shard
 from state.store import DiskStore
@@ -113,7 +117,15 @@ def _open_files(settings: Settings) -> Worker:
 
 
 def _open_kafka(settings: Settings) -> Worker:
-    raise ConfigError('[log] kind = "kafka": not built yet')
+    kafka = client_settings(settings.kafka)
+    source = KafkaInput(kafka, TOPICS, threading.Event(), end_at_high_watermark=settings.kafka.end_at_high_watermark)
+    sink = KafkaOutput(kafka, ALL_TOPICS)
+    # Asks the cluster now, so that what is wrong with the topics is said before the engine starts.
+    source.list_parts()
+    sink.list_parts()
+    state_dir = Path(settings.state.dir or "segone-state")
+    prepare_state(state_dir, settings)
+    return Worker(settings, source, sink, settings.kafka.sink_partitions, state_dir, live=not settings.kafka.end_at_high_watermark)
 
 
 def prepare_state(state_dir: Path, settings: Settings) -> bool:

@@ -13,7 +13,6 @@ from operators.catalogue import CATALOGUE, read_configs
 from operators.detector import Detector, DetectorConfig, Finding, confidence
 from operators.view import View
 from state.customer import SAID_MAX, Customer, Recent, Said, Timer
-from state.digest import digest64
 from state.estimators import sigmoid
 from state.events import Transaction
 from state.settings import Settings
@@ -47,6 +46,8 @@ class CustomerStep:
         priors, self._fused_config, self._configs = read_configs(tables)
         self.priors = priors
         self._detectors = [d for d in detectors if self._configs[d.NAME].enabled]
+        self._bound = [(d.NAME, d.step, self._configs[d.NAME], d.State, d.SIGNAL) for d in self._detectors]
+        self._score_of_nothing = sigmoid(self._fused_config.score_base)
         self._by_signal: dict[str, DetectorConfig] = {d.SIGNAL: self._configs[d.NAME] for d in detectors if d.SIGNAL}
         self._names = {d.SIGNAL: f"{d.NAME}@{d.VERSION}" for d in detectors if d.SIGNAL}
         self._names[fused.SIGNAL] = f"{fused.NAME}@{fused.VERSION}"
@@ -56,46 +57,39 @@ class CustomerStep:
         self._config_digest = config_digest
         self.detector_errors: dict[str, int] = {}
 
-    def score(self, customer: Customer, transaction: Transaction, out: list[Emission]) -> None:
+    def score(self, customer: Customer, transaction: Transaction, digest: int, out: list[Emission]) -> None:
         """Asks every detector about a new transaction; appends signals and the score to `out`."""
         view = self._view
         view.fill(customer, transaction)
-        findings: dict[str, Finding] = {}
-        for detector in self._detectors:
+        findings: dict[str, Finding] | None = None
+        for name, step, config, make_state, signal in self._bound:
             try:
-                state = customer.states.get(detector.NAME)
-                if state is None and detector.State is not None:
-                    state = customer.states[detector.NAME] = detector.State()
-                finding = detector.step(self._configs[detector.NAME], state, transaction, view)
+                state = None
+                if make_state is not None:
+                    state = customer.states.get(name)
+                    if state is None:
+                        state = customer.states[name] = make_state()
+                finding = step(config, state, transaction, view)
                 if finding is not None and not math.isfinite(finding.strength):
                     raise ArithmeticError("a contribution is not finite")
             except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
-                out.append(Emission(self._failed(detector.NAME, transaction, error), transaction))
+                out.append(Emission(self._failed(name, transaction, error), transaction))
                 continue
-            if finding is None:
-                continue
-            findings[detector.NAME] = finding
-            if detector.SIGNAL is not None:
-                self._speak(detector.SIGNAL, finding, customer, transaction, None, out)
-        if findings:
+            if finding is not None:
+                if findings is None:
+                    findings = {}
+                findings[name] = finding
+                if signal is not None:
+                    self._speak(signal, finding, customer, transaction, digest, None, out)
+        score = self._score_of_nothing
+        if findings is not None:
             fusion = fused.fuse(self._model, findings)
             score = sigmoid(self._fused_config.score_base + fusion.strength)
             if score >= self._fused_config.threshold:
-                self._speak(fused.SIGNAL, fusion, customer, transaction, self._model.version, out)
-        else:
-            score = sigmoid(self._fused_config.score_base)
-        out.append(
-            Emission(
-                Score(
-                    transaction.transaction_id,
-                    transaction.customer_id,
-                    rfc3339(transaction.time_us),
-                    score,
-                    self._model.version,
-                ),
-                transaction,
-            )
-        )
+                self._speak(fused.SIGNAL, fusion, customer, transaction, digest, self._model.version, out)
+        time = rfc3339(transaction.time_us)
+        body = Score(transaction.transaction_id, transaction.customer_id, time, score, self._model.version)
+        out.append(Emission(body, transaction))
 
     def learn(self, customer: Customer, recent: Recent) -> None:
         """What detectors with a state of their own learn from a matured transaction. None does yet: habits are learned by the profile."""
@@ -149,6 +143,7 @@ class CustomerStep:
         finding: Finding,
         customer: Customer,
         transaction: Transaction,
+        digest: int,
         model: str | None,
         out: list[Emission],
     ) -> None:
@@ -163,7 +158,7 @@ class CustomerStep:
         said = Said(
             type_,
             episode,
-            digest64(transaction.transaction_id),
+            digest,
             transaction.time_us,
             until_us,
             id_,

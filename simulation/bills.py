@@ -23,10 +23,9 @@ CARD_BILLS = frozenset(kind for kind, _, _ in SUBSCRIPTIONS)
 def biller_what(life: Life, kind: str, draws: Draws, account: int = CURRENT) -> str:
     """The fragment of one of the billers of `kind`: by card for subscriptions, else by direct debit with a description."""
     merchant = life.bank.biller(kind, draws.below(BILLERS_PER_KIND))
-    what = life.bank.fragments[merchant]
     if kind in CARD_BILLS:
-        return what + life.instrument(account, online=True)
-    return what + fragment(description=f"Contract {draws.between(100_000, 999_999)}")
+        return life.bank.fragments[merchant] + life.instrument(account, online=True)
+    return life.bank.by_contract(merchant, f"Contract {draws.between(100_000, 999_999)}")
 
 
 def housing(life: Life, draws: Draws, first_day: int = 0) -> Bill:

@@ -22,6 +22,7 @@ DELAY_US_MAX = 47 * 3600 * SECOND_US
 
 PARTS = 1 << 31
 GAP_US_MIN = 240 * SECOND_US
+NEAR_US_MAX = 6 * 3600 * SECOND_US
 VOID_US_MAX = 40 * 3600 * SECOND_US
 
 TIME_FIELDS = {
@@ -71,10 +72,15 @@ def add_reversals(life: Life, bookings: list[BookingRow]) -> None:
 
 
 def earlier_purchase(bookings: list[BookingRow], index: int, draws: Draws) -> Booking | None:
-    """A purchase that the customer made before, as the model of one made in error."""
+    """An everyday purchase that the customer made before, as the model of one made in error: online, or in a shop within
+    the hours before, so that the error doesn't put the customer into another town."""
     for _ in range(8):
         booking = Booking(*bookings[draws.below(index + 1)])
-        if booking.channel in ("card_present", "ecommerce") and booking.amount_minor < 0:
+        if booking.case < 0 and booking.amount_minor < 0 and booking.channel == "ecommerce":
+            return booking
+        booking = Booking(*bookings[max(0, index - draws.below(4))])
+        near = bookings[index][0] - booking.time_us <= NEAR_US_MAX
+        if booking.case < 0 and booking.amount_minor < 0 and booking.channel == "card_present" and near:
             return booking
     return None
 
@@ -110,10 +116,9 @@ def write(
 
 
 def arrive(life: Life) -> list[bytes]:
-    """The life's records as they reach the engine, as lines of a run, in no particular order."""
+    """The life's records as they reach the engine, as lines of a run (see `run_line`), in no particular order."""
     dirt, events, customer_id = life.settings.dirt, life.events, life.customer_id
-    events.sort()
-    lines = [run_line(time_us, topic, customer_id, body + "}") for time_us, topic, body in events]
+    lines = [f"{time_us:016d}{topic}{customer_id}\t{body}}}\n".encode() for time_us, topic, body in events]
     if not (dirt.disorder or dirt.duplicates or dirt.malformed):
         return lines
     draws = life.draws("dirt")

@@ -33,6 +33,7 @@ KEEP_PCT = 60
 HELP_BELOW_MINOR = 10_000
 HELP_UP_TO_MINOR = 30_000
 MINIMUM_PAYMENT_MINOR = 3000
+CENTS = tuple(f".{minor:02d}" for minor in range(100))
 
 
 class Booking(NamedTuple):
@@ -44,9 +45,10 @@ class Booking(NamedTuple):
     channel: str
     what: str
     balance_minor: int
+    case: int
 
 
-BookingRow = tuple[int, int, int, str, str, int]
+BookingRow = tuple[int, int, int, str, str, int, int]
 """A Booking as the ledger writes it."""
 
 
@@ -98,17 +100,18 @@ class Ledger:
                 transaction_id = ids[used]
                 used += 1
                 day, within_us = divmod(booked_us - start_us, DAY_US)
+                balance = f"{balance_minor // 100}{CENTS[balance_minor % 100]}" if balance_minor >= 0 else money(balance_minor)
                 if amount_minor < 0:
                     way, size_minor = "debit", -amount_minor
                 else:
                     way, size_minor = "credit", amount_minor
                 body = (
                     f'{{"transaction_id":"t-{transaction_id}",{heads[account]}"booked_at":"{iso[day]}{CLOCK[within_us // SECOND_US]}",'
-                    f'"amount":"{size_minor // 100}.{size_minor % 100:02d}","direction":"{way}","status":"posted",'
-                    f'"channel":"{channel}"{what},"balance_after":"{money(balance_minor)}"'
+                    f'"amount":"{size_minor // 100}{CENTS[size_minor % 100]}","direction":"{way}","status":"posted",'
+                    f'"channel":"{channel}"{what},"balance_after":"{balance}"'
                 )
                 events.append((booked_us, topic, body))
-                bookings.append((booked_us, account, amount_minor, channel, what, balance_minor))
+                bookings.append((booked_us, account, amount_minor, channel, what, balance_minor, case))
                 if account == CURRENT and (balance_minor < 0 or self._below_since_us is not None):
                     self._watch(booked_us, balance_minor)
                 if case >= 0:
@@ -216,7 +219,7 @@ class Ledger:
     def adds_up(self) -> bool:
         """Whether, account by account, every booking's balance is the one before plus its amount."""
         balances = [account.balance_minor for account in self.life.accounts]
-        for _, account, amount_minor, _, _, balance_minor in self.bookings:
+        for _, account, amount_minor, _, _, balance_minor, _ in self.bookings:
             balances[account] += amount_minor
             if balances[account] != balance_minor:
                 return False

@@ -291,10 +291,6 @@ class Life:
         """Where the customer can shop on a day: ONLINE alone while travelling."""
         return int(self.town[day]) if self.scale_pct[0, day] else ONLINE
 
-    def favourite(self, category: str, rank: int = 0) -> int:
-        """The merchant that the customer prefers in the home town."""
-        return self.bank.merchant(self.person.home, category, int(self.person.favourites[CATEGORY[category], rank]))
-
 
 def home_town(draws: Draws) -> int:
     return draws.below(len(HOME_TOWNS))

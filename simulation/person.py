@@ -9,7 +9,10 @@ from simulation.bank import CATEGORIES, invented_name
 from simulation.life import Life, Pay, Person, favourite_order, home_town
 from simulation.randomness import ONE, Draws
 
-INCOME_KINDS = (("monthly", 50), ("biweekly", 12), ("weekly", 8), ("freelance", 15), ("pension", 15))
+INCOME_KINDS = (("monthly", 38), ("biweekly", 10), ("weekly", 7), ("freelance", 24), ("pension", 21))
+JOB_KINDS = (("monthly", 68), ("biweekly", 18), ("weekly", 14))
+"""Stories about pay make some more people employees."""
+
 EMPLOYED = ("monthly", "biweekly", "weekly")
 COMPANY_WORDS = ("Works", "Systems", "Logistics", "Partners", "Clinic Group", "Foods", "Industries", "Services")
 
@@ -52,7 +55,7 @@ def become_person(life: Life, demands: frozenset[str]) -> None:
     draws = life.draws("person")
     kind = choose_weighted(draws, INCOME_KINDS)
     if "employed" in demands and kind not in EMPLOYED:
-        kind = "monthly"
+        kind = choose_weighted(draws, JOB_KINDS)
     income_minor = draws.vary(250_000 if kind != "pension" else 160_000, 35)
     tenure = choose_weighted(draws, (("rent", 55), ("mortgage", 30), ("own", 15)))
     if "renter" in demands:
@@ -70,7 +73,7 @@ def become_person(life: Life, demands: frozenset[str]) -> None:
         income_minor=income_minor,
         tenure=tenure,
         tight=tight,
-        budget_pct=draws.between(94, 106) if tight else draws.between(55, 92),
+        budget_pct=draws.between(92, 103) if tight else draws.between(45, 80),
         floor_minor=-draws.between(3, 12) * 10_000 if tight else draws.between(2, 30) * 1000,
         credit_pct=draws.between(20, 70),
         logins_weekly_milli=draws.vary(1300, 55),

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from state.customer import (
+    ACCOUNTS_MAX,
     AMOUNT_KEYS_MAX,
     COUNTRIES_MAX,
     HOURS_TOTAL_MAX,
     MERCHANTS_MAX,
+    Account,
     Customer,
     Familiar,
     Place,
@@ -18,6 +20,7 @@ from state.customer import (
     in_person,
 )
 from state.estimators import Moments, Quantile
+from state.events import Account as AccountEvent
 from state.money import EXPONENT
 from state.times import hour_of
 from state.windows import overall_key, unpack_key
@@ -80,6 +83,24 @@ def mature(customer: Customer, horizon_us: int, recent_max: int, learn_one: Call
             if entry.learned and entry.posted:
                 learn_one(entry)
         del recent[:count]
+
+
+def observe(customer: Customer, event: AccountEvent) -> None:
+    """Keeps the newest observation of each account."""
+    before = customer.accounts.get(event.account_id)
+    if before is not None and before.observed_us > event.time_us:
+        return
+    customer.accounts[event.account_id] = Account(
+        event.time_us,
+        event.kind,
+        event.currency,
+        event.balance_minor,
+        event.status,
+        event.overdraft_limit_minor,
+        event.credit_limit_minor,
+    )
+    if len(customer.accounts) > ACCOUNTS_MAX:
+        del customer.accounts[min(customer.accounts, key=lambda a: (customer.accounts[a].observed_us, a))]
 
 
 def _meet(known: dict[K, Familiar], name: K, time_us: int, limit: int) -> None:

@@ -30,6 +30,8 @@ class Step(msgspec.Struct, gc=False):
     outcome: Outcome
     new: bool = False
     """To be scored: first seen."""
+    digest: int = 0
+    """Of the transaction's id, where it is new."""
     reversed_digest: int = 0
     """Digest of the transaction that was fully reversed, or 0."""
     reversed_by: str = ""
@@ -68,7 +70,7 @@ def classify(customer: Customer, transaction: Transaction, lateness_us: int) -> 
     if transaction.status != "reversed":
         if orphan:
             ring.remove(at)
-        return Step(Outcome.APPLIED, new=True)
+        return Step(Outcome.APPLIED, new=True, digest=digest)
     return _reverse_other(customer, transaction, digest, lateness_us)
 
 

@@ -8,6 +8,7 @@ process dies lies beyond the last token, so nobody counts on it.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -28,7 +29,7 @@ from state.store_record import (
 
 FORMAT_VERSION = 1
 SEGMENT_HEADER_BYTES = 26
-FLUSH_BYTES = 256 * 1024
+FLUSH_BYTES = 64 * 1024
 
 _MAGIC = b"SEGONELG"
 _HEADER = struct.Struct("<8sHIQ")
@@ -166,6 +167,8 @@ class RedoLog:
         except OSError as error:
             raise unwritten(segment_path(self._folder, self._segment), error) from error
         finally:
+            if self._sync:  # has the kernel begin writing now, so that the checkpoint's fdatasync finds less to do
+                os.posix_fadvise(fd, self._offset, written, os.POSIX_FADV_DONTNEED)
             self._offset += written
             self._sizes[self._segment] = self._offset
             self._pending = [data[written:]] if written < len(data) else []
@@ -182,7 +185,7 @@ class RedoLog:
         self._crash_point("log.segment_created")
         try:
             if os.pwrite(fd, header + _CRC.pack(zlib.crc32(header)), 0) != SEGMENT_HEADER_BYTES:
-                raise OSError(28, "No space left on device")
+                raise OSError(errno.ENOSPC, "No space left on device")
             if self._sync:
                 sync_folder(self._folder)
         except OSError as error:

@@ -12,20 +12,20 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from state.customer import ACCOUNTS_MAX, HELD_MAX, LABELS_MAX, RECENT_MAX, SEEN_MAX, Account, Customer, Said, Timer
+from state.customer import HELD_MAX, LABELS_MAX, RECENT_MAX, SEEN_MAX, Customer, Said, Timer
 from state.digest import digest64
 from state.events import Account as AccountEvent
 from state.events import Application, Event, Label, Transaction
 from state.frozen import freeze, thaw
-from state.habits import learn, mature
+from state.habits import learn, mature, observe
 from state.life_cycle import Outcome, admit, classify, forget_waiting
 from state.signals import EventTrigger, Late
 from state.store import Store
 from state.times import rfc3339
 from state.windows import LENGTHS_US
 
-DIRTY_MAX: Final = 16
-"""Changed customers kept unfrozen: the rest are written behind, so that a checkpoint has little left to do."""
+DIRTY_SETTLED_MAX: Final = 4
+"""Changed customers left unfrozen by `settle`, which the driver calls late in an epoch, so that the checkpoint itself has little left to do."""
 WRITE_BEHIND_CHUNK: Final = 64
 NEVER_US: Final = 1 << 62
 
@@ -38,11 +38,19 @@ class Policy(msgspec.Struct, frozen=True):
     duplicate_horizon_us: int = 2_592_000_000_000
     fading_factor: float = 0.04
     hot_customers_max: int = 4096
+    dirty_customers_max: int = 1024
+    """Changed customers kept unfrozen between checkpoints."""
 
     @property
     def retention_us(self) -> int:
         """How long a transaction stays in the ring: late events look back a whole longest window, too."""
         return max(LENGTHS_US[-1], self.duplicate_horizon_us) + self.lateness_us
+
+    @property
+    def timer_delay_us(self) -> int:
+        """How far the arrival clock must be past a timer's due time before it fires by itself. Where events are held back for
+        sorting, those up to there come a wait late and are held for another; later ones fire it before they are applied."""
+        return self.lateness_us + 2 * self.reorder_wait_us
 
 
 class Emission(msgspec.Struct, gc=False):
@@ -55,7 +63,7 @@ class Emission(msgspec.Struct, gc=False):
 class CustomerStep(Protocol):
     """What is done for one customer: score, learn, withdraw, and act on timers. Appends to `out`, never raises."""
 
-    def score(self, customer: Customer, transaction: Transaction, out: list[Emission]) -> None: ...
+    def score(self, customer: Customer, transaction: Transaction, digest: int, out: list[Emission]) -> None: ...
     def learn(self, customer: Customer, recent: Any) -> None: ...
     def withdraw(
         self,
@@ -93,6 +101,8 @@ class Shard:
         self.counters = Counters()
         self.counters_at_start = Counters()
         """What had been counted when the state was restored."""
+        self.evicted = 0
+        """How often a customer had to leave memory."""
         self._step = step
         self._store = store
         self._hot: dict[str, Customer] = {}
@@ -127,7 +137,7 @@ class Shard:
                 self._apply_one(customer, event, out)
             self._schedule(customer)
             self._touch(customer)
-        self._write_behind()
+        self._write_behind(self.policy.dirty_customers_max)
         return out
 
     def advance(self, partition: int, clock_us: int) -> list[Emission]:
@@ -148,7 +158,7 @@ class Shard:
                 self._catch_up(customer, clock_us, out)
             self._schedule(customer)
             self._touch(customer)
-        self._write_behind()
+        self._write_behind(self.policy.dirty_customers_max)
         return out
 
     def finish(self) -> list[Emission]:
@@ -165,10 +175,11 @@ class Shard:
         return out
 
     def _apply_one(self, customer: Customer, event: Event, out: list[Emission]) -> None:
-        if isinstance(event, Transaction):
-            outcome = self._apply_transaction(customer, event, out)
-        else:
-            outcome = self._apply_other(customer, event)
+        outcome = (
+            self._apply_transaction(customer, event, out)
+            if isinstance(event, Transaction)
+            else self._apply_other(customer, event)
+        )
         if outcome is Outcome.APPLIED:
             self.counters.applied += 1
         elif outcome is Outcome.DUPLICATE:
@@ -184,7 +195,7 @@ class Shard:
         self._see(customer, transaction.time_us)
         if step.new:
             customer.ring.advance(transaction.time_us)
-            self._step.score(customer, transaction, out)
+            self._step.score(customer, transaction, step.digest, out)
             step = admit(customer, transaction, self.policy.lateness_us)
             if len(customer.recent) > RECENT_MAX:
                 self._mature(customer)
@@ -215,7 +226,7 @@ class Shard:
             while len(customer.seen) > SEEN_MAX:
                 del customer.seen[min(customer.seen, key=lambda d: (customer.seen[d], d))]
         if isinstance(event, AccountEvent):
-            _observe(customer, event)
+            observe(customer, event)
         elif isinstance(event, Label) and (event.label in customer.labels or len(customer.labels) < LABELS_MAX):
             customer.labels[event.label] = customer.labels.get(event.label, 0) + 1
         return Outcome.APPLIED
@@ -241,14 +252,13 @@ class Shard:
         held events whose wait is over are applied, and with them all held ones of earlier event time; timers fire."""
         while customer.timers or customer.held:
             timer = min(customer.timers, default=None)
-            fire_us = NEVER_US if timer is None else timer.due_us + self.policy.lateness_us
+            fire_us = NEVER_US if timer is None else timer.due_us + self.policy.timer_delay_us
             held_us = min((e.arrival_us for e in customer.held), default=NEVER_US)
             release_us = held_us + self.policy.reorder_wait_us
             if min(fire_us, release_us) >= clock_us:
                 return
             if timer is not None and fire_us < release_us:
-                customer.timers.remove(timer)
-                self._step.on_timer(customer, timer, out)
+                self._fire(customer, timer, out)
             else:
                 edge_us = max(e.time_us for e in customer.held if e.arrival_us == held_us)
                 self._apply_held(customer, sum(e.time_us <= edge_us for e in customer.held), out)
@@ -259,12 +269,18 @@ class Shard:
         ready, customer.held = customer.held[:count], customer.held[count:]
         self.counters.held -= count
         for event in ready:
+            while customer.timers and min(customer.timers).due_us + self.policy.lateness_us < event.time_us:
+                self._fire(customer, min(customer.timers), out)
             self._apply_one(customer, event, out)
+
+    def _fire(self, customer: Customer, timer: Timer, out: list[Emission]) -> None:
+        customer.timers.remove(timer)
+        self._step.on_timer(customer, timer, out)
 
     def _wake_us(self, customer: Customer) -> int | None:
         """When the arrival clock gives this customer something to do."""
         due_us = customer.next_timer_us()
-        wake_us = None if due_us is None else due_us + self.policy.lateness_us
+        wake_us = None if due_us is None else due_us + self.policy.timer_delay_us
         if customer.held:
             held_us = min(e.arrival_us for e in customer.held) + self.policy.reorder_wait_us
             wake_us = held_us if wake_us is None else min(wake_us, held_us)
@@ -301,6 +317,7 @@ class Shard:
         if len(self._hot) > self.policy.hot_customers_max:
             coldest = next(iter(self._hot))
             self._freeze(self._hot.pop(coldest))
+            self.evicted += 1
         return customer
 
     def _touch(self, customer: Customer) -> None:
@@ -311,8 +328,12 @@ class Shard:
             frozen = freeze(customer, self._step.freeze_states(customer))
             self._store.put(customer.customer_id, frozen, self._wake_us(customer))
 
-    def _write_behind(self) -> None:
-        while len(self._dirty) > DIRTY_MAX:
+    def settle(self) -> None:
+        """Writes changed customers behind, all but the newest few. To be called when a checkpoint is near."""
+        self._write_behind(DIRTY_SETTLED_MAX)
+
+    def _write_behind(self, dirty_max: int) -> None:
+        while len(self._dirty) > dirty_max:
             self._freeze(next(iter(self._dirty.values())))
         self._store.write_behind(WRITE_BEHIND_CHUNK)
 
@@ -349,23 +370,6 @@ class Shard:
 
     def close(self) -> None:
         self._store.close()
-
-
-def _observe(customer: Customer, event: AccountEvent) -> None:
-    before = customer.accounts.get(event.account_id)
-    if before is not None and before.observed_us > event.time_us:
-        return
-    customer.accounts[event.account_id] = Account(
-        event.time_us,
-        event.kind,
-        event.currency,
-        event.balance_minor,
-        event.status,
-        event.overdraft_limit_minor,
-        event.credit_limit_minor,
-    )
-    if len(customer.accounts) > ACCOUNTS_MAX:
-        del customer.accounts[min(customer.accounts, key=lambda a: (customer.accounts[a].observed_us, a))]
 
 
 def _late(customer: Customer, event: Event, lateness_us: int) -> Late:

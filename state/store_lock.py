@@ -7,7 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-from state.store_error import StoreError, unopened
+from state.store_error import StoreError, unopened, unwritten
 
 
 class FolderLock:
@@ -28,8 +28,12 @@ class FolderLock:
             raise StoreError(
                 f"{folder}: in use by process {owner}. Stop that process first; two workers must not share a shard"
             ) from error
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
+        except OSError as error:
+            os.close(self._fd)
+            raise unwritten(path, error) from error
 
     def close(self) -> None:
         """Gives the folder up."""

@@ -64,7 +64,7 @@ class Table:
         try:
             self._env: Any = lmdb.open(
                 str(self.path), subdir=False, map_size=min(MAP_BYTES_FIRST, map_bytes_max), max_dbs=3, mode=0o600,
-                lock=False, sync=sync, readahead=False, meminit=False,
+                lock=False, sync=sync, readahead=False,
             )  # fmt: skip
         except lmdb.Error as error:
             raise self._error(error) from error

@@ -104,17 +104,18 @@ class Ring:
             return
         self.anchor_us = time_us
         times = self.times
+        heads = self.heads
         count = len(times)
         for w, length_us in enumerate(LENGTHS_US):
-            head = self.heads[w]
+            head = heads[w]
             edge_us = time_us - length_us
-            if head < count and times[head] <= edge_us:
-                while head < count and times[head] <= edge_us:
-                    if self.flags[head] & COUNTED:
-                        self._count(w, head, -1)
-                    head += 1
-                self.heads[w] = head
-        self._forget(bisect_left(times, time_us - self.retention_us))
+            while head < count and times[head] <= edge_us:
+                if self.flags[head] & COUNTED:
+                    self._count(w, w + 1, head, -1)
+                head += 1
+            heads[w] = head
+        if count and times[0] < time_us - self.retention_us:
+            self._forget(bisect_left(times, time_us - self.retention_us))
 
     def add(self, time_us: int, amount_minor: int, key: int, digest: int, flags: int) -> None:
         """Puts a transaction where it belongs in time. The windows must have been advanced to the newest time before."""
@@ -130,11 +131,15 @@ class Ring:
         self.keys.insert(at, key)
         self.digests.insert(at, digest)
         self.flags.insert(at, flags)
-        for w, length_us in enumerate(LENGTHS_US):
-            if time_us <= self.anchor_us - length_us:
-                self.heads[w] += 1
-            elif flags & COUNTED:
-                self._count(w, at, 1)
+        # Windows are nested: a transaction is in all windows from some length on.
+        first = 0
+        for length_us in LENGTHS_US:
+            if time_us > self.anchor_us - length_us:
+                break
+            self.heads[first] += 1
+            first += 1
+        if flags & COUNTED:
+            self._count(first, len(WINDOWS), at, 1)
         if len(times) > CAPACITY:
             self.overflowed += len(times) - CAPACITY
             self._forget(len(times) - CAPACITY)
@@ -158,9 +163,7 @@ class Ring:
         self.amounts[at] -= amount_minor
         if counted:
             self.flags[at] |= COUNTED
-            for w in range(len(WINDOWS)):
-                if at >= self.heads[w]:
-                    self._count(w, at, 1)
+            self._count(self._first_window(at), len(WINDOWS), at, 1)
 
     def get(self, key: int) -> Totals | None:
         """The totals of a key at the anchor, or None where nothing happened in the longest window."""
@@ -180,23 +183,30 @@ class Ring:
                         totals[2 * w + 1] += self.amounts[i]
         return totals
 
-    def _count(self, w: int, i: int, sign: int) -> None:
-        amount_minor = sign * self.amounts[i]
-        key = self.keys[i]
-        for own in (key, overall_key(key)):
+    def _first_window(self, at: int) -> int:
+        """The shortest window that entry `at` is in, as an index into WINDOWS; len(WINDOWS) if it is in none."""
+        return next((w for w, head in enumerate(self.heads) if at >= head), len(WINDOWS))
+
+    def _count(self, first: int, last: int, at: int, sign: int) -> None:
+        """Adds entry `at` to the totals of WINDOWS[first:last], or with sign −1 takes it out."""
+        if first == last:
+            return
+        amount_minor = sign * self.amounts[at]
+        key = self.keys[at]
+        for own in (key, key | ALL_GROUPS):
             totals = self.totals.get(own)
             if totals is None:
                 totals = self.totals[own] = [0] * (2 * len(WINDOWS))
-            totals[2 * w] += sign
-            totals[2 * w + 1] += amount_minor
-            if sign < 0 and not any(totals):
+            for slot in range(2 * first, 2 * last, 2):
+                totals[slot] += sign
+                totals[slot + 1] += amount_minor
+            # The longest window holds what any shorter one does: empty there is empty everywhere.
+            if sign < 0 and not totals[-2]:
                 del self.totals[own]
 
     def _uncount(self, at: int) -> None:
         if self.flags[at] & COUNTED:
-            for w in range(len(WINDOWS)):
-                if at >= self.heads[w]:
-                    self._count(w, at, -1)
+            self._count(self._first_window(at), len(WINDOWS), at, -1)
             self.flags[at] &= ~COUNTED
 
     def _forget(self, count: int) -> None:

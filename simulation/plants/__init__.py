@@ -19,19 +19,20 @@ from simulation.plants.story import Plant, Story, choose_day, role
 from simulation.settings import WorldSettings
 
 PLANTS: tuple[Plant, ...] = (
+    travel.PLANT,
+    takeover.PLANT,
+    life_events.PLANT,
     home_purchase.PLANT,
     employment.MISSED,
     employment.DROP,
-    life_events.PLANT,
-    travel.PLANT,
-    takeover.PLANT,
     medical_surge.PLANT,
     shops.COMPROMISED,
     shops.DUPLICATE,
     bill_changes.PLANT,
     products.PLANT,
 )
-"""All but leavers, who are told last because they put an end to everything."""
+"""Those that send customers away come first, so that the others know where somebody is. Leavers aren't among them: they
+are told last, because they put an end to everything."""
 
 DAYS_MIN = 60
 """Shorter worlds have no room for stories."""

@@ -62,11 +62,13 @@ def leave(life: Life, draws: Draws, day: int) -> None:
         bill.last_day = min(bill.last_day, moved + draws.between(0, drained - moved) if drained > moved else moved)
     savings = life.account("savings")
     if savings >= 0:
-        life.entries.append(Entry(life.time_us(drained, 30_000), DRAIN, savings, 100, "transfer", ELSEWHERE))
+        life.entries.append(
+            Entry(life.time_us(drained, draws.between(26_000, 29_000)), DRAIN, savings, 100, "transfer", ELSEWHERE)
+        )
     drain(life, draws, drained, 80)
     drain(life, draws, max(drained, day - draws.between(2, 6)), 90)
     drain(life, draws, day, 100)
-    closing_us = life.time_us(day, 76_000)
+    closing_us = life.time_us(day, draws.between(76_000, 82_000))
     for index, account in enumerate(life.accounts):
         account.last_day = day
         life.entries.append(Entry(closing_us + index * 1_000_000, OBSERVE, index, 0, "", ""))

@@ -31,12 +31,19 @@ def next_payday(life: Life, pay: Pay, day: int) -> int | None:
 
 
 def choose_payday(life: Life, story: Story, draws: Draws) -> tuple[Pay, int] | None:
-    """The regular stream that pays at the story's time, and a payday of it; None if the customer has none by then."""
-    day = choose_free_day(life, story, draws, GROUP, 125, 45, before=50, after=50)
-    for pay in reversed(life.pays):
-        nominal = next_payday(life, pay, day) if pay.kind != "freelance" else None
-        if nominal is not None and nominal <= day + 32:
-            return pay, nominal
+    """A regular stream of income and one of its paydays, at the story's time if the customer has such a stream by then,
+    else at another time; None for somebody who never has one."""
+    for _ in range(20):
+        day = choose_free_day(life, story, draws, GROUP, 125, 45, before=50, after=50)
+        for pay in reversed(life.pays):
+            nominal = next_payday(life, pay, day) if pay.kind != "freelance" else None
+            if nominal is not None and nominal <= day + 32:
+                life.taken.append((GROUP, day - 50, day + 50))
+                return pay, nominal
+    for pay in life.pays:
+        days = paydays(life, pay) if pay.kind != "freelance" else []
+        if len(days) > 2 and due_day(life, pay, days[len(days) // 2]) < life.days:
+            return pay, days[len(days) // 2]
     return None
 
 

@@ -80,7 +80,8 @@ def pay_large(life: Life, draws: Draws, day: int, amount_minor: int) -> None:
     if savings >= 0:
         own_minor = min(amount_minor, max(0, life.accounts[savings].balance_minor) * 8 // 10)
         if own_minor:
-            life.shift(life.time_us(day, 32_000), savings, CURRENT, own_minor, "From savings", "internal")
+            at_us = life.time_us(day, draws.between(24_000, 32_000))
+            life.shift(at_us, savings, CURRENT, own_minor, "From savings", "internal")
             amount_minor -= own_minor
     if amount_minor > 0:
         life.transfer(life.time_us(day, 33_000 + draws.below(600)), amount_minor, "Family", "For the big day")
@@ -102,7 +103,9 @@ def buy_home(life: Life, draws: Draws, began: int, outcome: int) -> None:
             bill.last_day = outcome + 35
     deposit_minor = life.person.income_minor * draws.between(100, 250) // 100
     pay_large(life, draws, outcome + 1, deposit_minor)
-    life.transfer(life.time_us(outcome + 1, 50_000), -deposit_minor, "Notary escrow", "Purchase deposit")
+    life.transfer(
+        life.time_us(outcome + 1, draws.between(40_000, 60_000)), -deposit_minor, "Notary escrow", "Purchase deposit"
+    )
     life.scale("household", outcome + 5, outcome + 90, 250)
     detail = {"signs_from": life.almanac.iso[began], "product": "mortgage", "amount": money(amount_minor)}
     life.plant(KIND, None, done_us, done_us, **detail)

@@ -138,7 +138,9 @@ def leave_one_trace(life: Life, story: Story, draws: Draws) -> None:
         spend_around(life, draws, "education", day, day + 10, count - 1, size_pct=200)
     else:
         bonus_minor = life.person.income_minor * draws.between(20, 60) // 100
-        life.transfer(life.time_us(day, 30_000), bonus_minor, life.pays[0].payer or "Client", "Bonus")
+        life.transfer(
+            life.time_us(day, draws.between(15_000, 36_000)), bonus_minor, life.pays[0].payer or "Client", "Bonus"
+        )
 
 
 PLANT = Plant(

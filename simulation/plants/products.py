@@ -90,13 +90,22 @@ def take(life: Life, draws: Draws, product: str, terms: Terms, day: int) -> None
         life.open_account("credit_card", 0, 0, "Classic Card", credit_limit_minor=terms.amount_minor, first_day=day)
     elif product == "loan":
         loan = life.open_account("loan", 0, terms.rate_bp, "Personal Loan", first_day=day)
-        life.shift(life.time_us(day, 50_000), loan, CURRENT, terms.amount_minor, "Loan payout", "internal")
+        life.shift(
+            life.time_us(day, draws.between(44_000, 60_000)),
+            loan,
+            CURRENT,
+            terms.amount_minor,
+            "Loan payout",
+            "internal",
+        )
         interest_minor = terms.amount_minor * terms.rate_bp * terms.months // 240_000
         monthly_minor = (terms.amount_minor + interest_minor) // terms.months
         life.bills.append(repayment(life, loan, monthly_minor, draws, first_day=day + 20))
         spend_day = min(day + draws.between(1, 9), life.horizon - 1)
         life.buy(
-            life.time_us(spend_day, 55_000), life.bank.biller("garage", draws.below(6)), terms.amount_minor * 8 // 10
+            life.time_us(spend_day, draws.between(36_000, 66_000)),
+            life.bank.biller("garage", draws.below(6)),
+            terms.amount_minor * 8 // 10,
         )
     else:
         name = "Saver" if product == "savings" else "Fund Plan"
@@ -104,7 +113,12 @@ def take(life: Life, draws: Draws, product: str, terms: Terms, day: int) -> None
         for due in life.almanac.month_days(draws.between(2, 12)):
             if due > day:
                 life.shift(
-                    life.time_us(due, 15_000), CURRENT, account, terms.amount_minor, f"{name} plan", "standing_order"
+                    life.time_us(due, 14_400 + draws.below(1200)),
+                    CURRENT,
+                    account,
+                    terms.amount_minor,
+                    f"{name} plan",
+                    "standing_order",
                 )
 
 

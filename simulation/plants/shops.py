@@ -31,9 +31,9 @@ def tell_compromised(life: Life, story: Story, draws: Draws) -> None:
     if story.variant is not None:
         first = choose_day(life, story, draws, 30, 40)
         kind = draws.pick(("restaurants", "groceries", "clothing", "fuel", "electronics"))
-        merchant = life.bank.merchant(int(life.home[first]), kind, draws.below(PER_TOWN))
+        merchant = life.bank.merchant(int(life.town[first]), kind, draws.below(PER_TOWN))
     last = min(first + WINDOW_DAYS, life.horizon) - 1
-    days = [day for day in range(first, last) if life.town[day] == merchant_town(merchant)]
+    days = [day for day in range(first, last) if life.town_on(day) == merchant_town(merchant)]
     if not days:
         return
     wanted = max(1, draws.between(1, 4) * life.dial.strength_pct // 100)
@@ -58,7 +58,7 @@ def merchant_town(merchant: int) -> int:
 
 def tell_duplicate(life: Life, story: Story, draws: Draws) -> None:
     day = choose_day(life, story, draws, 25, 8)
-    town = int(life.town[day])
+    town = life.town_on(day)
     kind = (
         "coffee"
         if story.variant == "same_coffee"

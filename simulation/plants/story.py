@@ -88,11 +88,11 @@ def choose_day(life: Life, story: Story, draws: Draws, lead_days: int, tail_days
 def choose_free_day(
     life: Life, story: Story, draws: Draws, group: str, lead_days: int, tail_days: int, before: int, after: int
 ) -> int:
-    """Like choose_day, but with `before` and `after` days that no other story of `group` has taken, if there are such."""
+    """Like choose_day, but with `before` and `after` days that no other story of `group` has taken, if there are such. Doesn't
+    take them."""
     day = choose_day(life, story, draws, lead_days, tail_days)
     for _ in range(30):
         if not any(name == group and first < day + after and last > day - before for name, first, last in life.taken):
             break
         day = choose_day(life, story, draws, lead_days, tail_days)
-    life.taken.append((group, day - before, day + after))
     return day

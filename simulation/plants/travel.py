@@ -32,7 +32,7 @@ def tell(life: Life, story: Story, draws: Draws) -> None:
         return
     life.taken.append(("place", day - 1, day + 2))
     home, morning_us = int(life.home[day]), life.time_us(day, draws.between(8 * 3600, 14 * 3600))
-    life.buy(morning_us, life.favourite("groceries") if home == life.person.home else shop(life, draws, home), 2150)
+    life.buy(morning_us, shop(life, draws, home), draws.vary(2600, 45))
     if story.variant is None:
         clone(life, draws, morning_us)
     elif story.variant == "foreign_web_shop":

@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from broker import Broker
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -19,7 +18,7 @@ from conftest import Topics
 from talking import committed, settings
 
 from dataflows.batches import OutputBatch
-from dataflows.kafka_client import BrokerUnavailable, KafkaRefused, TopicPlan, create_topics, partition_counts
+from dataflows.kafka_client import KafkaRefused, TopicPlan, create_topics, partition_counts
 from dataflows.kafka_publisher import OMITTED_HEADER, Fenced
 from dataflows.kafka_sink import KafkaOutput, KafkaOutputPartition
 from dataflows.kafka_tail import ID_HEADER, UNMATCHED_AGE_S_MAX, Unmatched
@@ -185,37 +184,6 @@ def test_an_output_that_the_broker_refuses_ends_the_sink_and_names_the_topic(
     again.write_batch(outputs(topic, range(1), b"x" * 3_000))
     again.snapshot()
     assert times_seen(kafka, topic) == once(range(1)), "a restart knows the new limit: no crash loop"
-
-
-def test_a_broker_that_comes_back_under_the_sink_neither_loses_nor_repeats(
-    mortal_broker: Broker, topics: Topics
-) -> None:
-    kafka, topic = mortal_broker.bootstrap, topics.create("out", PARTITIONS)
-    writer = part(kafka, topic)
-    writer.write_batch(outputs(topic, range(100)))
-    mortal_broker.kill()
-    for n in range(100, 200):
-        writer.write_batch(outputs(topic, range(n, n + 1)))
-    mortal_broker.restart()
-    writer.write_batch(outputs(topic, range(200, 300)))
-    writer.snapshot()
-    assert times_seen(kafka, topic) == once(range(300))
-
-
-def test_a_broker_that_stays_away_fails_the_snapshot_and_loses_nothing(mortal_broker: Broker, topics: Topics) -> None:
-    kafka, topic = mortal_broker.bootstrap, topics.create("out", PARTITIONS)
-    writer = part(kafka, topic, broker_timeout_s=1.0)
-    writer.write_batch(outputs(topic, range(10)))
-    state = writer.snapshot()
-    mortal_broker.kill()
-    writer.write_batch(outputs(topic, range(10, 20)))
-    with pytest.raises(BrokerUnavailable, match=f"at {kafka} .*Nothing is lost"):
-        writer.snapshot()
-    mortal_broker.restart()
-    again = part(kafka, topic, state)
-    again.write_batch(outputs(topic, range(10, 20)))
-    again.snapshot()
-    assert times_seen(kafka, topic) == once(range(20))
 
 
 def test_sink_partitions_must_divide_every_output_topic(kafka: str, topics: Topics) -> None:

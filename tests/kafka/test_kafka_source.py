@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from broker import Broker, free_ports
+from broker import free_ports
 from bytewax.inputs import AbortExecution
 from bytewax.recovery import init_db_dir
 from confluent_kafka import Consumer, TopicPartition
@@ -225,34 +225,6 @@ def test_a_wrong_address_is_told_and_named_by_a_process_that_fails(tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode not in (0, None)
     assert f"no Kafka broker at {address} answered" in done.stderr
-
-
-def test_a_broker_that_comes_back_in_mid_stream_loses_nothing(mortal_broker: Broker, topics: Topics) -> None:
-    kafka, topic = mortal_broker.bootstrap, topics.create("in", 1)
-    send(kafka, [Sent(topic, 0, b"%d" % n) for n in range(500)])
-    part = live(kafka, [topic], batch_records_max=50)
-    batches = poll_until(part, lambda seen: sum(len(batch.records) for batch in seen) >= 200)
-    mortal_broker.kill()
-    for _ in range(100):  # what was fetched already may still come; nothing raises
-        batches += part.next_batch()
-    mortal_broker.restart()
-    send(kafka, [Sent(topic, 0, b"%d" % n) for n in range(500, 600)])
-    count = sum(len(batch.records) for batch in batches)
-    batches += poll_until(part, lambda seen: count + sum(len(batch.records) for batch in seen) >= 600)
-    assert [int(record.value) for batch in batches for record in batch.records] == list(range(600))
-
-
-def test_a_broker_that_falls_silent_takes_caught_up_back_and_then_ends_the_reading(
-    mortal_broker: Broker, topics: Topics
-) -> None:
-    topic = topics.create("in", 1)
-    part = live(mortal_broker.bootstrap, [topic], broker_timeout_s=1.0)
-    poll_until(part, lambda batches: any(batch.caught_up for batch in batches))
-    mortal_broker.kill()
-    (taken_back,) = poll_until(part, bool)
-    assert (taken_back.records, taken_back.caught_up) == ([], False)
-    with pytest.raises(BrokerUnavailable, match=f"{mortal_broker.bootstrap} answered for 1 s while reading"):
-        poll_until(part, lambda _batches: False)
 
 
 def test_time_in_which_nobody_looked_is_not_held_against_the_broker(

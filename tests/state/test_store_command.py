@@ -51,7 +51,7 @@ def test_verify_passes_a_sound_folder_and_fails_a_damaged_one_without_naming_cus
     assert "2 shards read, 0 with damage" in capsys.readouterr().out
     path = shard_folder(directory, 5) / "customers.mdb"
     data = bytearray(path.read_bytes())
-    data[data.rindex(b"p" * 1000)] ^= 1
+    data[data.index(b"secret-57" + b"p" * 1000) + 500] ^= 1
     path.write_bytes(data)
     assert command("verify", directory) == 1
     output = capsys.readouterr()

@@ -271,6 +271,8 @@ def test_timers_are_those_of_a_dictionary_however_many_there_are(tmp_path, kind)
             clock_us = turn * hour_us
             expected = sorted((time_us, customer) for customer, time_us in timers.items() if time_us <= clock_us)
             assert store.timers_until(clock_us) == expected
+    if kind == "disk":
+        assert verify_shard(tmp_path, SHARD).findings == ()
 
 
 def test_a_memory_store_cannot_pretend_to_be_restored():

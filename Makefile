@@ -1,0 +1,57 @@
+# Two commands: `make demo` shows what the engine does, `make test` proves it. Each sets up what it needs in .venv.
+
+PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+DEMO := out/demo
+READY := .venv/ready
+
+.PHONY: help setup demo test lint types imports format schemas lock soak bench clean
+
+help:  ## what can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(READY)  ## the virtual environment, with the exact packages of requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12 on the PATH (or PYTHON=/path/to/python)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: $(READY)  ## simulate a small bank, run the real dataflow over it, show what it found
+	@rm -rf $(DEMO)
+	$(BIN)/segone simulate --customers 200 --days 180 --seed 7 --out $(DEMO)/bank
+	$(BIN)/segone run --input $(DEMO)/bank/events --output $(DEMO)/run
+	$(BIN)/segone score $(DEMO)/run --truth $(DEMO)/bank/truth
+	@echo
+	@echo "events:  $(DEMO)/bank/events     truth: $(DEMO)/bank/truth (the engine never reads it)"
+	@echo "signals: $(DEMO)/run/signals.*   more:  $(BIN)/segone explain $(DEMO)/run --customer ID"
+
+test: $(READY)  ## the whole suite; with Java and Maven also against a real Kafka
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(READY)  ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(READY)  ## imports go one way
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schemas: $(READY)  ## write deploy/schemas and deploy/asyncapi.yaml anew
+	$(BIN)/python -m dataflows.schemas
+
+lock:  ## write requirements.lock anew (needs pip-tools)
+	printf 'setuptools\nwheel\n' | $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host \
+		--no-emit-find-links --strip-extras --no-header --extra dev --output-file requirements.lock pyproject.toml -
+
+clean:
+	rm -rf .venv out build *.egg-info .mypy_cache .ruff_cache .hypothesis

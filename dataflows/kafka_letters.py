@@ -1,0 +1,138 @@
+"""Dead letters on Kafka: read from the `….dlq` topics up to their present ends, and sent back in transactions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from dataflows.kafka_client import (
+    KafkaRefused,
+    KafkaSettings,
+    consumer,
+    insist,
+    partition_counts,
+    producer,
+    required_partitions,
+    unavailable,
+)
+from dataflows.letters import Letter
+from dataflows.redrive import Accepted
+from operators.dead_letter import TOPIC_SUFFIX
+from state.digest import partition_of
+
+READ_MAX = 500
+READ_WAIT_S = 0.05
+"""A call for messages returns after this even if fewer have come, and even at the end of a partition."""
+PARTITION_EOF = KafkaError._PARTITION_EOF
+
+
+def read_kafka_letters(
+    settings: KafkaSettings, prefix: str, topics: Iterable[str], code: str | None
+) -> Iterator[Letter]:
+    """The letters about records of `topics` that are there now, partition by partition.
+
+    Raises BrokerUnavailable if nothing comes for `broker_timeout_s`.
+    """
+    present = partition_counts(settings)
+    reader = consumer(settings, {"auto.offset.reset": "earliest", "enable.partition.eof": True})
+    try:
+        for topic in topics:
+            for partition in range(present.get(prefix + topic + TOPIC_SUFFIX, 0)):
+                place = TopicPartition(prefix + topic + TOPIC_SUFFIX, partition)
+                for message in _messages(settings, reader, place):
+                    letter = _letter(topic, message)
+                    if code is None or letter.code == code:
+                        yield letter
+    finally:
+        reader.close()
+
+
+def _messages(settings: KafkaSettings, reader: Any, place: TopicPartition) -> Iterator[Message]:
+    """One partition from its first message to the end that it has now."""
+    first, end = insist(
+        settings,
+        lambda: reader.get_watermark_offsets(place, timeout=settings.start_timeout_s),
+        "asking how many dead letters there are",
+    )
+    if first >= end:
+        return
+    reader.assign([TopicPartition(place.topic, place.partition, first)])
+    heard_s = time.monotonic()
+    while True:
+        messages = reader.consume(READ_MAX, READ_WAIT_S)
+        if messages:
+            heard_s = time.monotonic()
+        elif time.monotonic() - heard_s > settings.broker_timeout_s:
+            raise unavailable(settings, settings.broker_timeout_s, "reading dead letters")
+        for message in messages:
+            error = message.error()
+            if error is None and message.offset() < end:
+                yield message
+            if error is None and message.offset() >= end - 1:
+                return
+            if error is not None and error.code() == PARTITION_EOF:
+                return
+            if error is not None and not error.retriable():
+                raise KafkaRefused(f"{place.topic}/{place.partition}: cannot be read: {error.str()}")
+
+
+def _letter(topic: str, message: Message) -> Letter:
+    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or ()}
+
+    def number(name: str) -> int:
+        return int(headers[name]) if headers.get(name, "").isdecimal() else 0
+
+    return Letter(
+        (topic + TOPIC_SUFFIX, message.partition(), message.offset()),
+        headers.get("dlq.code", ""),
+        headers.get("dlq.path", ""),
+        headers.get("dlq.message", ""),
+        topic,
+        number("dlq.partition"),
+        number("dlq.offset"),
+        headers.get("dlq.arrived_at", ""),
+        message.value() or b"",
+    )
+
+
+class KafkaTarget:
+    """The input topics. A batch is one transaction: all of it is there, or nothing."""
+
+    def __init__(self, settings: KafkaSettings, prefix: str, topics: Sequence[str]) -> None:
+        self._settings = settings
+        self._prefix = prefix
+        self._counts = required_partitions(settings, [prefix + topic for topic in topics])
+        self._producer: Any = None
+
+    def arrival_us(self, topic: str, body: object) -> int:
+        """What is sent to Kafka arrives now."""
+        return int(time.time() * 1e6)
+
+    def takes(self, value: bytes) -> bool:
+        return True
+
+    def send(self, batch: Sequence[Accepted]) -> None:
+        """One transaction. Raises BrokerUnavailable or KafkaRefused; then readers of committed messages see nothing of it, or (if only the
+        answer to the commit was lost) all of it."""
+        timeout_s = self._settings.broker_timeout_s
+        if self._producer is None:  # only now: it ends the transactions of any other redrive
+            self._producer = producer(self._settings, f"{self._settings.transactional_id_prefix}-redrive", {})
+            self._insist(lambda: self._producer.init_transactions(self._settings.start_timeout_s))
+        self._insist(self._producer.begin_transaction)
+        for record in batch:
+            topic = self._prefix + record.topic
+            partition = partition_of(record.key, self._counts[topic])
+            self._producer.produce(topic, record.value, record.key or None, partition)
+        self._insist(lambda: self._producer.commit_transaction(timeout_s))
+
+    def _insist(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+                raise unavailable(self._settings, self._settings.broker_timeout_s, "sending letters again") from error
+            raise KafkaRefused(f"Kafka does not take the letters: {reason.str()}") from error

@@ -1,0 +1,408 @@
+"""Detectors × laws (DESIGN, section 3). A detector gets all of them by being in the catalogue."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import math
+import os
+import random
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shard_bench import TABLES, Bench, Said, loud, refrozen
+from streams import HOUR_US, MINUTE_US, histories, hostile_life, transaction
+
+from operators.anomaly import transaction as fused
+from operators.catalogue import CATALOGUE
+from operators.detector import Detector
+from operators.view import View
+from state import customer as limits
+from state.customer import Customer
+from state.digest import digest64
+from state.events import Transaction
+from state.frozen import freeze, thaw
+from state.shard import Policy
+from state.windows import CAPACITY
+
+SHORT = Policy(lateness_us=2 * HOUR_US)
+"""So that habits are learned within the short streams of these tests."""
+FROZEN_BYTES_MAX = 512 * 1024
+"""Of a customer who fills every collection to its limit with the longest names; an ordinary one has a few KB."""
+STATE_BYTES_MAX = 16 * 1024
+"""Of one detector's own state."""
+HOSTILE_EVENTS = 20_000
+
+SUBJECTS: dict[str, tuple[Detector, ...]] = {detector.NAME: (detector,) for detector in CATALOGUE}
+SUBJECTS[fused.NAME] = CATALOGUE
+subjects = pytest.mark.parametrize("name", SUBJECTS)
+
+
+def bench_of(name: str, policy: Policy = SHORT) -> Bench:
+    return Bench(loud(), policy, SUBJECTS[name])
+
+
+def spy_on(detector: Detector, look: Any) -> Any:
+    """The detector, with `look(config, state, transaction, view)` called before each step."""
+
+    def step(config: Any, state: Any, transaction: Transaction, view: View) -> Any:
+        look(config, state, transaction, view)
+        return detector.step(config, state, transaction, view)
+
+    fields = ("NAME", "VERSION", "SIGNAL", "Config", "State")
+    return SimpleNamespace(step=step, **{field: getattr(detector, field) for field in fields})
+
+
+# ---- law 1: score first, then learn
+
+
+@subjects
+@settings(max_examples=25)
+@given(past=histories(), future=histories(), cut=st.integers(0, 40))
+def test_no_future_changes_what_was_said_before(
+    name: str, past: list[Transaction], future: list[Transaction], cut: int
+) -> None:
+    cut = min(cut, len(past))
+    shift_us = past[cut - 1].time_us if cut else 0
+    other = [transaction(f"f-{event.transaction_id}", event.time_us + shift_us, event.amount_minor) for event in future]
+    ids = {event.transaction_id for event in past[:cut]}
+    said = []
+    for events in (past, past[:cut] + other, past[:cut]):
+        bench = bench_of(name)
+        bench.apply(events)
+        said.append([body for body in bench.said if _cause(body) in ids])
+    assert said[0] == said[1] == said[2]
+
+
+def _cause(body: Said) -> str:
+    """The transaction that made the engine say this; timers have none."""
+    return str(body.get("transaction_id") or body["trigger"].get("event_id", ""))
+
+
+@subjects
+@settings(max_examples=25)
+@given(events=histories())
+def test_a_detector_never_sees_the_event_in_the_profile_that_it_judges_it_by(
+    name: str, events: list[Transaction]
+) -> None:
+    def look(config: Any, state: Any, event: Transaction, view: View) -> None:
+        digest = digest64(event.transaction_id)
+        assert view.customer.ring.find(digest) == -1 and view.customer.recent_index(digest) == -1
+        seen.append(event.transaction_id)
+        if view.customer.place is not None:
+            assert view.customer.place.transaction_id != event.transaction_id
+
+    seen: list[str] = []
+    spies = tuple(spy_on(detector, look) for detector in SUBJECTS[name])
+    bench = Bench(loud(), SHORT, spies).run(events)
+    assert bench.on("detector_errors") == []
+    assert seen == [event.transaction_id for event in events for _ in spies]
+
+
+@subjects
+@settings(max_examples=25)
+@given(events=histories())
+def test_a_detector_leaves_the_profile_as_it_found_it(name: str, events: list[Transaction]) -> None:
+    """Learning is the profile's business, after the score; a detector changes nothing but its own state."""
+
+    def step_twice(detector: Detector) -> Any:
+        def step(config: Any, state: Any, event: Transaction, view: View) -> Any:
+            before = freeze(view.customer, {})
+            finding = detector.step(config, state, event, view)
+            assert freeze(view.customer, {}) == before
+            return finding
+
+        fields = ("NAME", "VERSION", "SIGNAL", "Config", "State")
+        return SimpleNamespace(step=step, **{field: getattr(detector, field) for field in fields})
+
+    bench = Bench(loud(), SHORT, tuple(step_twice(detector) for detector in SUBJECTS[name])).run(events)
+    assert bench.on("detector_errors") == []
+
+
+# ---- law 2: no clock, no chance, no input or output
+
+
+class Forbidden(BaseException):
+    """A BaseException, so that no handler of the engine softens it."""
+
+
+@contextmanager
+def nothing_but_the_event() -> Iterator[None]:
+    def forbidden(*_: Any, **__: Any) -> Any:
+        raise Forbidden("a detector asked for the time, for chance, or for the world outside")
+
+    patches = [
+        *(patch.object(time, clock, forbidden) for clock in ("time", "time_ns", "monotonic", "perf_counter")),
+        *(patch.object(random, draw, forbidden) for draw in ("random", "randrange", "choice", "gauss", "shuffle")),
+        patch.object(secrets, "token_bytes", forbidden),
+        patch.object(os, "urandom", forbidden),
+        patch.object(builtins, "open", forbidden),
+        patch.object(builtins, "print", forbidden),
+        patch.object(logging.Logger, "_log", forbidden),
+    ]
+    for one in patches:
+        one.start()
+    try:
+        yield
+    finally:
+        for one in patches:
+            one.stop()
+
+
+def test_the_fence_around_a_detector_holds() -> None:
+    with pytest.raises(Forbidden), nothing_but_the_event():
+        time.time()
+
+
+@subjects
+@settings(max_examples=25)
+@given(events=histories())
+def test_the_same_events_say_the_same_without_clock_chance_or_files(name: str, events: list[Transaction]) -> None:
+    expected = bench_of(name).run(events).said
+    again = bench_of(name)
+    with nothing_but_the_event():
+        again.run(events)
+    assert again.said == expected
+
+
+# ---- law 3: never raises
+
+
+@subjects
+@pytest.mark.parametrize("seed", range(4))
+def test_hostile_values_fail_no_detector(name: str, seed: int) -> None:
+    bench = bench_of(name)
+    for at in range(0, 800, 100):
+        bench.apply(hostile_life(seed, 800)[at : at + 100])
+    assert bench.on("detector_errors") == []
+    assert all(0.0 <= body["score"] <= 1.0 for body in bench.on("scores"))
+
+
+@subjects
+def test_five_thousand_purchases_in_an_hour_at_as_many_merchants_fail_no_detector(name: str) -> None:
+    bench = bench_of(name)
+    for number in range(5_000):
+        at_us = 1_741_089_600_000_000 + number * 720_000
+        bench.apply([transaction(f"t-{number}", at_us, 10**19 - 1, currency="CLF", merchant_id=f"m-{number}")])
+    assert bench.on("detector_errors") == []
+    assert bench.shard.counters.applied == len(bench.on("scores")) == 5_000
+
+
+@subjects
+def test_an_ordinary_and_a_loud_setting_both_run(name: str) -> None:
+    for tables in (TABLES, loud()):
+        bench = Bench(tables, SHORT, SUBJECTS[name])
+        bench.apply(hostile_life(99, 300))
+        assert bench.on("detector_errors") == []
+
+
+@pytest.mark.parametrize("broken", [detector.NAME for detector in CATALOGUE])
+@settings(max_examples=10)
+@given(events=histories(count_max=25))
+def test_a_failing_detector_is_reported_once_and_the_others_go_on(broken: str, events: list[Transaction]) -> None:
+    def fail(config: Any, state: Any, event: Transaction, view: View) -> None:
+        raise ZeroDivisionError(f"secret {event.customer_id} {event.amount_minor}")
+
+    detectors = tuple(spy_on(d, fail) if broken == d.NAME else d for d in CATALOGUE)
+    bench = Bench(loud(), SHORT, detectors).run(events)
+    errors = bench.on("detector_errors")
+    assert [(body["detector"], body["event_id"]) for body in errors] == [(broken, e.transaction_id) for e in events]
+    assert "secret" not in str(errors) and all(body["error"] == "ZeroDivisionError" for body in errors)
+    assert bench.step.detector_errors == {broken: len(events)}
+    assert bench.shard.counters.applied == len(bench.on("scores")) == len(events)
+    without = Bench(loud(), SHORT, tuple(d for d in CATALOGUE if broken != d.NAME)).run(events)
+    assert [body for body in bench.said if "error" not in body] == without.said
+
+
+@pytest.mark.parametrize("contribution", [math.nan, math.inf, -math.inf])
+def test_a_contribution_that_is_no_number_is_a_failure_of_its_detector(contribution: float) -> None:
+    null = next(detector for detector in CATALOGUE if detector.NAME == "null")
+
+    def step(config: Any, state: Any, event: Transaction, view: View) -> Any:
+        from operators.detector import Finding
+        from state.signals import Reason
+
+        return Finding((Reason("X", "x", 0, 0, contribution, ""),))
+
+    broken: Any = SimpleNamespace(
+        NAME="null", VERSION=1, SIGNAL="anomaly.null", Config=null.Config, State=None, step=step
+    )
+    bench = Bench(loud(), SHORT, (broken,)).run([transaction("t-1", 1_741_089_600_000_000)])
+    assert [body["detector"] for body in bench.on("detector_errors")] == ["null"]
+    assert bench.on("signals") == [] and bench.shard.counters.applied == 1
+
+
+# ---- law 4: bounded state that survives freezing
+
+
+@cache
+def after_hostile_events() -> Bench:
+    """All detectors after 20,000 hostile events of one customer; shared, because nobody changes it."""
+    print("seed 4")
+    bench = Bench(loud(), Policy())
+    events = hostile_life(4, HOSTILE_EVENTS)
+    for at in range(0, len(events), 1_000):
+        bench.apply(events[at : at + 1_000])
+        _within_limits(bench.shard.customer("c-1"))
+    return bench
+
+
+def _within_limits(customer: Customer) -> None:
+    sizes = {
+        "recent": limits.RECENT_MAX,
+        "amounts": limits.AMOUNT_KEYS_MAX,
+        "quantiles": limits.AMOUNT_KEYS_MAX,
+        "merchants": limits.MERCHANTS_MAX,
+        "countries": limits.COUNTRIES_MAX,
+        "accounts": limits.ACCOUNTS_MAX,
+        "labels": limits.LABELS_MAX,
+        "said": limits.SAID_MAX,
+        "waiting": limits.WAITING_MAX,
+        "refunds": limits.REFUNDS_MAX,
+        "seen": limits.SEEN_MAX,
+        "held": limits.HELD_MAX,
+        "timers": limits.SAID_MAX,
+        "hours": 24,
+        "ring": CAPACITY,
+        "states": len(CATALOGUE),
+    }
+    collections = {
+        slot for slot in Customer.__slots__ if hasattr(getattr(customer, slot), "__len__") and slot != "customer_id"
+    }
+    assert collections - {"place"} == set(sizes), "every collection of a customer has a written limit"
+    for slot, limit in sizes.items():
+        assert len(getattr(customer, slot)) <= limit, slot
+    # Each key of the totals has an entry in the ring, under its own and under its overall key.
+    assert len(customer.ring.totals) <= 2 * len(customer.ring)
+
+
+@subjects
+def test_state_is_bounded_after_twenty_thousand_hostile_events(name: str) -> None:
+    bench = after_hostile_events()
+    customer = bench.shard.customer("c-1")
+    states = bench.step.freeze_states(customer)
+    assert len(freeze(customer, states)) <= FROZEN_BYTES_MAX
+    for _, state_bytes in [states[d.NAME] for d in SUBJECTS[name] if d.NAME in states]:
+        assert len(state_bytes) <= STATE_BYTES_MAX
+
+
+@subjects
+def test_hostile_state_thaws_to_the_same_bytes(name: str) -> None:
+    once, again = refrozen(after_hostile_events(), "c-1")
+    assert once == again
+
+
+@subjects
+@settings(max_examples=25)
+@given(events=histories())
+def test_state_thaws_to_the_same_bytes_after_every_event(name: str, events: list[Transaction]) -> None:
+    bench = bench_of(name)
+    for event in events:
+        bench.apply([event])
+        once, again = refrozen(bench, "c-1")
+        assert once == again
+
+
+@pytest.mark.parametrize("count", [5_000])
+def test_identical_times_do_not_let_the_recent_ones_grow(count: int) -> None:
+    bench = Bench(loud(), Policy())
+    bench.apply([transaction(f"t-{number}", 1_741_089_600_000_000, number) for number in range(count)])
+    _within_limits(bench.shard.customer("c-1"))
+
+
+def test_bursts_without_an_arrival_clock_do_not_let_timers_grow() -> None:
+    """Events may lie up to a day ahead of their arrival, and arrivals may stand still: timers then have to wait."""
+    bench = Bench(loud(), Policy())
+    start_us = 1_741_089_600_000_000
+    for number in range(3_000):
+        bench.apply([transaction(f"t-{number}", start_us + number * 10 * MINUTE_US, arrival_us=start_us)])
+        _within_limits(bench.shard.customer("c-1"))
+
+
+# ---- law 5: batch boundaries don't matter
+
+
+@subjects
+@settings(max_examples=25)
+@given(events=histories(), cuts=st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=8))
+def test_no_batch_boundary_and_no_restart_changes_what_is_said(
+    name: str, events: list[Transaction], cuts: list[tuple[int, bool]]
+) -> None:
+    whole = bench_of(name)
+    whole.apply(events)
+    parts, at = bench_of(name), 0
+    for cut, restart in sorted(cuts):
+        parts.apply(events[at:cut])
+        at = max(at, cut)
+        if restart:
+            parts.restart()
+    parts.apply(events[at:])
+    assert parts.said == whole.said
+    assert parts.shard.counters == whole.shard.counters
+
+
+# ---- law 6: exact reasons
+
+
+@subjects
+@settings(max_examples=40)
+@given(events=histories())
+def test_reasons_add_up_and_name_evidence_and_baselines(name: str, events: list[Transaction]) -> None:
+    bench = bench_of(name).run(events)
+    for body in bench.on("signals"):
+        check_reasons(body, {event.transaction_id for event in events})
+
+
+def test_the_streams_of_these_laws_make_every_speaking_detector_speak() -> None:
+    """Otherwise the laws above would hold of silence alone."""
+    said: set[str] = set()
+
+    @settings(max_examples=100)
+    @given(events=histories())
+    def listen(events: list[Transaction]) -> None:
+        bench = bench_of(fused.NAME).run(events)
+        said.update(body["type"] for body in bench.on("signals"))
+
+    listen()
+    speaking = {detector.SIGNAL for detector in CATALOGUE if detector.SIGNAL and detector.NAME != "null"}
+    assert said == speaking | {fused.SIGNAL}
+
+
+def check_reasons(body: Said, known: set[str]) -> None:
+    """Law 6 on one signal."""
+    assert body["reasons"] and set(body["evidence"]["transaction_ids"]) <= known
+    assert body["evidence"]["transaction_ids"]
+    contributions = [reason["contribution"] for reason in body["reasons"]]
+    if body["score_link"] == "logit":
+        log_odds = body["score_base"] + sum(contributions)
+        assert abs(1.0 / (1.0 + math.exp(-log_odds)) - body["score"]) <= 1e-9
+        assert all(reason["baseline"] is not None for reason in body["reasons"])
+    else:
+        assert body["score_link"] == "none" and contributions == [None] * len(contributions)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_reasons_of_hostile_streams_add_up_too(seed: int) -> None:
+    events = hostile_life(seed, 600)
+    bench = bench_of(fused.NAME).run(events)
+    known = {event.event_id for event in events}
+    for body in bench.on("signals"):
+        check_reasons(body, known)
+
+
+def test_thawing_gives_a_customer_of_its_own() -> None:
+    """Frozen bytes share nothing with the live object."""
+    bench = bench_of(fused.NAME).run([transaction("t-1", 1_741_089_600_000_000)])
+    customer = bench.shard.customer("c-1")
+    other, _ = thaw("c-1", freeze(customer, {}), customer.ring.retention_us)
+    other.ring.cancel(0)
+    assert customer.ring.totals and not other.ring.totals
