@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEMO := out/demo
 READY := .venv/ready
 
-.PHONY: help setup demo test lint types imports format schemas lock soak bench clean
+.PHONY: help setup demo test lint types imports format schemas lock soak clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -52,6 +52,10 @@ schemas: $(READY)  ## write deploy/schemas and deploy/asyncapi.yaml anew
 lock:  ## write requirements.lock anew (needs pip-tools)
 	printf 'setuptools\nwheel\n' | $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host \
 		--no-emit-find-links --strip-extras --no-header --extra dev --output-file requirements.lock pyproject.toml -
+
+soak: $(READY)  ## kill -9 loops against real Kafka and the embedded log (half an hour and more)
+	CRASH_SEEDS=20000 $(BIN)/python -m pytest tests/crash -n 2
+	$(BIN)/python bench/soak.py --log both --kills 200
 
 clean:
 	rm -rf .venv out build *.egg-info .mypy_cache .ruff_cache .hypothesis

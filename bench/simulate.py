@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from simulation.log import prepare, write_events, write_truth
+from simulation.log import write_events, write_truth
 from simulation.settings import WorldSettings
 from simulation.world import World, surroundings
 
@@ -41,9 +41,7 @@ def main() -> None:
     surroundings(settings)
     with TemporaryDirectory(prefix="segone-bench-") as folder:
         out, work = Path(folder) / "out", Path(folder) / "work"
-        out.mkdir()
         work.mkdir()
-        prepare(out)
         world = World(settings, work)
 
         def booked() -> int:

@@ -11,6 +11,7 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event as Flag
+from typing import Any
 
 import orjson
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
@@ -116,7 +117,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
         poll_s: float,
         stopping: Flag,
     ) -> None:
-        state = orjson.loads(resume) if resume is not None else {"clock_us": 0, "topics": {}}
+        state: dict[str, Any] = orjson.loads(resume) if resume is not None else {"clock_us": 0, "topics": {}}
         self._name = str(partition)
         self._clock_us: int = state["clock_us"]
         self._files = []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from dataflows.kafka_client import (
+    Address,
     KafkaRefused,
     KafkaSettings,
     consumer,
@@ -32,51 +34,52 @@ PARTITION_EOF = KafkaError._PARTITION_EOF
 def read_kafka_letters(
     settings: KafkaSettings, prefix: str, topics: Iterable[str], code: str | None
 ) -> Iterator[Letter]:
-    """The letters about records of `topics` that are there now, partition by partition.
+    """The letters about records of `topics` that are there now, in order within each partition.
 
     Raises BrokerUnavailable if nothing comes for `broker_timeout_s`.
     """
     present = partition_counts(settings)
+    names = {prefix + topic + TOPIC_SUFFIX: topic for topic in topics}
+    places = [TopicPartition(name, each) for name in names for each in range(present.get(name, 0))]
     reader = consumer(settings, {"auto.offset.reset": "earliest", "enable.partition.eof": True})
     try:
-        for topic in topics:
-            for partition in range(present.get(prefix + topic + TOPIC_SUFFIX, 0)):
-                place = TopicPartition(prefix + topic + TOPIC_SUFFIX, partition)
-                for message in _messages(settings, reader, place):
-                    letter = _letter(topic, message)
-                    if code is None or letter.code == code:
-                        yield letter
+        for message in _messages(settings, reader, places):
+            letter = _letter(names[message.topic()], message)
+            if code is None or letter.code == code:
+                yield letter
     finally:
         reader.close()
 
 
-def _messages(settings: KafkaSettings, reader: Any, place: TopicPartition) -> Iterator[Message]:
-    """One partition from its first message to the end that it has now."""
-    first, end = insist(
-        settings,
-        lambda: reader.get_watermark_offsets(place, timeout=settings.start_timeout_s),
-        "asking how many dead letters there are",
-    )
-    if first >= end:
-        return
-    reader.assign([TopicPartition(place.topic, place.partition, first)])
+def _messages(settings: KafkaSettings, reader: Any, places: list[TopicPartition]) -> Iterator[Message]:
+    """All partitions, each from its first message to the end that it has now."""
+    ends: dict[Address, int] = {}
+    for place in places:
+        first, end = insist(
+            settings,
+            partial(reader.get_watermark_offsets, place, settings.start_timeout_s),
+            "asking how many dead letters there are",
+        )
+        if first < end:
+            ends[place.topic, place.partition] = end
+            place.offset = first
+    reader.assign([place for place in places if (place.topic, place.partition) in ends])
     heard_s = time.monotonic()
-    while True:
+    while ends:
         messages = reader.consume(READ_MAX, READ_WAIT_S)
         if messages:
             heard_s = time.monotonic()
         elif time.monotonic() - heard_s > settings.broker_timeout_s:
             raise unavailable(settings, settings.broker_timeout_s, "reading dead letters")
         for message in messages:
-            error = message.error()
+            address, error = (message.topic(), message.partition()), message.error()
+            end = ends.get(address, 0)
             if error is None and message.offset() < end:
                 yield message
-            if error is None and message.offset() >= end - 1:
-                return
-            if error is not None and error.code() == PARTITION_EOF:
-                return
-            if error is not None and not error.retriable():
-                raise KafkaRefused(f"{place.topic}/{place.partition}: cannot be read: {error.str()}")
+            if (error is None and message.offset() >= end - 1) or (error and error.code() == PARTITION_EOF):
+                ends.pop(address, None)
+            elif error is not None and not error.retriable():
+                raise KafkaRefused(f"{address[0]}/{address[1]}: cannot be read: {error.str()}")
 
 
 def _letter(topic: str, message: Message) -> Letter:

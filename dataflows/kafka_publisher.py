@@ -142,12 +142,13 @@ class Publisher:
             self._raise_failure()
 
     def close(self) -> None:
-        """Publish the rest and end the thread."""
-        self.flush()
+        """End the thread. What no `flush` has waited for is left to the next run, and nothing is raised: the engine closes
+        its sinks while an error is on its way out, and a second one would hide the first."""
         with self._changed:
             self._closing = True
+            self._pending = []
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(CALL_TIMEOUT_S)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -149,7 +149,9 @@ class Replay:
         step = CustomerStep(settings.detectors, settings.digest())
         store = DiskStore.open(Path(self._folder.name), 0, map_bytes_max=settings.state.map_size_gb_max << 30)
         policy = make_policy(settings, step, 1)
-        self._shard = Shard(0, step, msgspec.structs.replace(policy, dirty_customers_max=policy.hot_customers_max), store)
+        self._shard = Shard(
+            0, step, msgspec.structs.replace(policy, dirty_customers_max=policy.hot_customers_max), store
+        )
         self._shard.restore(None)
         self._writer = LogWriter(out, settings.log.partitions)
         self.read = 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from dataflows.batches import OutputBatch, RecordBatch
+from dataflows.quarantine import Quarantine
 from operators.dead_letter import dead_letter
 from operators.decode import Decoder, Rejection
 from state.digest import partition_of, shard_of
@@ -39,11 +40,14 @@ class Accounting:
 class Router:
     """Decodes and routes. Knows the shard count and the sink's partition count; keeps no state."""
 
-    def __init__(self, decoder: Decoder, shards: int, sink_partitions: int, accounting: Accounting) -> None:
+    def __init__(
+        self, decoder: Decoder, shards: int, sink_partitions: int, accounting: Accounting, quarantine: Quarantine
+    ) -> None:
         self._decoder = decoder
         self._shards = shards
         self._sink_partitions = sink_partitions
         self._accounting = accounting
+        self._quarantine = quarantine
         self._shard_keys = [f"{shard:04d}" for shard in range(shards)]
 
     def __call__(self, batches: Iterable[RecordBatch]) -> Iterable[tuple[str, ShardBatch | OutputBatch]]:
@@ -55,9 +59,12 @@ class Router:
         letters: list[Output] = []
         decode = self._decoder.decode
         accounting = self._accounting
+        quarantine = self._quarantine
         for record in batch.records:
             accounting.read[record.topic] = accounting.read.get(record.topic, 0) + 1
             event = decode(record)
+            if quarantine:
+                event = quarantine.rejection((record.topic, record.partition, record.offset)) or event
             if isinstance(event, Rejection):
                 letters.append(dead_letter(record, event))
                 accounting.dead[event.code] = accounting.dead.get(event.code, 0) + 1
@@ -82,6 +89,3 @@ def to_sink(outputs: list[Output], partitions: int, *, proof: bool) -> Iterable[
         by_partition.setdefault(partition_of(output.key, partitions), []).append(output)
     for partition, group in by_partition.items():
         yield str(partition), OutputBatch(group, proof)
-
-
-Decode = Callable[[Iterable[RecordBatch]], Iterable[tuple[str, ShardBatch | OutputBatch]]]

@@ -113,7 +113,7 @@ def _report_progress(worker: Worker, done: threading.Event) -> None:
 def _supervise(processes: int) -> int:
     """Starts the same command once per process, passes signals on, and ends them all when one fails."""
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
-    arguments = [a for a in sys.argv[1:]]
+    arguments = sys.argv[1:]
     children = [
         subprocess.Popen(
             [
@@ -144,8 +144,9 @@ def _supervise(processes: int) -> int:
             for child in children:
                 if child.poll() is None:
                     child.kill()
+            code = children[failed[0]].returncode
             print(
-                f"segone run: process {failed[0]} of {processes} ended with {children[failed[0]].returncode}; all were stopped, start again to go on",
+                f"segone run: process {failed[0]} of {processes} ended with {code}; all were stopped, start again to go on",
                 file=sys.stderr,
             )
             return 1

@@ -9,9 +9,11 @@ from time import monotonic
 from bytewax.operators import StatefulBatchLogic
 
 from dataflows.batches import OutputBatch
+from dataflows.quarantine import Quarantine
 from dataflows.route import ShardBatch, to_sink
 from operators.encode import encode
 from state.shard import Emission, Shard
+from state.store_error import StoreError
 
 IDLE = timedelta(seconds=1)
 LIVE_US = 7 * 86_400_000_000
@@ -31,12 +33,19 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
     """
 
     def __init__(
-        self, resume: bytes | None, factory: ShardFactory, sink_partitions: int, live: bool, settle_after_s: float
+        self,
+        resume: bytes | None,
+        factory: ShardFactory,
+        sink_partitions: int,
+        live: bool,
+        settle_after_s: float,
+        quarantine: Quarantine,
     ) -> None:
         self._resume = resume
         self._factory = factory
         self._sink_partitions = sink_partitions
         self._live = live
+        self._quarantine = quarantine
         self._shard: Shard | None = None
         self._unproven = False
         self._clocks: dict[int, tuple[int, bool]] = {}
@@ -55,12 +64,22 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
         emissions: list[Emission] = []
         for batch in values:
             if batch.events:
-                emissions += shard.apply(batch.events, batch.partition)
+                emissions += self._apply(shard, batch)
             emissions += shard.advance(batch.partition, batch.clock_us)
             self._clocks[batch.partition] = (batch.clock_us, batch.caught_up)
         if monotonic() > self._settle_at_s:
             shard.settle()
         return self._outputs(emissions, proof=True), StatefulBatchLogic.RETAIN
+
+    def _apply(self, shard: Shard, batch: ShardBatch) -> list[Emission]:
+        try:
+            return shard.apply(batch.events, batch.partition)
+        except (StoreError, OSError):
+            raise
+        except Exception as error:
+            if shard.applying is None:
+                raise
+            raise self._quarantine.add(shard.applying, error) from error
 
     def on_notify(self) -> tuple[Iterable[tuple[str, OutputBatch]], bool]:
         """On an idle live stream the wall clock stands in for the arrival clock, so that timers fire though nothing comes."""

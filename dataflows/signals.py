@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
+from bytewax.operators import KeyedStream
 
-from dataflows.batches import OutputBatch
 from dataflows.route import ShardBatch
 from dataflows.shard_logic import SETTLE_SHARE, ShardLogic
 from dataflows.worker import Worker
@@ -30,9 +31,11 @@ def build(worker: Worker) -> Dataflow:
     settle_after_s = SETTLE_SHARE * worker.settings.state.checkpoint_interval_ms / 1000
 
     def shard(resume: bytes | None) -> ShardLogic:
-        return ShardLogic(resume, worker.open_shard, worker.sink_partitions, worker.live, settle_after_s)
+        return ShardLogic(
+            resume, worker.open_shard, worker.sink_partitions, worker.live, settle_after_s, worker.quarantine
+        )
 
-    said = op.stateful_batch("customers", split.trues, shard)
+    said = op.stateful_batch("customers", cast(KeyedStream[ShardBatch], split.trues), shard)
     signals = op.map("address", said, lambda item: item[1])
     outputs = op.merge("outputs", split.falses, signals)
     op.output("written", outputs, worker.sink)
@@ -43,6 +46,3 @@ def flow() -> Dataflow:
     """For `python -m bytewax.run dataflows.signals:flow`: settings from the file named by SEGONE_CONFIG, and the environment."""
     path = os.environ.get("SEGONE_CONFIG")
     return build(Worker.open(load_settings(Path(path) if path else None)))
-
-
-__all__ = ["OutputBatch", "build", "flow"]

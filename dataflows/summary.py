@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -24,7 +25,8 @@ class Found:
         self.states: Counter[tuple[str, str]] = Counter()
         self.strongest: dict[str, dict[str, Any]] = {}
         for topic in SIGNAL_TOPICS:
-            for signal in read_topic(folder, topic):
+            for line in read_topic(folder, topic):
+                signal = orjson.loads(line.value)
                 self.states[signal["type"], signal["state"]] += 1
                 best = self.strongest.get(signal["type"])
                 if signal["state"] == "OPEN" and (best is None or signal["score"] > best["score"]):

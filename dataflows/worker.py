@@ -14,6 +14,7 @@ from dataflows.file_source import FileInput
 from dataflows.kafka_sink import KafkaOutput
 from dataflows.kafka_source import KafkaInput
 from dataflows.kafka_topics import client_settings
+from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
@@ -40,7 +41,8 @@ class Worker:
         self.stopping: threading.Event = source.stopping
         self.accounting = Accounting()
         self.decoder = Decoder(DecodeLimits(ahead_s_max=int(settings.shard.future_tolerance_s)))
-        self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting)
+        self.quarantine = Quarantine(state_dir)
+        self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting, self.quarantine)
         self._shards: list[Shard] = []
         self._steps: list[CustomerStep] = []
 
@@ -125,7 +127,9 @@ def _open_kafka(settings: Settings) -> Worker:
     sink.list_parts()
     state_dir = Path(settings.state.dir or "segone-state")
     prepare_state(state_dir, settings)
-    return Worker(settings, source, sink, settings.kafka.sink_partitions, state_dir, live=not settings.kafka.end_at_high_watermark)
+    return Worker(
+        settings, source, sink, settings.kafka.sink_partitions, state_dir, live=not settings.kafka.end_at_high_watermark
+    )
 
 
 def prepare_state(state_dir: Path, settings: Settings) -> bool:

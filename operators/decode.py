@@ -32,6 +32,7 @@ CODES: dict[str, str] = {
     "time.future": "the event lies too far ahead of its arrival",
     "id.format": "an id is empty, too long, or has control characters or blanks at an end",
     "topic.unknown": "the topic is none of the input topics",
+    "internal.error": "applying the record failed: a bug of ours, to be reported; the record is kept",
 }
 
 

@@ -45,11 +45,20 @@ class Finding(msgspec.Struct, frozen=True):
 class Detector(Protocol):
     """A detector module. `State` is None, or a msgspec struct that starts empty and is bounded in size."""
 
-    NAME: str
-    VERSION: int
-    SIGNAL: str | None
-    Config: type[Any]
-    State: type[Any] | None
+    @property
+    def NAME(self) -> str: ...  # noqa: N802 - modules keep this: their constants are upper case
+
+    @property
+    def VERSION(self) -> int: ...  # noqa: N802
+
+    @property
+    def SIGNAL(self) -> str | None: ...  # noqa: N802
+
+    @property
+    def Config(self) -> type[Any]: ...  # noqa: N802
+
+    @property
+    def State(self) -> type[Any] | None: ...  # noqa: N802
 
     def step(self, config: Any, state: Any, transaction: Transaction, view: View) -> Finding | None:
         """What this transaction means, given what was known before it; None if nothing. Pure, except for its own `state`."""

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from simulation.log import prepare, write_events, write_truth
+from simulation.log import check_free, publish, write_events, write_truth
 from simulation.settings import CLEAN, DIFFICULTIES, Dirt, WorldSettings
 from simulation.summary import UNBALANCED, print_summary
 from simulation.world import World
@@ -88,20 +88,20 @@ def run(args: argparse.Namespace) -> int:
     if args.processes < 1:
         raise ConfigError(f"--processes: {args.processes} is not possible; give a number from 1")
     began_s = time.perf_counter()
-    prepare(args.out)
+    check_free(args.out)
+    args.out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         TemporaryDirectory(prefix=".simulate-", dir=args.out) as folder,
         Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress,
     ):
-        world = World(settings, Path(folder))
+        world, made = World(settings, Path(folder)), Path(folder) / "made"
         lives = progress.add_task("customers", total=settings.customers)
         world.live(args.processes, lambda customers: progress.advance(lives, customers))
         records = progress.add_task("records", total=None)
-        topics = write_events(
-            args.out, world.lines(), settings.partitions, lambda count: progress.advance(records, count)
-        )
-        write_truth(args.out, settings, world.truth())
+        topics = write_events(made, world.lines(), settings.partitions, lambda count: progress.advance(records, count))
+        write_truth(made, settings, world.truth())
+        publish(made, args.out)
     print_summary(Console(), world.tally, topics, time.perf_counter() - began_s)
     return 1 if world.tally[UNBALANCED] else 0

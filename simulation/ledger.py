@@ -100,7 +100,11 @@ class Ledger:
                 transaction_id = ids[used]
                 used += 1
                 day, within_us = divmod(booked_us - start_us, DAY_US)
-                balance = f"{balance_minor // 100}{CENTS[balance_minor % 100]}" if balance_minor >= 0 else money(balance_minor)
+                balance = (
+                    f"{balance_minor // 100}{CENTS[balance_minor % 100]}"
+                    if balance_minor >= 0
+                    else money(balance_minor)
+                )
                 if amount_minor < 0:
                     way, size_minor = "debit", -amount_minor
                 else:

@@ -18,20 +18,25 @@ from simulation.settings import VERSION, WorldSettings
 from state.settings import ConfigError
 
 REPORT_EVERY = 20_000
+PARTS = ("events", "truth")
 
 
-def prepare(out: Path) -> None:
-    """Makes room in `out`: an earlier world is replaced, anything else is left alone. Raises ConfigError."""
-    for name in ("events", "truth"):
+def check_free(out: Path) -> None:
+    """Raises ConfigError if `out` holds folders of these names that aren't an earlier world."""
+    for name in PARTS:
         folder = out / name
         if folder.exists() and not (out / "truth" / "world.json").is_file():
             raise ConfigError(
                 f"--out: {folder} exists and no earlier world is in {out}; choose another folder or empty this one"
             )
-    for name in ("events", "truth"):
+
+
+def publish(made: Path, out: Path) -> None:
+    """Moves a finished world from `made` to `out`, in place of an earlier one; both on the same file system."""
+    for name in PARTS:
         if (out / name).exists():
             shutil.rmtree(out / name)
-        (out / name).mkdir(parents=True)
+        (made / name).rename(out / name)
 
 
 def write_events(
@@ -63,7 +68,8 @@ def write_events(
 
 
 def write_truth(out: Path, settings: WorldSettings, lines: Iterable[bytes]) -> None:
-    """Writes truth.jsonl and, as the last file of a world, world.json."""
+    """Writes truth.jsonl and world.json."""
+    (out / "truth").mkdir(parents=True)
     with (out / "truth" / "truth.jsonl").open("wb") as file:
         file.writelines(lines)
     almanac = Almanac(settings.start, settings.days)

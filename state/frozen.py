@@ -67,7 +67,8 @@ def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, 
     version = frozen[0] if frozen else 0
     if version > VERSION:
         raise FrozenError(
-            f"a profile was written in format {version}, this release reads up to {VERSION}: start the newer release, or restore an older state"
+            f"a profile was written in format {version}, this release reads up to {VERSION}: "
+            "start the newer release, or restore an older state"
         )
     try:
         fields = _decoder.decode(memoryview(frozen)[1:])

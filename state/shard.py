@@ -25,7 +25,7 @@ from state.times import rfc3339
 from state.windows import LENGTHS_US
 
 DIRTY_SETTLED_MAX: Final = 4
-"""Changed customers left unfrozen by `settle`, which the driver calls late in an epoch, so that the checkpoint itself has little left to do."""
+"""Changed customers left unfrozen by `settle`, which the driver calls late in an epoch: the checkpoint then has little to do."""
 WRITE_BEHIND_CHUNK: Final = 64
 NEVER_US: Final = 1 << 62
 
@@ -101,6 +101,8 @@ class Shard:
         self.counters = Counters()
         self.counters_at_start = Counters()
         """What had been counted when the state was restored."""
+        self.applying: Event | None = None
+        """The event in hand: if applying it raises, the driver knows which one it was."""
         self.evicted = 0
         """How often a customer had to leave memory."""
         self._step = step
@@ -175,6 +177,7 @@ class Shard:
         return out
 
     def _apply_one(self, customer: Customer, event: Event, out: list[Emission]) -> None:
+        self.applying = event
         outcome = (
             self._apply_transaction(customer, event, out)
             if isinstance(event, Transaction)

@@ -87,10 +87,7 @@ class Signal(msgspec.Struct, frozen=True):
 
 def signal_id(type_: str, customer_id: str, episode: str, trigger: Trigger, state: State, revision: int) -> bytes:
     """The 16 bytes that name a statement: what was said about whom because of which event; no offset, clock, model or config."""
-    if isinstance(trigger, EventTrigger):
-        cause = (trigger.topic, trigger.event_id)
-    else:
-        cause = (trigger.timer, trigger.due)
+    cause = (trigger.topic, trigger.event_id) if isinstance(trigger, EventTrigger) else (trigger.timer, trigger.due)
     return digest128(type_, customer_id, episode, *cause, state, str(revision))
 
 

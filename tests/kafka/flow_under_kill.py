@@ -1,6 +1,7 @@
 """The smallest flow over the real source and sink, run as a process of its own so that tests can kill it.
 
-Arguments: bootstrap address, topic prefix, recovery directory, workers in this process. SIGTERM stops it gracefully.
+Arguments: bootstrap address, topic prefix, recovery directory, workers in this process, patience with a silent
+broker in seconds. SIGTERM stops it gracefully.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ def output_of(record: Record, topic: str) -> Output:
 
 
 def main() -> None:
-    bootstrap, prefix, recovery, workers = sys.argv[1:]
+    bootstrap, prefix, recovery, workers, broker_timeout_s = sys.argv[1:]
     settings = KafkaSettings(
         bootstrap_servers=bootstrap,
         transactional_id_prefix=prefix,
         sink_partitions=2,
         batch_records_max=50,
         start_timeout_s=3,
-        broker_timeout_s=30,
+        broker_timeout_s=float(broker_timeout_s),
     )
     stopping = threading.Event()
 

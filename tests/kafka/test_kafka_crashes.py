@@ -62,10 +62,12 @@ class Worker:
         self._errors = recovery / "stderr"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, threads: int) -> None:
+    def start(self, threads: int, broker_timeout_s: float = 30.0) -> None:
         with self._errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                [*self._arguments, str(threads)], stderr=errors, env=os.environ | {"PYTHONPATH": str(ROOT)}
+                [*self._arguments, str(threads), str(broker_timeout_s)],
+                stderr=errors,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
             )
 
     def kill(self) -> None:
@@ -73,6 +75,11 @@ class Worker:
         assert self.process.poll() is None, f"ended by itself:\n{self._errors.read_text()[-3000:]}"
         self.process.kill()
         self.process.wait()
+
+    def end(self) -> tuple[int, str]:
+        """Wait until it ends by itself; its exit code and what it said."""
+        assert self.process is not None
+        return self.process.wait(PATIENCE_S), self._errors.read_text()
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -143,3 +150,27 @@ def test_kill_9_of_the_broker_under_load_neither_loses_nor_repeats(
     code = worker.stop()
     numbers, ids = numbers_seen(kafka, prefix)
     assert (code, numbers, ids) == (0, Counter(range(feed.sent)), feed.sent)
+
+
+def test_a_worker_whose_broker_is_gone_for_good_ends_with_an_error_that_says_so(
+    mortal_broker: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    kafka, prefix = mortal_broker.bootstrap, make_topics(topics)
+    init_db_dir(tmp_path, 1)
+    feed, worker = Feed(kafka, prefix), Worker(kafka, prefix, tmp_path)
+    feed.start()
+    try:
+        worker.start(threads=1, broker_timeout_s=1.5)
+        await_outputs(kafka, prefix, 100)
+        mortal_broker.kill()
+        code, said = worker.end()
+        mortal_broker.restart()
+    finally:
+        feed.end()
+    assert code == 1
+    assert kafka in said
+    assert "work continues from the last committed epoch" in said
+    worker.start(threads=1)
+    await_outputs(kafka, prefix, feed.sent)
+    assert worker.stop() == 0
+    assert numbers_seen(kafka, prefix) == (Counter(range(feed.sent)), feed.sent)

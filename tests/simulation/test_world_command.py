@@ -61,6 +61,20 @@ def test_it_leaves_folders_alone_that_hold_no_world(tmp_path: Path) -> None:
     assert files(tmp_path) == {"events/mine": b"precious"}
 
 
+def test_a_run_that_fails_leaves_the_earlier_world_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(parse(*SIZE, "--out", str(tmp_path)))
+    first = files(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("simulation.command.write_truth", fail)
+    with pytest.raises(OSError, match="no space left"):
+        run(parse(*SIZE, "--days", "61", "--out", str(tmp_path)))
+    assert files(tmp_path) == first
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def test_the_summary_tells_plants_decoys_overdrafts_and_that_the_books_add_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

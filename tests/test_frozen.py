@@ -1,0 +1,135 @@
+"""Frozen customers: every field survives, damage and newer formats are refused by name, older formats are upgraded."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shard_bench import Bench, loud, refrozen
+from streams import DAY_US, HOUR_US, NOON_US, account, full_life, hostile_life, others, transaction
+
+from state import frozen
+from state.customer import Customer
+from state.frozen import VERSION, FrozenError, freeze, thaw
+from state.shard import Policy
+
+RETENTION_US = Policy().retention_us
+
+
+def lived(seed: int = 1, count: int = 200, **policy: Any) -> Bench:
+    """A customer with something in every field."""
+    bench = Bench(loud(), Policy(lateness_us=6 * HOUR_US, **policy))
+    bench.run(full_life(seed, count, 6 * HOUR_US))
+    return bench
+
+
+def same(one: Any, other: Any) -> bool:
+    if hasattr(one, "freeze"):
+        return bool(one.freeze() == other.freeze())
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple) and not hasattr(one, "_fields"):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def assert_same(one: Customer, other: Customer) -> None:
+    for slot in Customer.__slots__:
+        if slot not in ("scheduled_us", "states"):
+            assert same(getattr(one, slot), getattr(other, slot)), slot
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=20)
+def test_every_field_survives(seed: int) -> None:
+    customer = lived(seed, 60).shard.customer("c-1")
+    again, states = thaw("c-1", freeze(customer, {"geo": [1, b"state"]}), customer.ring.retention_us)
+    assert_same(customer, again)
+    assert states == {"geo": [1, b"state"]}
+
+
+def test_a_new_customer_survives() -> None:
+    customer = Customer("c-1", RETENTION_US)
+    assert_same(customer, thaw("c-1", freeze(customer, {}), RETENTION_US)[0])
+
+
+def test_held_events_of_every_topic_survive() -> None:
+    bench = Bench(loud(), Policy(reorder_wait_us=40 * DAY_US))
+    events = [transaction("t-1", NOON_US, 10**19 - 1, merchant_name="店\u202e"), account(NOON_US, -(10**19 - 1))]
+    events += others(NOON_US)  # type: ignore[arg-type]
+    bench.apply([*events, *hostile_life(3, 300)])
+    customer = bench.shard.customer("c-1")
+    assert len(customer.held) == 304
+    assert_same(customer, thaw("c-1", freeze(customer, {}), RETENTION_US)[0])
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=10)
+def test_hostile_values_survive_to_the_byte(seed: int) -> None:
+    bench = Bench(loud(), Policy())
+    bench.apply(hostile_life(seed, 300))
+    once, again = refrozen(bench, "c-1")
+    assert once == again
+
+
+def test_an_ordinary_customer_is_small() -> None:
+    """Half a year with three purchases a day, most of it matured: the written target is 4 KB without text."""
+    bench = Bench(policy=Policy())
+    random_ = random.Random(1)
+    for number in range(500):
+        at_us = NOON_US + number * 8 * HOUR_US
+        bench.apply([transaction(f"t-{number}", at_us, random_.randrange(10_000), merchant_id=f"m-{number % 20}")])
+    customer = bench.shard.customer("c-1")
+    assert len(freeze(customer, bench.step.freeze_states(customer))) <= 6_000
+
+
+def test_a_newer_format_is_refused_with_what_to_do() -> None:
+    raw = freeze(Customer("c-1", RETENTION_US), {})
+    with pytest.raises(
+        FrozenError, match=rf"format {VERSION + 1}, this release reads up to {VERSION}: start the newer"
+    ):
+        thaw("c-1", bytes([VERSION + 1]) + raw[1:], RETENTION_US)
+
+
+def test_an_older_format_is_upgraded_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    customer = lived().shard.customer("c-1")
+    raw = freeze(customer, {})
+    monkeypatch.setattr(frozen, "VERSION", VERSION + 2)
+    steps: list[int] = []
+
+    def upgrade(number: int) -> Any:
+        def one(fields: list[Any]) -> list[Any]:
+            steps.append(number)
+            return fields
+
+        return one
+
+    monkeypatch.setattr(frozen, "UPGRADES", {VERSION: upgrade(1), VERSION + 1: upgrade(2)})
+    again, _ = thaw("c-1", raw, customer.ring.retention_us)
+    assert steps == [1, 2]
+    assert_same(customer, again)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 50, -1])
+def test_cut_bytes_are_refused_by_name(length: int) -> None:
+    raw = freeze(lived(count=30).shard.customer("c-1"), {})
+    with pytest.raises(FrozenError):
+        thaw("c-1", raw[:length], RETENTION_US)
+
+
+def test_damaged_bytes_end_in_a_named_error_or_in_a_customer() -> None:
+    """The store's checksums find damage first; what passes them must still not crash in a way that nobody handles."""
+    random_ = random.Random(7)
+    raw = freeze(lived(count=60).shard.customer("c-1"), {})
+    refused = 0
+    for _ in range(2_000):
+        damaged = bytearray(raw)
+        damaged[random_.randrange(1, len(raw))] = random_.randrange(256)
+        try:
+            thaw("c-1", bytes(damaged), RETENTION_US)
+        except FrozenError:
+            refused += 1
+    assert refused > 100
