@@ -261,6 +261,6 @@ class Publisher:
 
     def _given_up(self, after_s: float, doing: str, error: KafkaError) -> BrokerUnavailable:
         return BrokerUnavailable(
-            f"{doing} did not succeed for {after_s:g} s at {self._settings.bootstrap_servers} (last error: {error.str()}). "
+            f"{doing} did not succeed for {after_s:.1f} s at {self._settings.bootstrap_servers} (last error: {error.str()}). "
             "Nothing is lost: start again when the brokers answer, and work continues from the last committed epoch."
         )

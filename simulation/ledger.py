@@ -69,11 +69,14 @@ class Ledger:
         self.bookings: list[BookingRow] = []
         self.declined = 0
         self._opened_on = [opened_on(life, index) for index in range(len(life.accounts))]
+        self._floors_minor = [-account.credit_limit_minor for account in life.accounts]
+        self._floors_minor[CURRENT] = life.person.floor_minor
         self._heads = [transaction_head(life, account) for account in life.accounts]
         self._below_since_us: int | None = None
         self._lowest_minor = 0
 
     def book(self) -> None:
+        """Books all entries. The loop is written out because it runs for every transaction of the bank."""
         life = self.life
         iso, start_us = life.almanac.iso, life.almanac.start_us
         entries = life.entries
@@ -82,9 +85,7 @@ class Ledger:
         ids = life.draws("transaction ids").hex_ids(most_bookings(entries), 24)
         used, last_us = 0, 0
         balances, bookings, events = self.balances_minor, self.bookings, life.events
-        heads, topic, floor_minor = self._heads, TOPIC["in.transactions"], life.person.floor_minor
-        card = life.account("credit_card")
-        card_floor_minor = -life.accounts[card].credit_limit_minor if card >= 0 else 0
+        heads, floors_minor, topic = self._heads, self._floors_minor, TOPIC["in.transactions"]
         for planned in entries:
             if planned[0] >= end_us:
                 break
@@ -92,7 +93,7 @@ class Ledger:
                 (planned,) if planned[1] <= OPTIONAL else self._decide(Entry(*planned))
             ):
                 balance_minor = balances[account] + amount_minor
-                if rule == OPTIONAL and balance_minor < (floor_minor if account == CURRENT else card_floor_minor):
+                if rule == OPTIONAL and balance_minor < floors_minor[account]:
                     self.declined += 1
                     continue
                 last_us = booked_us = time_us if time_us > last_us else last_us + SECOND_US

@@ -18,6 +18,10 @@ _EWVar: Any = type(stats.EWVar(0.5)._ewvar)
 _Quantile: Any = type(stats.Quantile(0.5)._quantile)
 
 MOMENTS_BYTES = 33 + 66
+MOMENTS_FLAGS = (24, 57, 82)
+QUANTILE_BYTES = 170
+QUANTILE_FLAGS = (169,)
+"""Where the states hold a truth value: any byte but 0 and 1 there would be a panic in River, which no handler catches."""
 
 
 class Moments:
@@ -63,10 +67,7 @@ class Moments:
 
     @classmethod
     def thaw(cls, n: int, state: bytes) -> Moments:
-        if len(state) != MOMENTS_BYTES:
-            raise ValueError(
-                f"moments have {len(state)} bytes, expected {MOMENTS_BYTES}: written by another River release"
-            )
+        _check(state, MOMENTS_BYTES, MOMENTS_FLAGS)
         mean, variance = _EWMean(0.5), _EWVar(0.5)
         mean.__setstate__(state[:33])
         variance.__setstate__(state[33:])
@@ -106,9 +107,18 @@ class Quantile:
 
     @classmethod
     def thaw(cls, n: int, state: bytes) -> Quantile:
+        _check(state, QUANTILE_BYTES, QUANTILE_FLAGS)
         quantile = _Quantile(0.5)
         quantile.__setstate__(state)
         return cls(n, quantile)
+
+
+def _check(state: bytes, length: int, flags: tuple[int, ...]) -> None:
+    if len(state) != length:
+        raise ValueError(f"an estimator has {len(state)} bytes, expected {length}: written by another River release")
+    for at in flags:
+        if state[at] > 1:
+            raise ValueError(f"an estimator's byte {at} is damaged")
 
 
 def sigmoid(x: float) -> float:

@@ -61,7 +61,7 @@ def test_parts_that_do_not_make_the_score_are_told_and_end_with_1(
 
 
 def test_a_missing_part_of_a_linked_score_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_signals(tmp_path, signal(reasons=[reason("A", None)]))
+    write_signals(tmp_path, signal(score_base=0.0, reasons=[reason("A", None)]))  # what is there does make the score
     assert explained(capsys, tmp_path, "a" * 32)[0] == 1
 
 

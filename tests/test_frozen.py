@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_bench import Bench, loud, refrozen
-from streams import DAY_US, HOUR_US, NOON_US, account, full_life, hostile_life, others, transaction
+from streams import DAY_US, HOUR_US, NOON_US, account, full_life, hostile_life, moved, others, transaction
 
 from state import frozen
 from state.customer import Customer
@@ -60,7 +60,7 @@ def test_held_events_of_every_topic_survive() -> None:
     bench = Bench(loud(), Policy(reorder_wait_us=40 * DAY_US))
     events = [transaction("t-1", NOON_US, 10**19 - 1, merchant_name="店\u202e"), account(NOON_US, -(10**19 - 1))]
     events += others(NOON_US)  # type: ignore[arg-type]
-    bench.apply([*events, *hostile_life(3, 300)])
+    bench.apply([moved(event, arrival_us=NOON_US) for event in [*events, *hostile_life(3, 300)]])
     customer = bench.shard.customer("c-1")
     assert len(customer.held) == 304
     assert_same(customer, thaw("c-1", freeze(customer, {}), RETENTION_US)[0])

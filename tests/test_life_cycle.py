@@ -58,7 +58,7 @@ def test_the_same_or_an_earlier_status_is_a_duplicate(first: Event, again: Event
 
 @pytest.mark.parametrize("earlier", [PENDING, POSTED], ids=["pending", "posted"])
 def test_what_was_reversed_does_not_come_back(earlier: Event) -> None:
-    bench = run(T, REVERSED, earlier)
+    bench = run(moved(POSTED, time_us=NOON_US), REVERSED, earlier)
     assert ended(bench) == (2, 1, 0) and month(bench) == (0, 0)
 
 

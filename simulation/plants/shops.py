@@ -13,6 +13,7 @@ from simulation.almanac import SECOND_US
 from simulation.bank import CATEGORIES, PER_TOWN
 from simulation.ledger import money
 from simulation.life import Life
+from simulation.places import ONLINE
 from simulation.plants.story import Plant, Story, choose_day
 from simulation.randomness import Draws
 
@@ -58,22 +59,20 @@ def merchant_town(merchant: int) -> int:
 
 def tell_duplicate(life: Life, story: Story, draws: Draws) -> None:
     day = choose_day(life, story, draws, 25, 8)
-    town = life.town_on(day)
-    kind = (
-        "coffee"
-        if story.variant == "same_coffee"
-        else draws.pick(("groceries", "restaurants", "clothing", "household"))
-    )
-    merchant = life.bank.merchant(town, kind, draws.below(PER_TOWN))
-    amount_minor = shop_price(life, draws, merchant)
-    at_us = life.time_us(day, draws.between(9 * 3600, 16 * 3600))
-    gap_s, second_minor = draws.between(40, 1500 * 100 // life.dial.strength_pct), amount_minor
+    start_s, gap_s = draws.between(9 * 3600, 16 * 3600), draws.between(40, 1500 * 100 // life.dial.strength_pct)
     if story.variant == "same_coffee":
         gap_s = draws.between(3 * 3600, 6 * 3600)
     elif story.variant == "same_basket":
         gap_s = draws.between(3, 7) * 86_400 + draws.between(0, 3600)
-    elif story.variant == "two_baskets":
+    town = life.town_on(day)
+    if life.town_on(day + (start_s + gap_s) // 86_400) != town:
+        town = ONLINE
+    kinds = ("coffee",) if story.variant == "same_coffee" else ("groceries", "restaurants", "clothing", "household")
+    merchant = life.bank.merchant(town, draws.pick(kinds), draws.below(PER_TOWN))
+    amount_minor = second_minor = shop_price(life, draws, merchant)
+    if story.variant == "two_baskets":
         second_minor = amount_minor * draws.between(30, 85) // 100
+    at_us = life.time_us(day, start_s)
     again_us = at_us + gap_s * SECOND_US
     end_us = again_us if story.variant is None else again_us + HOUR_US
     detail = {"amount": money(amount_minor), "merchant_id": life.bank.merchant_ids[merchant]}

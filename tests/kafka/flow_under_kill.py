@@ -42,7 +42,7 @@ def main() -> None:
         transactional_id_prefix=prefix,
         sink_partitions=2,
         batch_records_max=50,
-        start_timeout_s=3,
+        start_timeout_s=4 * float(broker_timeout_s),
         broker_timeout_s=float(broker_timeout_s),
     )
     stopping = threading.Event()

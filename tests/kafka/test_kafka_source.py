@@ -221,7 +221,7 @@ def test_a_wrong_address_is_told_and_named_by_a_process_that_fails(tmp_path: Pat
         KafkaInput(settings(address, start_timeout_s=0.5), ["in.transactions"]).list_parts()
     script = Path(__file__).with_name("flow_under_kill.py")
     init_db_dir(tmp_path, 1)
-    command = [sys.executable, str(script), address, "nobody", str(tmp_path), "1", "30"]
+    command = [sys.executable, str(script), address, "nobody", str(tmp_path), "1", "0.5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode not in (0, None)
     assert f"no Kafka broker at {address} answered" in done.stderr
