@@ -1,6 +1,12 @@
-"""For all tests: hypothesis draws the same examples on every machine, and prints how to get a failing one again."""
+"""For all tests: the packages under test before the test folders that share their names, and reproducible examples."""
+
+import sys
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+
+# pytest puts tests/ first in the path, where tests/state and tests/simulation would be taken for the packages state and simulation.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 settings.register_profile(
     "segone",

@@ -1,0 +1,210 @@
+"""Law 7: the same log says the same through the plain shard, any batch size, input partitions, processes, stops and kills; and
+law 12: nothing about customers appears in what the process logs."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from event_log import heard, read_log, write_log
+from shard_bench import Bench
+from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, by_arrival, delayed, full_life, moved, others, transaction
+
+from operators.customer_step import CustomerStep, make_policy
+from state.digest import partition_of
+from state.events import Event
+from state.settings import load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+TOPICS = ("signals.anomaly", "signals.intent", "signals.alert", "scores", "late", "detector_errors")
+PARTITIONS = 4
+SETTINGS = """
+[shard]
+count = 8
+[state]
+checkpoint_interval_ms = 50
+[log]
+batch_records_max = {batch}
+[detectors.transaction]
+threshold = 0.02
+[detectors.velocity]
+threshold = 0.1
+[detectors.random]
+enabled = true
+share = 0.05
+"""
+SECRETS = ("secretcustomer", "secretmerchant", "secrettext", "7654321.09")
+WAIT_S = 60.0
+
+Heard = dict[tuple[str, str], list[dict[str, Any]]]
+
+
+class Log(NamedTuple):
+    folders: dict[int, Path]
+    records: int
+    expected: Heard
+
+
+def the_events(seed: int) -> list[Event]:
+    """About 3,000 records of 30 customers: disorder, duplicates, reversals, lates, bursts, other topics; and at the end one
+    quiet customer in every partition, so that every partition's clock comes as far."""
+    random_ = random.Random(seed)
+    events: list[Event] = []
+    for number in range(30):
+        customer_id = f"secretcustomer-{number}"
+        own = full_life(seed + number, 70, 2 * DAY_US, customer_id)
+        start_us = NOON_US + random_.randrange(20) * DAY_US
+        own += [
+            transaction(
+                f"b-{n}", start_us + n * MINUTE_US, 765_432_109, customer_id=customer_id, merchant_name="secretmerchant"
+            )
+            for n in range(8)
+        ]
+        own += [event for day in range(4) for event in others(start_us + day * DAY_US, customer_id)]
+        late = [delayed(event, random_.randrange(HOUR_US, 60 * HOUR_US)) for event in random_.sample(own, 15)]
+        again = [delayed(event, random_.randrange(DAY_US)) for event in random_.sample(own, 5)]
+        events += [event for event in own if event not in late] + late + again
+    end_us = max(event.arrival_us for event in events) + 10 * DAY_US
+    partitions: set[int] = set()
+    for number in range(100):
+        customer_id = f"secretcustomer-z{number}"
+        if (partition := partition_of(customer_id.encode(), PARTITIONS)) not in partitions:
+            partitions.add(partition)
+            events.append(transaction("t-z", end_us, customer_id=customer_id, description="secrettext"))
+    assert len(partitions) == PARTITIONS
+    return by_arrival([moved(event) for event in events])
+
+
+def without_position(said: Heard) -> Heard:
+    """`late` names the place of a record in its log, which differs with the number of partitions."""
+    return {
+        key: [{name: value for name, value in body.items() if name not in ("partition", "offset")} for body in bodies]
+        for key, bodies in said.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
+    folder = tmp_path_factory.mktemp("log")
+    events = the_events(1)
+    folders = {partitions: folder / str(partitions) for partitions in (1, PARTITIONS)}
+    for partitions, path in folders.items():
+        records = write_log(path, events, partitions, broken_every=50)
+    config = folder / "segone.toml"
+    config.write_text(SETTINGS.format(batch=2000))
+    return Log(folders, records, by_the_plain_shard(folders[PARTITIONS], config))
+
+
+def by_the_plain_shard(folder: Path, config: Path) -> Heard:
+    """The yardstick: one shard, event by event, no engine."""
+    settings = load_settings(config, environment={})
+    policy = make_policy(settings, CustomerStep(settings.detectors, settings.digest()), 1)
+    said: Heard = {}
+    for partition in range(PARTITIONS):
+        bench = Bench(settings.detectors, policy, config=settings.digest())
+        bench.run(read_log(folder, partition))
+        for topic, body in zip(bench.topics, bench.said, strict=True):
+            said.setdefault((topic, body["customer_id"]), []).append(body)
+    return without_position(said)
+
+
+def command(folder: Path, output: Path, batch: int, *more: str) -> list[str]:
+    output.mkdir(parents=True, exist_ok=True)
+    config = output / "segone.toml"
+    config.write_text(SETTINGS.format(batch=batch))
+    arguments = ["run", "--config", str(config), "--input", str(folder), "--output", str(output), *more]
+    return [sys.executable, "-m", "dataflows.cli", *arguments]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SEGONE__")}
+    return subprocess.Popen(arguments, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    _, log = process.communicate(timeout=WAIT_S * 2)
+    assert process.returncode == 0, log
+    for secret in SECRETS:
+        assert secret not in log, "law 12"
+    return log
+
+
+@pytest.mark.parametrize(
+    ("partitions", "batch", "more"),
+    [
+        (PARTITIONS, 1, ()),
+        (PARTITIONS, 7, ()),
+        (PARTITIONS, 2000, ()),
+        (1, 7, ()),
+        (PARTITIONS, 50, ("--processes", "2")),
+        (PARTITIONS, 50, ("--processes", "4")),
+    ],
+    ids=["batches of 1", "batches of 7", "batches of 2000", "1 input partition", "2 processes", "4 processes"],
+)
+def test_the_engine_says_what_the_plain_shard_says(
+    log: Log, tmp_path: Path, partitions: int, batch: int, more: tuple[str, ...]
+) -> None:
+    text = finish(start(command(log.folders[partitions], tmp_path, batch, *more)))
+    assert without_position(heard(tmp_path, TOPICS)) == log.expected
+    dead = sum(len(path.read_bytes().splitlines()) for path in tmp_path.glob("*.dlq/*.jsonl"))
+    if not more:
+        assert f"read {log.records:,} records" in text and "in flight 0" in text
+        assert f"dead letters {dead:,}" in text
+    assert dead == sum(len(path.read_bytes().split(b"\n\n")) - 1 for path in log.folders[partitions].glob("*/*.jsonl"))
+
+
+def test_the_yardstick_says_something_of_everything(log: Log) -> None:
+    count: Counter[str] = Counter()
+    for (topic, _), bodies in log.expected.items():
+        for body in bodies:
+            count[f"{body['type']} {body['state']}" if "type" in body else topic] += 1
+    for kind in ("anomaly.velocity", "anomaly.transaction", "alert.duplicate_charge", "anomaly.geo"):
+        assert count[f"{kind} OPEN"] > 5
+    assert count["anomaly.velocity CLOSE"] > 5 and count["late"] > 5 and count["scores"] > 2_000
+    assert sum(number for name, number in count.items() if name.endswith("RETRACT")) > 5
+
+
+def committed(output: Path) -> int:
+    """How much of the scores readers may see, in bytes."""
+    return sum(int(path.read_text() or 0) for path in (output / "scores").glob("*.committed"))
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Returns when the condition holds or the process has ended."""
+    give_up_s = time.monotonic() + WAIT_S
+    while process.poll() is None and not condition():
+        assert time.monotonic() < give_up_s, "the worker made no progress"
+        time.sleep(0.005)
+
+
+def test_a_graceful_stop_in_the_middle_loses_and_repeats_nothing(log: Log, tmp_path: Path) -> None:
+    process = start(command(log.folders[PARTITIONS], tmp_path, 1, "--follow"))
+    wait_until(lambda: committed(tmp_path) > 0, process)
+    process.send_signal(signal.SIGTERM)
+    finish(process)
+    first = heard(tmp_path, TOPICS)
+    assert 0 < sum(map(len, first.values())) < sum(map(len, log.expected.values()))
+    finish(start(command(log.folders[PARTITIONS], tmp_path, 2000)))
+    assert without_position(heard(tmp_path, TOPICS)) == log.expected
+
+
+def test_kills_at_any_moment_lose_and_repeat_nothing(log: Log, tmp_path: Path) -> None:
+    random_ = random.Random(3)
+    for _ in range(3):
+        before = committed(tmp_path) if (tmp_path / "scores").exists() else 0
+        process = start(command(log.folders[PARTITIONS], tmp_path, 1))
+        wait_until(lambda before=before: committed(tmp_path) > before, process)  # type: ignore[misc]
+        time.sleep(random_.random() / 10)  # a moment more, to be hit anywhere in an epoch
+        process.kill()
+        process.communicate()
+    finish(start(command(log.folders[PARTITIONS], tmp_path, 2000)))
+    assert without_position(heard(tmp_path, TOPICS)) == log.expected
