@@ -11,18 +11,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
+from rich.console import Console
 
 from dataflows.signals import build
+from dataflows.summary import accounting, print_summary
 from dataflows.worker import Worker
 from state.settings import ConfigError, load_settings
 
 PROGRESS_S = 5.0
+PARENT_CHECK_S = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,16 +58,25 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--processes: at least 1; --process-id and --addresses go together")
     settings = load_settings(args.config, flags=flags)
     worker = Worker.open(settings)
+    started = time.monotonic()
     if args.processes > 1:
-        return _supervise(args.processes)
-    return work(worker, args.process_id, args.addresses.split(";") if args.addresses else None)
+        code, totals = _supervise(args.processes), None
+    else:
+        code, totals = 0, work(worker, args.process_id, args.addresses.split(";") if args.addresses else None)
+    if code == 0 and args.process_id is None and settings.log.kind == "files":
+        print_summary(Console(), Path(settings.log.output), totals, time.monotonic() - started)
+    return code
 
 
-def work(worker: Worker, process_id: int | None = None, addresses: list[str] | None = None) -> int:
-    """Runs the flow until its input ends or somebody asks it to stop; 0 if everything read has been dealt with."""
+def work(worker: Worker, process_id: int | None = None, addresses: list[str] | None = None) -> dict[str, int]:
+    """Runs the flow until its input ends or somebody asks it to stop; returns how the records of this process ended."""
     stop_on_signals(worker.stopping)
     done = threading.Event()
-    reporter = threading.Thread(target=_report_progress, args=(worker, done), daemon=True)
+    if process_id is not None:
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    reporter = threading.Thread(
+        target=_report_progress, args=(worker, done, accounting if process_id is None else share), daemon=True
+    )
     reporter.start()
     try:
         cli_main(
@@ -76,9 +89,24 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     finally:
         done.set()
     worker.finish()
-    totals = worker.totals()
-    print(_sentence(totals), file=sys.stderr)
-    return 0
+    if process_id is not None:
+        print(f"process {process_id}: {share(worker.totals())}", file=sys.stderr)
+    return worker.totals()
+
+
+def share(totals: dict[str, int]) -> str:
+    """One process's part in a cluster: what it read may have ended in another one."""
+    ended = ", ".join(
+        f"{name.replace('_', ' ')} {totals[name]:,}" for name in ("applied", "duplicate", "late", "dead_letter")
+    )
+    return f"read {totals['read']:,} here; ended here: {ended}"
+
+
+def _end_with_parent(parent: int) -> None:
+    """A process of a local cluster does not outlive its supervisor: it would keep the state locked."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    os._exit(1)
 
 
 def stop_on_signals(stopping: threading.Event) -> None:
@@ -93,41 +121,23 @@ def stop_on_signals(stopping: threading.Event) -> None:
     signal.signal(signal.SIGINT, ask)
 
 
-def _sentence(totals: dict[str, int]) -> str:
-    return (
-        f"read {totals['read']:,} records: applied {totals['applied']:,}, duplicate {totals['duplicate']:,}, "
-        f"late {totals['late']:,}, dead letters {totals['dead_letter']:,}, in flight {totals['in_flight']:,}"
-    )
-
-
-def _report_progress(worker: Worker, done: threading.Event) -> None:
+def _report_progress(worker: Worker, done: threading.Event, sentence: Callable[[dict[str, int]], str]) -> None:
     started, before = time.monotonic(), 0
     while not done.wait(PROGRESS_S):
         totals = worker.totals()
         rate = (totals["read"] - before) / PROGRESS_S
         before = totals["read"]
         if rate or not worker.settings.log.follow:
-            print(f"[{time.monotonic() - started:5.0f} s] {_sentence(totals)} · {rate:,.0f}/s", file=sys.stderr)
+            print(f"[{time.monotonic() - started:5.0f} s] {sentence(totals)} · {rate:,.0f}/s", file=sys.stderr)
 
 
 def _supervise(processes: int) -> int:
     """Starts the same command once per process, passes signals on, and ends them all when one fails."""
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
-    arguments = sys.argv[1:]
+    command = [sys.executable, "-m", "dataflows.cli", *_without(sys.argv[1:], "--processes"), "--addresses", addresses]
+    # A session of their own: Ctrl-C reaches them once, through us.
     children = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "dataflows.cli",
-                *_without(arguments, "--processes"),
-                "--process-id",
-                str(i),
-                "--addresses",
-                addresses,
-            ]
-        )
-        for i in range(processes)
+        subprocess.Popen([*command, "--process-id", str(number)], start_new_session=True) for number in range(processes)
     ]
 
     def pass_on(number: int, _frame: object) -> None:

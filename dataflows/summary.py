@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dataflows.run_folder import read_topic
+from dataflows.terminal import harmless
 from operators.encode import SIGNAL_TOPICS
 
 EXAMPLES = 3
@@ -43,12 +44,12 @@ def sentence(signal: dict[str, Any]) -> str:
     return f"{signal['type']} {signal['score']:.3f} for {signal['customer_id']}: {text}"
 
 
-def print_summary(console: Console, folder: Path, totals: dict[str, int], elapsed_s: float) -> None:
+def print_summary(console: Console, folder: Path, totals: dict[str, int] | None, elapsed_s: float) -> None:
     """Prints the accounting, the table of signals, a few examples and the next commands."""
     found = Found(folder)
-    console.print(
-        accounting(totals) + (f" · {totals['read'] / elapsed_s:,.0f} records/s" if elapsed_s else ""), highlight=False
-    )
+    if totals is not None:
+        rate = f" · {totals['read'] / elapsed_s:,.0f} records/s" if elapsed_s else ""
+        console.print(accounting(totals) + rate, highlight=False)
     if found.states:
         table = Table("signal", "OPEN", "UPDATE", "CLOSE", "RETRACT")
         for type_ in found.types:
@@ -57,11 +58,11 @@ def print_summary(console: Console, folder: Path, totals: dict[str, int], elapse
             )
         console.print(table)
         for signal in list(found.strongest.values())[:EXAMPLES]:
-            console.print(f"  • {sentence(signal)}", markup=False, highlight=False)
-            console.print(f"    segone explain {folder} {signal['id']}", markup=False, highlight=False)
+            console.print(f"  • {harmless(sentence(signal))}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"    segone explain {folder} {signal['id']}", markup=False, highlight=False, soft_wrap=True)
     else:
         console.print("no signals")
-    console.print(f"output: {folder}", markup=False, highlight=False)
+    console.print(f"output: {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def accounting(totals: dict[str, int]) -> str:

@@ -67,13 +67,13 @@ class Worker:
     def totals(self) -> dict[str, int]:
         """How the records that this process read since it started have ended so far; `in_flight` is what is still on its way."""
         totals = {
-            "read": sum(self.accounting.read.values()),
+            "read": sum(list(self.accounting.read.values())),
             "applied": self.accounting.broadcast,
             "duplicate": 0,
             "late": 0,
-            "dead_letter": sum(self.accounting.dead.values()),
+            "dead_letter": sum(list(self.accounting.dead.values())),
         }
-        for shard in self._shards:
+        for shard in list(self._shards):
             for name in ("applied", "duplicate", "late"):
                 totals[name] += getattr(shard.counters, name) - getattr(shard.counters_at_start, name)
         totals["in_flight"] = totals["read"] - sum(

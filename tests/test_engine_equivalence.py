@@ -70,7 +70,7 @@ def the_events(seed: int) -> list[Event]:
             for n in range(8)
         ]
         own += [event for day in range(4) for event in others(start_us + day * DAY_US, customer_id)]
-        late = [delayed(event, random_.randrange(HOUR_US, 60 * HOUR_US)) for event in random_.sample(own, 15)]
+        late = [delayed(event, random_.randrange(HOUR_US, 6 * DAY_US)) for event in random_.sample(own, 15)]
         again = [delayed(event, random_.randrange(DAY_US)) for event in random_.sample(own, 5)]
         events += [event for event in own if event not in late] + late + again
     end_us = max(event.arrival_us for event in events) + 10 * DAY_US
@@ -145,8 +145,8 @@ def finish(process: subprocess.Popen[str]) -> str:
         (PARTITIONS, 7, ()),
         (PARTITIONS, 2000, ()),
         (1, 7, ()),
-        (PARTITIONS, 50, ("--processes", "2")),
-        (PARTITIONS, 50, ("--processes", "4")),
+        (PARTITIONS, 500, ("--processes", "2")),
+        (PARTITIONS, 2000, ("--processes", "4")),
     ],
     ids=["batches of 1", "batches of 7", "batches of 2000", "1 input partition", "2 processes", "4 processes"],
 )

@@ -66,7 +66,7 @@ def spy_on(detector: Detector, look: Any) -> Any:
 
 
 @subjects
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(past=histories(), future=histories(), cut=st.integers(0, 40))
 def test_no_future_changes_what_was_said_before(
     name: str, past: list[Transaction], future: list[Transaction], cut: int
@@ -89,7 +89,7 @@ def _cause(body: Said) -> str:
 
 
 @subjects
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(events=histories())
 def test_a_detector_never_sees_the_event_in_the_profile_that_it_judges_it_by(
     name: str, events: list[Transaction]
@@ -109,7 +109,7 @@ def test_a_detector_never_sees_the_event_in_the_profile_that_it_judges_it_by(
 
 
 @subjects
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(events=histories())
 def test_a_detector_leaves_the_profile_as_it_found_it(name: str, events: list[Transaction]) -> None:
     """Learning is the profile's business, after the score; a detector changes nothing but its own state."""
@@ -164,7 +164,7 @@ def test_the_fence_around_a_detector_holds() -> None:
 
 
 @subjects
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(events=histories())
 def test_the_same_events_say_the_same_without_clock_chance_or_files(name: str, events: list[Transaction]) -> None:
     expected = bench_of(name).run(events).said
@@ -302,7 +302,7 @@ def test_hostile_state_thaws_to_the_same_bytes(name: str) -> None:
 
 
 @subjects
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(events=histories())
 def test_state_thaws_to_the_same_bytes_after_every_event(name: str, events: list[Transaction]) -> None:
     bench = bench_of(name)
@@ -332,7 +332,7 @@ def test_bursts_without_an_arrival_clock_do_not_let_timers_grow() -> None:
 
 
 @subjects
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(events=histories(), cuts=st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=8))
 def test_no_batch_boundary_and_no_restart_changes_what_is_said(
     name: str, events: list[Transaction], cuts: list[tuple[int, bool]]
