@@ -7,17 +7,20 @@ be the reference: nothing lost, nothing twice, nothing different, per customer i
 Exit code 1 on any difference or surprise; the folder is kept then.
 """
 
+# ruff: noqa: E402  (the broker and the worker's process are the tests', which are no package)
+
 from __future__ import annotations
 
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -49,11 +52,17 @@ from simulation.runs import Message
 from state.events import TOPICS
 from state.settings import load_settings
 
-LIFE_S = (0.3, 4.0)
+Range = tuple[float, float]
+
+LIFE_S: Range = (0.3, 4.0)
 """How long a worker lives, counted for one half of them from their start, for the other from their first checkpoint."""
 
+BOUNDED_LIFE_S: Range = (0.0, 0.5)
+"""On complete input, where little time is enough for much work."""
+
 RECORDS_PER_KILL = 400
-CUSTOMERS, DAYS = 120, 720
+RECORDS_PER_CUSTOMER = 300
+DAYS = 180
 FIRST_CHECKPOINT_S_MAX = 15.0
 BOUNDED_SHARE = 0.2
 """Of the kills on the embedded log, those on input that is complete from the beginning."""
@@ -69,15 +78,23 @@ PROGRESS_EVERY = 10
 SETTINGS = """\
 [log]
 kind = "{kind}"
+batch_records_max = 100
 [kafka]
 bootstrap_servers = "{bootstrap}"
 broker_timeout_s = {broker_timeout_s}
 [shard]
 count = 16
+allowed_lateness_s = 21600.0
 [state]
 dir = "{state}"
 checkpoint_interval_ms = 200
+[detectors.transaction]
+threshold = 0.01
+[detectors.velocity]
+threshold = 0.05
+count_min = 2
 """
+"""Detectors that speak readily, so that there is much to lose; shorter lateness, so that timers fire and some is late."""
 
 
 @dataclass
@@ -114,7 +131,8 @@ class Soak:
         self.rng = random.Random(args.seed)
         self.phases: list[Phase] = []
         records = args.records or max(8000, RECORDS_PER_KILL * args.kills)
-        self.messages: list[Message] = world(CUSTOMERS, DAYS, args.seed, records)
+        customers = max(30, records // RECORDS_PER_CUSTOMER)
+        self.messages: list[Message] = world(customers, DAYS, args.seed, records)
         self._began_s = time.monotonic()
 
     def tell(self, text: str) -> None:
@@ -124,9 +142,7 @@ class Soak:
         """A settings file with a state folder of its own."""
         path = self.folder / f"{name}.toml"
         state = self.folder / name / "state"
-        path.write_text(
-            SETTINGS.format(kind=kind, bootstrap=bootstrap, broker_timeout_s=broker_timeout_s, state=state)
-        )
+        path.write_text(SETTINGS.format(kind=kind, bootstrap=bootstrap, broker_timeout_s=broker_timeout_s, state=state))
         return path
 
     def worker(self, name: str, config: Path, *arguments: str) -> WorkerProcess:
@@ -148,17 +164,25 @@ class Soak:
             f"{phase.different}, surprises {len(phase.surprises)} (seed {self.args.seed})"
         )
         for line in [*first, *phase.surprises]:
-            print(f"    {line}", flush=True)
+            print(f"    {line[:1000]}", flush=True)
 
-    def kill_until(self, phase: Phase, worker: WorkerProcess, state: Path, kills: int, over: Callable[[], bool]) -> None:
+    def kill_until(
+        self,
+        phase: Phase,
+        worker: WorkerProcess,
+        state: Path,
+        kills: int,
+        over: Callable[[], bool] = lambda: False,
+        lives_s: Range = LIFE_S,
+    ) -> None:
         """Starts and ends the worker until it has been killed `kills` times, or `over`."""
         while phase.kills < kills and not over():
             processes = self.rng.choice(self.args.processes)
             phase.starts[str(processes)] = phase.starts.get(str(processes), 0) + 1
             before = checkpoints(state)
             worker.start(processes)
-            life_s = self.rng.uniform(*LIFE_S)
-            if self.rng.random() < 0.5:
+            life_s = self.rng.uniform(*lives_s)
+            if lives_s is not LIFE_S or self.rng.random() < 0.5:
                 wait_until(
                     lambda: checkpoints(state) != before or worker.wait(0) is not None,  # noqa: B023
                     FIRST_CHECKPOINT_S_MAX,
@@ -180,7 +204,7 @@ class Soak:
         if how < STOP_SHARE:
             phase.stops += 1
             code = worker.stop(timeout_s=30)
-            if code not in (0, -15):  # -15: asked before it could hear
+            if code not in (0, -signal.SIGTERM):  # the latter: asked before it could hear, so nothing had begun
                 phase.surprises.append(f"a stop by SIGTERM ended with {code}: {worker.told(600)}")
         elif processes > 1 and how < STOP_SHARE + ONE_CHILD_SHARE and worker.kill_child(self.rng.randrange(processes)):
             phase.one_process += 1
@@ -256,11 +280,11 @@ def _kill_on_files(soak: Soak, reference: Said, complete: Path, bounded: bool) -
     try:
         if bounded:
             ended = lambda: worker.starts > 0 and worker.wait(0) == 0  # noqa: E731
-            soak.kill_until(phase, worker, state, kills, ended)
+            soak.kill_until(phase, worker, state, kills, ended, BOUNDED_LIFE_S)
         else:
             feeder = Feeder(list(bursts(soak.messages)), FileLog(where).write, over_s=kills * 3.0)
             feeder.start()
-            soak.kill_until(phase, worker, state, kills, lambda: False)
+            soak.kill_until(phase, worker, state, kills)
             soak.tell(f"{name}: {feeder.fed:,} records fed during the kills")
             feeder.finish()
     finally:
@@ -285,7 +309,8 @@ class KafkaPhase:
         self.config = soak.settings(name, "kafka", self.broker.bootstrap, broker_timeout_s)
         self.state = soak.folder / name / "state"
         self.worker = soak.worker(name, self.config)
-        init(argparse.Namespace(config=self.config, input=None, output=None, state=None, dir=None))
+        with (soak.folder / name / "init.log").open("w") as told, redirect_stdout(told):
+            init(argparse.Namespace(config=self.config, input=None, output=None, state=None))
         kafka = client_settings(load_settings(self.config).kafka)
         self.log = KafkaLog(self.broker.bootstrap, required_partitions(kafka, TOPICS))
         self.reader = KafkaReader(self.broker.bootstrap)
@@ -308,7 +333,9 @@ class KafkaPhase:
         finish_files(self.soak, self.phase, worker)
         fed, sent = records_on_kafka(self.broker.bootstrap), len(self.soak.messages)
         if fed != sent:
-            self.phase.surprises.append(f"the input topics hold {fed} records, {sent} were sent: the feeder is to blame")
+            self.phase.surprises.append(
+                f"the input topics hold {fed} records, {sent} were sent: the feeder is to blame"
+            )
         outputs = outputs_on_kafka(self.broker.bootstrap)
         live = self.reader.finish(len(outputs))
         if Counter(live) != Counter(outputs):
@@ -347,7 +374,7 @@ def kill_workers(soak: Soak, reference: Said) -> None:
     work = KafkaPhase(soak, "kafka, workers killed")
     try:
         feeder = work.feeder(over_s=soak.args.kills * 3.5)
-        soak.kill_until(work.phase, work.worker, work.state, soak.args.kills, lambda: False)
+        soak.kill_until(work.phase, work.worker, work.state, soak.args.kills)
         soak.tell(f"{work.name}: {feeder.fed:,} records fed during the kills")
         work.worker.end()
         feeder.finish()

@@ -147,11 +147,11 @@ class KafkaReader(threading.Thread):
     def __init__(self, bootstrap: str) -> None:
         super().__init__(daemon=True)
         self.read: list[Output] = []
-        self._bootstrap = bootstrap
+        self._brokers = bootstrap
         self._ended = threading.Event()
 
     def run(self) -> None:
-        reader = _reader(self._bootstrap)
+        reader = _reader(self._brokers)
         while not self._ended.is_set():
             self.read += _outputs(reader.consume(1000, 0.1))
         reader.close()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from dataflows.kafka_client import Address, KafkaSettings, Properties, admin, consumer, insist, unavailable
@@ -94,9 +94,17 @@ def _offsets(
 def marks(settings: KafkaSettings, group: Consumer, addresses: list[Address]) -> dict[Address, int]:
     """Where the first start of this sink partition found the ends of its partitions; those without a mark are left out."""
     partitions = [TopicPartition(*address) for address in addresses]
-    ask = partial(group.committed, partitions, timeout=settings.start_timeout_s)
-    stored = insist(settings, ask, "asking where this sink began")
+    stored = insist(settings, partial(_stored, settings, group, partitions), "asking where this sink began")
     return {(each.topic, each.partition): each.offset for each in stored if each.offset >= 0}
+
+
+def _stored(settings: KafkaSettings, group: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Offsets stored in the group. A partition whose offset could not be read must not pass for one that has none."""
+    stored: list[TopicPartition] = group.committed(partitions, timeout=settings.start_timeout_s)
+    for each in stored:
+        if each.error is not None:
+            raise KafkaException(each.error)
+    return stored
 
 
 def ids_between(settings: KafkaSettings, starts: Mapping[Address, int], ends: Mapping[Address, int]) -> Iterator[bytes]:
@@ -132,8 +140,10 @@ def ids_between(settings: KafkaSettings, starts: Mapping[Address, int], ends: Ma
                 if message.offset() < ends[address]:
                     yield from (value for name, value in message.headers() or () if name == ID_HEADER)
                     count += 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                left.discard(address)
+            elif error.code() == KafkaError._PARTITION_EOF and message.offset() >= ends[address]:
+                left.discard(
+                    address
+                )  # an earlier end is only that of what is committed so far: more may become visible
         if count > TAIL_IDS_MAX:
             raise ConfigError(
                 f"kafka.transactional_id_prefix = {settings.transactional_id_prefix}: more than {TAIL_IDS_MAX:,} outputs "

@@ -24,9 +24,17 @@ from dataflows.signals import build
 from dataflows.summary import accounting, print_summary
 from dataflows.worker import Worker
 from state.settings import ConfigError, load_settings
+from state.store_lock import FolderLock
 
 PROGRESS_S = 5.0
 PARENT_CHECK_S = 0.2
+LOCK_PATIENCE_S = 5.0
+"""How long a start waits for killed predecessors to be gone from the state folder."""
+
+SUPERVISOR = "SEGONE_SUPERVISOR"
+"""Environment of a supervised process: the supervisor's pid. The supervisor has locked the state folder for all of them."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,11 +64,16 @@ def run(args: argparse.Namespace) -> int:
             flags[section]["dir" if key == "state" else key] = value
     if args.processes < 1 or (args.process_id is None) != (args.addresses is None):
         raise ConfigError("--processes: at least 1; --process-id and --addresses go together")
+    if args.processes > 1 and args.process_id is not None:
+        raise ConfigError("--processes: starts a local cluster; leave it out where --process-id names one process")
     settings = load_settings(args.config, flags=flags)
     worker = Worker.open(settings)
     started = time.monotonic()
+    # Two clusters on one recovery folder would ruin it: the engine keeps only what its newest execution can resume from.
+    lock = FolderLock(worker.state_dir, LOCK_PATIENCE_S) if not _supervised() and not args.process_id else None
     if args.processes > 1:
-        code, totals = _supervise(args.processes), None
+        assert lock is not None, "--process-id goes with --processes 1"
+        code, totals = _supervise(args.processes, lock), None
     else:
         code, totals = 0, work(worker, args.process_id, args.addresses.split(";") if args.addresses else None)
     if code == 0 and args.process_id is None and settings.log.kind == "files":
@@ -72,8 +85,8 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     """Runs the flow until its input ends or somebody asks it to stop; returns how the records of this process ended."""
     stop_on_signals(worker.stopping)
     done = threading.Event()
-    if process_id is not None:
-        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    if _supervised():
+        threading.Thread(target=_end_with_supervisor, args=(int(os.environ[SUPERVISOR]),), daemon=True).start()
     reporter = threading.Thread(
         target=_report_progress, args=(worker, done, accounting if process_id is None else share), daemon=True
     )
@@ -102,9 +115,13 @@ def share(totals: dict[str, int]) -> str:
     return f"read {totals['read']:,} here; ended here: {ended}"
 
 
-def _end_with_parent(parent: int) -> None:
+def _supervised() -> bool:
+    return SUPERVISOR in os.environ
+
+
+def _end_with_supervisor(supervisor: int) -> None:
     """A process of a local cluster does not outlive its supervisor: it would keep the state locked."""
-    while os.getppid() == parent:
+    while os.getppid() == supervisor:
         time.sleep(PARENT_CHECK_S)
     os._exit(1)
 
@@ -117,8 +134,9 @@ def stop_on_signals(stopping: threading.Event) -> None:
             os._exit(128 + number)
         stopping.set()
 
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
+    for number in STOP_SIGNALS:
+        signal.signal(number, ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def _report_progress(worker: Worker, done: threading.Event, sentence: Callable[[dict[str, int]], str]) -> None:
@@ -131,22 +149,27 @@ def _report_progress(worker: Worker, done: threading.Event, sentence: Callable[[
             print(f"[{time.monotonic() - started:5.0f} s] {sentence(totals)} · {rate:,.0f}/s", file=sys.stderr)
 
 
-def _supervise(processes: int) -> int:
+def _supervise(processes: int, lock: FolderLock) -> int:
     """Starts the same command once per process, passes signals on, and ends them all when one fails."""
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
     command = [sys.executable, "-m", "dataflows.cli", *_without(sys.argv[1:], "--processes"), "--addresses", addresses]
-    # A session of their own: Ctrl-C reaches them once, through us.
-    children = [
-        subprocess.Popen([*command, "--process-id", str(number)], start_new_session=True) for number in range(processes)
-    ]
+    environment = os.environ | {SUPERVISOR: str(os.getpid())}
+    children: list[subprocess.Popen[bytes]] = []
 
     def pass_on(number: int, _frame: object) -> None:
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 child.send_signal(number)
 
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGINT, pass_on)
+    for number in STOP_SIGNALS:
+        signal.signal(number, pass_on)
+    # Blocked in the children until they can listen: a stop asked for while they start is not lost, nor kills them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    for process in range(processes):
+        # A session of their own: Ctrl-C reaches them once, through us.
+        arguments = [*command, "--process-id", str(process)]
+        children.append(subprocess.Popen(arguments, start_new_session=True, env=environment, pass_fds=[lock.fileno()]))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     while any(child.poll() is None for child in children):
         failed = [i for i, child in enumerate(children) if child.poll() not in (None, 0)]
         if failed:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import orjson
+from bytewax.recovery import init_db_dir
 
 from dataflows.file_sink import ALL_TOPICS, FileOutput, read_committed
 from dataflows.file_source import FileInput
@@ -150,10 +152,13 @@ def prepare_state(state_dir: Path, settings: Settings) -> bool:
                         "set it back, or begin with a new state folder ([state] dir)"
                     )
             return False
-        (state_dir / "recovery").mkdir(parents=True, exist_ok=True)
-        from bytewax.recovery import init_db_dir
-
-        init_db_dir(state_dir / "recovery", settings.state.recovery_partitions)
+        if not (state_dir / "recovery").exists():
+            # Made beside its place: one that is half made, because this process was killed, can't be finished.
+            made = state_dir / "recovery.new"
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir(parents=True)
+            init_db_dir(made, settings.state.recovery_partitions)
+            made.rename(state_dir / "recovery")
         draft = note.with_suffix(".new")
         draft.write_bytes(orjson.dumps(fixed))
         draft.replace(note)

@@ -2,7 +2,7 @@
 
 Two time zones meet in it. What happened within the allowed lateness is **recent**: kept entry by entry, in event-time order, and
 still open to late events, status updates and reversals. What is older is **matured**: it was learned, once, in event-time order,
-into the habits (amount statistics, merchants, countries, hours, places). An entry matures when the customer's newest event is
+into the habits (amount statistics, merchants, countries, devices, hours, places). An entry matures when the customer's newest event is
 more than **twice** the allowed lateness ahead of it: once for what can still come before it, once more for a reversal of it, which
 may be late itself. A reversal booked within the allowed lateness of its original leaves no trace in the habits; a later one
 leaves the habits alone. Pending transactions count in the windows and as recent ones, but only posted ones are learned. So whatever
@@ -23,6 +23,7 @@ RECENT_MAX: Final = 1024
 """Beyond it the oldest recent entry matures before its time (and a still later one would be learned out of order)."""
 MERCHANTS_MAX: Final = 256
 COUNTRIES_MAX: Final = 64
+DEVICES_MAX: Final = 32
 AMOUNT_KEYS_MAX: Final = 48
 ACCOUNTS_MAX: Final = 32
 SAID_MAX: Final = 64
@@ -54,6 +55,8 @@ class Recent(NamedTuple):
     """False for a reversed one: it will not be learned."""
     posted: bool
     """A pending one is not learned either: when it is posted, it comes again."""
+    device: int = 0
+    """Digest of the device's id; 0 if unknown."""
 
 
 class Place(NamedTuple):
@@ -81,6 +84,8 @@ class Said(NamedTuple):
     transaction_id: str
     state: str
     """OPEN or CLOSE."""
+    kind: str = ""
+    """Of a type that says several things, which one: each has episodes of its own."""
 
 
 class Waiting(NamedTuple):
@@ -130,6 +135,7 @@ class Customer:
         "arrival_us",
         "countries",
         "customer_id",
+        "devices",
         "held",
         "hours",
         "labels",
@@ -167,6 +173,7 @@ class Customer:
         """Median and 95th percentile of the amounts in major units, by overall key (currency and direction)."""
         self.merchants: dict[int, Familiar] = {}
         self.countries: dict[str, Familiar] = {}
+        self.devices: dict[int, Familiar] = {}
         self.hours: list[int] = [0] * 24
         self.place: Place | None = None
         self.accounts: dict[str, Account] = {}
@@ -208,6 +215,11 @@ class Customer:
             return True
         return any(r.country == country and r.learned and r.time_us <= until_us for r in self.recent)
 
+    def knows_device(self, device: int, until_us: int) -> bool:
+        """Whether a payment on this device has matured before `until_us`. Recent ones don't count: a thief has used it, too."""
+        known = self.devices.get(device)
+        return known is not None and known.last_us <= until_us
+
     def place_before(self, time_us: int) -> Place | None:
         """The last place in person before or at `time_us`."""
         for r in reversed(self.recent):
@@ -219,6 +231,11 @@ class Customer:
 def in_person(channel: str) -> bool:
     """Whether the customer (or the card) was there."""
     return channel in ("card_present", "atm")
+
+
+def device_digest(transaction: Transaction) -> int:
+    """One integer for the device that was used; 0 if unknown."""
+    return digest64(transaction.device_id) if transaction.device_id else 0
 
 
 def merchant_digest(transaction: Transaction) -> int:

@@ -17,8 +17,15 @@ from state.estimators import Moments, Quantile
 from state.events import EVENT_TYPES
 from state.windows import Ring
 
-VERSION: Final = 1
-UPGRADES: Final[dict[int, Callable[[list[Any]], list[Any]]]] = {}
+VERSION: Final = 2
+
+
+def _with_devices(fields: list[Any]) -> list[Any]:
+    """Format 1 had no devices; fields that entries gained since have defaults."""
+    return [*fields[:10], {}, *fields[10:]]
+
+
+UPGRADES: Final[dict[int, Callable[[list[Any]], list[Any]]]] = {1: _with_devices}
 """From an older version to the next one: a function from the older field list to the newer."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -44,6 +51,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
             {key: (low.freeze(), high.freeze()) for key, (low, high) in customer.quantiles.items()},
             customer.merchants,
             customer.countries,
+            customer.devices,
             bytes(customer.hours) if max(customer.hours) < 256 else customer.hours,
             customer.place,
             {
@@ -92,17 +100,18 @@ def _thaw(customer_id: str, fields: list[Any], retention_us: int) -> tuple[Custo
     customer.quantiles = {key: (Quantile.thaw(*low), Quantile.thaw(*high)) for key, (low, high) in fields[7].items()}
     customer.merchants = {key: Familiar(*known) for key, known in fields[8].items()}
     customer.countries = {key: Familiar(*known) for key, known in fields[9].items()}
-    customer.hours = list(fields[10])
-    customer.place = Place(*fields[11]) if fields[11] is not None else None
-    customer.accounts = {key: _account(account) for key, account in fields[12].items()}
-    customer.labels = fields[13]
-    customer.said = [Said(*said) for said in fields[14]]
-    customer.waiting = {key: Waiting(*waiting) for key, waiting in fields[15].items()}
-    customer.refunds = {key: Waiting(*refund) for key, refund in fields[16].items()}
-    customer.seen = fields[17]
-    customer.timers = [Timer(*timer) for timer in fields[18]]
-    customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields[19]]
-    return customer, fields[20]
+    customer.devices = {key: Familiar(*known) for key, known in fields[10].items()}
+    customer.hours = list(fields[11])
+    customer.place = Place(*fields[12]) if fields[12] is not None else None
+    customer.accounts = {key: _account(account) for key, account in fields[13].items()}
+    customer.labels = fields[14]
+    customer.said = [Said(*said) for said in fields[15]]
+    customer.waiting = {key: Waiting(*waiting) for key, waiting in fields[16].items()}
+    customer.refunds = {key: Waiting(*refund) for key, refund in fields[17].items()}
+    customer.seen = fields[18]
+    customer.timers = [Timer(*timer) for timer in fields[19]]
+    customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields[20]]
+    return customer, fields[21]
 
 
 def _account(fields: list[Any]) -> Account:

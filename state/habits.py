@@ -10,6 +10,7 @@ from state.customer import (
     ACCOUNTS_MAX,
     AMOUNT_KEYS_MAX,
     COUNTRIES_MAX,
+    DEVICES_MAX,
     HOURS_TOTAL_MAX,
     MERCHANTS_MAX,
     Account,
@@ -64,6 +65,8 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
         _meet(customer.merchants, recent.merchant, recent.time_us, MERCHANTS_MAX)
     if recent.country:
         _meet(customer.countries, recent.country, recent.time_us, COUNTRIES_MAX)
+    if recent.device:
+        _meet(customer.devices, recent.device, recent.time_us, DEVICES_MAX)
     if not credit:
         customer.hours[hour_of(recent.time_us)] += 1
         if sum(customer.hours) > HOURS_TOTAL_MAX:

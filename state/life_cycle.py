@@ -10,7 +10,7 @@ from enum import IntEnum
 import msgspec
 
 from state.categories import group_of
-from state.customer import REFUNDS_MAX, WAITING_MAX, Customer, Recent, Waiting, merchant_digest
+from state.customer import REFUNDS_MAX, WAITING_MAX, Customer, Recent, Waiting, device_digest, merchant_digest
 from state.digest import digest64
 from state.events import Transaction
 from state.windows import COUNTED, ORPHAN, POSTED, REVERSAL, REVERSED, pack_key, unpack_key
@@ -200,6 +200,7 @@ def _remember(customer: Customer, transaction: Transaction, key: int, digest: in
         transaction.channel,
         learned,
         transaction.status == "posted",
+        device_digest(transaction),
     )
     recent = customer.recent
     at = len(recent)

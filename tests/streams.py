@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -84,6 +84,16 @@ def delayed(event: Event, delay_us: int) -> Any:
 def by_arrival(events: Iterable[Event]) -> list[Any]:
     """In the order of arrival; equal arrivals keep their order."""
     return sorted(events, key=lambda event: event.arrival_us)
+
+
+def shuffled(events: Sequence[Event], seed: int, delay_us_max: int) -> list[Any]:
+    """The events in an order of arrival in which none is more than `delay_us_max` behind the newest before it."""
+    random_ = random.Random(f"shuffle/{seed}")
+    return by_arrival([delayed(event, random_.randrange(delay_us_max)) for event in events])
+
+
+def end_of(events: Sequence[Event]) -> int:
+    return max(event.time_us for event in events)
 
 
 def numbered(events: Iterable[Event]) -> list[Any]:

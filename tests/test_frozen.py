@@ -133,3 +133,12 @@ def test_damaged_bytes_end_in_a_named_error_or_in_a_customer() -> None:
         except FrozenError:
             refused += 1
     assert refused > 100
+
+
+def test_thawing_gives_a_customer_of_its_own() -> None:
+    """Frozen bytes share nothing with the live object."""
+    bench = Bench(loud()).run([transaction("t-1", NOON_US)])
+    customer = bench.shard.customer("c-1")
+    other, _ = thaw("c-1", freeze(customer, {}), customer.ring.retention_us)
+    other.ring.cancel(0)
+    assert customer.ring.totals and not other.ring.totals

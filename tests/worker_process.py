@@ -20,9 +20,9 @@ LOOK_INTERVAL_S = 0.01
 
 
 class WorkerProcess:
-    """`segone run` with fixed arguments in a process group of its own; what it tells goes to `log`.
+    """`segone run` with fixed arguments; what it tells goes to `log`.
 
-    `start` adds arguments of one start. The group holds the supervisor and its children when there are several processes.
+    `start` adds arguments of one start. With several processes it is a supervisor and its children.
     """
 
     def __init__(self, log: Path, *arguments: str) -> None:
@@ -57,7 +57,9 @@ class WorkerProcess:
     def kill(self) -> None:
         """kill -9 of all its processes at once."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        # Children have sessions of their own, so that a group would not reach them.
+        for pid in [*self.children(), self._process.pid]:
+            os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def kill_child(self, number: int) -> bool:
@@ -66,6 +68,12 @@ class WorkerProcess:
         if children:
             os.kill(children[number % len(children)], signal.SIGKILL)
         return bool(children)
+
+    def kill_supervisor(self) -> None:
+        """kill -9 of the started process alone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def children(self) -> list[int]:
         assert self._process is not None

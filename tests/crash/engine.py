@@ -28,6 +28,8 @@ from dataflows.worker import Worker
 
 SOURCE, SHARD, SINK = "records", "customers", "written"
 
+EPOCHS_MAX = 3000
+
 Point = Callable[[str], None]
 Item = tuple[str, Any]
 
@@ -119,12 +121,13 @@ class Cluster:
 
     def run(self) -> None:
         """Epoch after epoch until all sources are at their end. Raises Stopped, or whatever the production code raises."""
-        while self.sources:
+        told = False
+        while not told:
+            assert self.epoch < EPOCHS_MAX, "it never ends"
             self._run_epoch()
-            ended = not self.sources and self._random.random() < 0.5
-            self._close_epoch(ended)
-        if not ended:  # noqa: F821 - there is at least one source
-            self._close_epoch(ended=True)
+            # Shards learn of the end in the last source's epoch or in the one after it.
+            told = not self.sources and self._random.random() < 0.5
+            self._close_epoch(told)
 
     def finish(self, numbers: list[int]) -> None:
         """After a clean end each process puts its affairs in order."""
@@ -134,9 +137,9 @@ class Cluster:
             self._point("worker.finished")
 
     def notify(self) -> None:
-        """The wall clock reaches the time that shards of one process asked for."""
-        process = self._random.choice(self.processes)
-        self._notify(process, lambda item: self._send_to_sink(("shards", process.number), item))
+        """The wall clock reaches the time that the shards asked for."""
+        for process in self._shuffled():
+            self._notify(process, lambda item, number=process.number: self._send_to_sink(("shards", number), item))  # type: ignore[misc]
 
     # ---- the start
 
@@ -165,19 +168,19 @@ class Cluster:
 
     def _run_epoch(self) -> None:
         running = sorted(self.sources)
-        asked_max = self._random.choice((0, 3, 8, 1000))
+        asks_left = self._random.choice((0, 3, 8, 1000))  # none: everybody sleeps through the epoch
         while running:
             self._between()
             draw = self._random.random()
             if draw < 0.5:
                 part = self._random.choice(running)
-                asked_max -= 1
-                ended = asked_max > -1000 and asked_max >= 0 and self._ask(part)
-                if ended or asked_max < 0 or self._random.random() < self._pace:
+                ended = asks_left > 0 and self._ask(part)
+                if ended or asks_left <= 0 or self._random.random() < self._pace:
                     self._end_source_epoch(part)
                     running.remove(part)
                     if ended:
                         del self.sources[part]
+                asks_left -= 1
             elif draw < 0.75:
                 self._activate_shards(self._random.choice(self.processes), drain=False)
             else:

@@ -10,7 +10,7 @@ import os
 import random
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -73,6 +73,8 @@ class Disk:
     def __init__(self, folder: Path, fuse: Fuse, random_: random.Random, segment_bytes: int) -> None:
         self.folder = folder
         self.fuse = fuse
+        self.noted: set[Path] = set()
+        """Output files whose committed length was written since somebody looked."""
         self._random = random_
         self._segment_bytes = segment_bytes
         self._environments: list[Any] = []
@@ -170,9 +172,11 @@ class Disk:
 
     def _write_committed(self, real: Callable[[Path, int], None]) -> Callable[[Path, int], None]:
         def write(path: Path, length: int) -> None:
-            path.with_suffix(".committed.new").write_bytes(b"1")  # as a crash in the middle leaves it
+            with suppress(OSError):
+                path.with_suffix(".committed.new").write_bytes(b"1")  # as a crash in the middle leaves it
             self.fuse("sink.before_committed")
             real(path, length)
+            self.noted.add(path)
             self.fuse("sink.committed")
 
         return write

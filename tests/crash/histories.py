@@ -102,7 +102,7 @@ def make_history(seed: int, events: int, partitions: int) -> History:
             # What can't say when it arrived came when the record before it did.
             log.append((arrival_us, random_.choice((b'{"transaction_id": "t-', b"no JSON at all", b"[]"))))
     for partition in range(partitions):  # as many partitions as there are files
-        history.lines.setdefault(("in.transactions", partition), [(START_US, b"broken")])
+        history.lines.setdefault(("in.transactions", partition), [(0, b"broken")])
     return history
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from binascii import crc32
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -18,10 +20,10 @@ from conftest import Topics
 from talking import committed, settings
 
 from dataflows.batches import OutputBatch
-from dataflows.kafka_client import KafkaRefused, TopicPlan, create_topics, partition_counts
+from dataflows.kafka_client import BrokerUnavailable, KafkaRefused, TopicPlan, create_topics, partition_counts
 from dataflows.kafka_publisher import OMITTED_HEADER, Fenced
 from dataflows.kafka_sink import KafkaOutput, KafkaOutputPartition
-from dataflows.kafka_tail import ID_HEADER, UNMATCHED_AGE_S_MAX, Unmatched
+from dataflows.kafka_tail import ID_HEADER, UNMATCHED_AGE_S_MAX, Unmatched, marks
 from state.records import Output
 from state.settings import ConfigError
 
@@ -135,6 +137,38 @@ def test_ids_ahead_of_the_replay_survive_a_second_crash(kafka: str, topics: Topi
     third.write_batch(outputs(topic, range(10, 35)))
     third.snapshot()
     assert times_seen(kafka, topic) == once(range(35))
+
+
+def test_outputs_hidden_behind_a_foreign_open_transaction_are_waited_for_and_not_written_again(
+    kafka: str, topics: Topics
+) -> None:
+    topic = topics.create("out", PARTITIONS)
+    foreign = Producer({"bootstrap.servers": kafka, "transactional.id": f"{topic}-foreign"})
+    foreign.init_transactions()
+    first = part(kafka, topic)
+    foreign.begin_transaction()
+    for number in range(PARTITIONS):
+        foreign.produce(topic, b"foreign", partition=number)
+    foreign.flush()
+    first.write_batch(outputs(topic, range(10)))
+    first.publisher.flush()
+    with pytest.raises(BrokerUnavailable, match="reading back what was written before the restart"):
+        part(kafka, topic, broker_timeout_s=1.0)
+    foreign.abort_transaction()
+    again = part(kafka, topic)
+    again.write_batch(outputs(topic, range(12)))
+    again.snapshot()
+    assert times_seen(kafka, topic) == once(range(12))
+
+
+def test_a_mark_that_cannot_be_read_does_not_pass_for_none() -> None:
+    class Group:
+        def committed(self, _partitions: object, timeout: float) -> list[SimpleNamespace]:
+            error = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
+            return [SimpleNamespace(topic="out", partition=0, offset=-1001, error=error)]
+
+    with pytest.raises(BrokerUnavailable, match="asking where this sink began"):
+        marks(settings("localhost:1", start_timeout_s=0.2), Group(), [("out", 0)])
 
 
 def test_a_predecessor_that_still_runs_is_fenced_and_writes_nothing_more(kafka: str, topics: Topics) -> None:

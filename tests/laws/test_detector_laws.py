@@ -20,18 +20,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_bench import TABLES, Bench, Said, loud, refrozen
-from streams import HOUR_US, MINUTE_US, histories, hostile_life, transaction
+from streams import HOUR_US, HUGE_MINOR, MINUTE_US, NOON_US, histories, hostile_life, transaction
 
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE
-from operators.detector import Detector
+from operators.detector import Detector, Finding
 from operators.view import View
 from state import customer as limits
 from state.customer import Customer
 from state.digest import digest64
 from state.events import Transaction
-from state.frozen import freeze, thaw
+from state.frozen import freeze
 from state.shard import Policy
+from state.signals import Reason
 from state.windows import CAPACITY
 
 SHORT = Policy(lateness_us=2 * HOUR_US)
@@ -58,6 +59,11 @@ def spy_on(detector: Detector, look: Any) -> Any:
         look(config, state, transaction, view)
         return detector.step(config, state, transaction, view)
 
+    return with_step(detector, step)
+
+
+def with_step(detector: Detector, step: Any) -> Any:
+    """A copy of the detector with another step."""
     fields = ("NAME", "VERSION", "SIGNAL", "Config", "State")
     return SimpleNamespace(step=step, **{field: getattr(detector, field) for field in fields})
 
@@ -114,17 +120,16 @@ def test_a_detector_never_sees_the_event_in_the_profile_that_it_judges_it_by(
 def test_a_detector_leaves_the_profile_as_it_found_it(name: str, events: list[Transaction]) -> None:
     """Learning is the profile's business, after the score; a detector changes nothing but its own state."""
 
-    def step_twice(detector: Detector) -> Any:
+    def guarded(detector: Detector) -> Any:
         def step(config: Any, state: Any, event: Transaction, view: View) -> Any:
             before = freeze(view.customer, {})
             finding = detector.step(config, state, event, view)
             assert freeze(view.customer, {}) == before
             return finding
 
-        fields = ("NAME", "VERSION", "SIGNAL", "Config", "State")
-        return SimpleNamespace(step=step, **{field: getattr(detector, field) for field in fields})
+        return with_step(detector, step)
 
-    bench = Bench(loud(), SHORT, tuple(step_twice(detector) for detector in SUBJECTS[name])).run(events)
+    bench = Bench(loud(), SHORT, tuple(guarded(detector) for detector in SUBJECTS[name])).run(events)
     assert bench.on("detector_errors") == []
 
 
@@ -180,29 +185,28 @@ def test_the_same_events_say_the_same_without_clock_chance_or_files(name: str, e
 @subjects
 @pytest.mark.parametrize("seed", range(4))
 def test_hostile_values_fail_no_detector(name: str, seed: int) -> None:
-    bench = bench_of(name)
+    bench = Bench(loud() if seed % 2 else TABLES, SHORT, SUBJECTS[name])
     for at in range(0, 800, 100):
         bench.apply(hostile_life(seed, 800)[at : at + 100])
     assert bench.on("detector_errors") == []
     assert all(0.0 <= body["score"] <= 1.0 for body in bench.on("scores"))
 
 
+@cache
+def after_a_crowded_hour() -> Bench:
+    """All detectors after 5,000 purchases in an hour, each of the largest amount and in another shop."""
+    bench = bench_of(fused.NAME)
+    for number in range(5_000):
+        at_us = NOON_US + number * 720_000
+        bench.apply([transaction(f"t-{number}", at_us, HUGE_MINOR, currency="CLF", merchant_id=f"m-{number}")])
+    return bench
+
+
 @subjects
 def test_five_thousand_purchases_in_an_hour_at_as_many_merchants_fail_no_detector(name: str) -> None:
-    bench = bench_of(name)
-    for number in range(5_000):
-        at_us = 1_741_089_600_000_000 + number * 720_000
-        bench.apply([transaction(f"t-{number}", at_us, 10**19 - 1, currency="CLF", merchant_id=f"m-{number}")])
-    assert bench.on("detector_errors") == []
+    bench = after_a_crowded_hour()
+    assert [body for body in bench.on("detector_errors") if body["detector"] == name] == []
     assert bench.shard.counters.applied == len(bench.on("scores")) == 5_000
-
-
-@subjects
-def test_an_ordinary_and_a_loud_setting_both_run(name: str) -> None:
-    for tables in (TABLES, loud()):
-        bench = Bench(tables, SHORT, SUBJECTS[name])
-        bench.apply(hostile_life(99, 300))
-        assert bench.on("detector_errors") == []
 
 
 @pytest.mark.parametrize("broken", [detector.NAME for detector in CATALOGUE])
@@ -228,15 +232,9 @@ def test_a_contribution_that_is_no_number_is_a_failure_of_its_detector(contribut
     null = next(detector for detector in CATALOGUE if detector.NAME == "null")
 
     def step(config: Any, state: Any, event: Transaction, view: View) -> Any:
-        from operators.detector import Finding
-        from state.signals import Reason
-
         return Finding((Reason("X", "x", 0, 0, contribution, ""),))
 
-    broken: Any = SimpleNamespace(
-        NAME="null", VERSION=1, SIGNAL="anomaly.null", Config=null.Config, State=None, step=step
-    )
-    bench = Bench(loud(), SHORT, (broken,)).run([transaction("t-1", 1_741_089_600_000_000)])
+    bench = Bench(loud(), SHORT, (with_step(null, step),)).run([transaction("t-1", NOON_US)])
     assert [body["detector"] for body in bench.on("detector_errors")] == ["null"]
     assert bench.on("signals") == [] and bench.shard.counters.applied == 1
 
@@ -312,17 +310,17 @@ def test_state_thaws_to_the_same_bytes_after_every_event(name: str, events: list
         assert once == again
 
 
-@pytest.mark.parametrize("count", [5_000])
+@pytest.mark.parametrize("count", [2_000])
 def test_identical_times_do_not_let_the_recent_ones_grow(count: int) -> None:
     bench = Bench(loud(), Policy())
-    bench.apply([transaction(f"t-{number}", 1_741_089_600_000_000, number) for number in range(count)])
+    bench.apply([transaction(f"t-{number}", NOON_US, number) for number in range(count)])
     _within_limits(bench.shard.customer("c-1"))
 
 
 def test_bursts_without_an_arrival_clock_do_not_let_timers_grow() -> None:
     """Events may lie up to a day ahead of their arrival, and arrivals may stand still: timers then have to wait."""
     bench = Bench(loud(), Policy())
-    start_us = 1_741_089_600_000_000
+    start_us = NOON_US
     for number in range(3_000):
         bench.apply([transaction(f"t-{number}", start_us + number * 10 * MINUTE_US, arrival_us=start_us)])
         _within_limits(bench.shard.customer("c-1"))
@@ -397,12 +395,3 @@ def test_reasons_of_hostile_streams_add_up_too(seed: int) -> None:
     known = {event.event_id for event in events}
     for body in bench.on("signals"):
         check_reasons(body, known)
-
-
-def test_thawing_gives_a_customer_of_its_own() -> None:
-    """Frozen bytes share nothing with the live object."""
-    bench = bench_of(fused.NAME).run([transaction("t-1", 1_741_089_600_000_000)])
-    customer = bench.shard.customer("c-1")
-    other, _ = thaw("c-1", freeze(customer, {}), customer.ring.retention_us)
-    other.ring.cancel(0)
-    assert customer.ring.totals and not other.ring.totals

@@ -1,0 +1,119 @@
+"""Timers: what is said about silence is the same however the arrival clock is moved, batches are cut, and processes restart."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from shard_bench import Bench, loud
+from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, end_of, full_life, moved, shuffled, transaction
+
+from state.events import Event, Transaction
+from state.shard import Policy
+from state.times import parse_rfc3339, rfc3339
+
+LATENESS_US = 2 * DAY_US
+PATIENT = Policy(lateness_us=LATENESS_US)
+SEEDS = range(8)
+seeds = pytest.mark.parametrize("seed", SEEDS)
+
+
+def burst(customer_id: str, start_us: int, count: int = 10) -> list[Transaction]:
+    return [
+        transaction(f"{customer_id}-b{number}", start_us + number * MINUTE_US, 2_000 + number, customer_id=customer_id)
+        for number in range(count)
+    ]
+
+
+def crowd(seed: int) -> list[Event]:
+    """Six customers with bursts, some reversed, in order of arrival (which is also that of time)."""
+    random_ = random.Random(f"crowd/{seed}")
+    events: list[Event] = []
+    for number in range(6):
+        customer_id = f"c-{number}"
+        events += full_life(seed, 30, LATENESS_US, customer_id)
+        start_us = NOON_US + random_.randrange(20) * DAY_US
+        series = burst(customer_id, start_us)
+        events += series
+        back_us = start_us + random_.randrange(1, 4 * DAY_US)
+        events.append(moved(series[3], status="reversed", time_us=back_us, arrival_us=back_us))
+    return sorted(events, key=lambda event: (event.arrival_us, event.customer_id, event.event_id))
+
+
+@seeds
+def test_timers_say_the_same_however_the_clock_is_moved(seed: int) -> None:
+    events = crowd(seed)
+    random_ = random.Random(f"ticks/{seed}")
+    end_us = end_of(events) + 60 * DAY_US
+    one_batch = Bench(loud(), PATIENT)
+    one_batch.apply(events)
+    lazily = Bench(loud(), PATIENT)
+    for event in events:  # each customer's timers fire at its own next event, or at the end
+        lazily._hear(lazily.shard.apply([event], 0))
+    eagerly = Bench(loud(), PATIENT)
+    for event in events:
+        for tick_us in sorted(random_.randrange(event.arrival_us - HOUR_US, event.arrival_us + 1) for _ in range(3)):
+            eagerly.advance(tick_us)
+        eagerly.apply([event])
+        if random_.random() < 0.05:
+            eagerly.restart()
+    benches = (one_batch, lazily, eagerly)
+    for bench in benches:
+        bench.advance(end_us)
+    for number in range(6):
+        said = [bench.of(f"c-{number}") for bench in benches]
+        assert said[0] == said[1] == said[2]
+    assert sum(body.get("state") == "CLOSE" for body in one_batch.said) >= 3
+
+
+@seeds
+def test_timers_and_held_events_take_turns_however_the_clock_is_moved(seed: int) -> None:
+    policy = Policy(lateness_us=3 * HOUR_US, reorder_wait_us=HOUR_US)
+    events = shuffled(crowd(seed), seed, HOUR_US)
+    random_ = random.Random(f"ticks/{seed}")
+    lazily, eagerly = Bench(loud(), policy), Bench(loud(), policy)
+    for event in events:
+        lazily._hear(lazily.shard.apply([event], 0))
+        for tick_us in sorted(random_.randrange(event.arrival_us - HOUR_US, event.arrival_us + 1) for _ in range(3)):
+            eagerly.advance(tick_us)
+        eagerly.apply([event])
+        if random_.random() < 0.05:
+            eagerly.restart()
+    for bench in (lazily, eagerly):
+        bench.advance(end_of(events) + 60 * DAY_US)
+        bench.finish()
+    for number in range(6):
+        assert lazily.of(f"c-{number}") == eagerly.of(f"c-{number}")
+
+
+def test_the_end_of_input_releases_events_held_before_a_restart() -> None:
+    bench = Bench(loud(), Policy(reorder_wait_us=30 * DAY_US))
+    bench.apply([transaction(f"t-{number}", NOON_US + number, customer_id=f"c-{number}") for number in range(50)])
+    bench.restart()
+    assert bench.said == []
+    bench.finish()
+    assert len(bench.on("scores")) == 50 and bench.shard.counters.held == 0
+
+
+@pytest.mark.parametrize("first_moves_on", [False, True])
+def test_a_customer_who_moves_to_another_partition_keeps_its_timers(first_moves_on: bool) -> None:
+    bench = Bench(loud(), PATIENT)
+    for event in burst("c-1", NOON_US):
+        bench.apply([event], partition=0)
+    bench.apply([transaction("t-last", NOON_US + 11 * MINUTE_US)], partition=1)
+    if first_moves_on:
+        assert bench.advance(NOON_US + 10 * DAY_US, partition=0) == []
+    closed = bench.advance(NOON_US + 10 * DAY_US, partition=1)
+    assert {body["state"] for body in closed} == {"CLOSE"}
+
+
+def test_a_timer_fires_once_at_its_due_time_and_never_early() -> None:
+    bench = Bench(loud(), PATIENT).run(burst("c-1", NOON_US))
+    opened = next(body for body in bench.on("signals") if body["type"] == "anomaly.velocity")
+    due_us = parse_rfc3339(opened["event_time"]) + HOUR_US
+    assert bench.advance(due_us + LATENESS_US) == []
+    (closed,) = [b for b in bench.advance(due_us + LATENESS_US + 1) if b["type"] == "anomaly.velocity"]
+    assert closed["event_time"] == rfc3339(due_us)
+    assert closed["trigger"] == {"timer": "anomaly.velocity.close", "due": rfc3339(due_us)}
+    assert (closed["state"], closed["episode"], closed["revision"]) == ("CLOSE", opened["episode"], 2)
+    assert bench.advance(due_us + 60 * DAY_US) == []
