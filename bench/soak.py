@@ -286,6 +286,7 @@ def _kill_on_files(soak: Soak, reference: Said, complete: Path, bounded: bool) -
             feeder.start()
             soak.kill_until(phase, worker, state, kills)
             soak.tell(f"{name}: {feeder.fed:,} records fed during the kills")
+            worker.end()
             feeder.finish()
     finally:
         worker.end()
@@ -388,7 +389,9 @@ def kill_broker(soak: Soak, reference: Said) -> None:
     work = KafkaPhase(soak, "kafka, broker killed")
     try:
         feeder = work.feeder(over_s=soak.args.broker_kills * 8.0)
-        work.worker.start(soak.rng.choice(soak.args.processes))
+        processes = soak.rng.choice(soak.args.processes)
+        work.phase.starts[str(processes)] = 1
+        work.worker.start(processes)
         for _ in range(soak.args.broker_kills):
             time.sleep(soak.rng.uniform(1.0, 4.0))
             work.broker.kill()

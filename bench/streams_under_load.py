@@ -113,7 +113,10 @@ class KafkaLog:
 
 
 class Feeder(threading.Thread):
-    """Writes bursts with pauses between them, so that all takes about `over_s`; `hurry` ends the pauses as far as possible."""
+    """Writes bursts with pauses between them, so that all takes about `over_s`.
+
+    `finish` ends the pauses. It is for when no worker reads: then everything is there before the next one looks.
+    """
 
     def __init__(self, feed: list[Burst], write: Callable[[Burst], None], over_s: float) -> None:
         super().__init__(daemon=True)
@@ -122,6 +125,7 @@ class Feeder(threading.Thread):
         self._bursts = feed
         self._write = write
         self._pause_s = max(BURST_PAUSE_S_MIN, over_s / len(feed))
+        self._hurrying = threading.Event()
 
     def run(self) -> None:
         try:
@@ -130,12 +134,13 @@ class Feeder(threading.Thread):
                 self._write(burst)
                 self.fed += len(burst)
                 took_s = time.monotonic() - began_s
-                time.sleep(max(BURST_PAUSE_S_MIN, self._pause_s - took_s))
+                self._hurrying.wait(max(BURST_PAUSE_S_MIN, self._pause_s - took_s))
         except BaseException as error:  # noqa: BLE001  (told by whoever waits for this thread)
             self.failure = error
 
     def finish(self) -> None:
-        """Waits for the end; raises what went wrong."""
+        """Waits for the end, without pauses; raises what went wrong. No worker may be reading."""
+        self._hurrying.set()
         self.join()
         if self.failure is not None:
             raise self.failure

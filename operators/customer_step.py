@@ -10,7 +10,7 @@ import msgspec
 
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE, read_configs
-from operators.detector import Detector, DetectorConfig, Finding, confidence
+from operators.detector import Detector, DetectorConfig, Finding, Learn, confidence
 from operators.view import View
 from state.customer import SAID_MAX, Customer, Recent, Said, Timer
 from state.estimators import sigmoid
@@ -47,6 +47,11 @@ class CustomerStep:
         self.priors = priors
         self._detectors = [d for d in detectors if self._configs[d.NAME].enabled]
         self._bound = [(d.NAME, d.step, self._configs[d.NAME], d.State, d.SIGNAL) for d in self._detectors]
+        self._learners: list[tuple[str, Learn, Any, type[Any]]] = [
+            (d.NAME, learn, self._configs[d.NAME], d.State)
+            for d in self._detectors
+            if d.State is not None and (learn := getattr(d, "learn", None)) is not None
+        ]
         self._score_of_nothing = sigmoid(self._fused_config.score_base)
         self._by_signal: dict[str, DetectorConfig] = {d.SIGNAL: self._configs[d.NAME] for d in detectors if d.SIGNAL}
         self._names = {d.SIGNAL: f"{d.NAME}@{d.VERSION}" for d in detectors if d.SIGNAL}
@@ -76,9 +81,10 @@ class CustomerStep:
                 out.append(Emission(self._failed(name, transaction, error), transaction))
                 continue
             if finding is not None:
-                if findings is None:
-                    findings = {}
-                findings[name] = finding
+                if finding.reasons and finding.suspicious:
+                    if findings is None:
+                        findings = {}
+                    findings[name] = finding
                 if signal is not None:
                     self._speak(signal, finding, customer, transaction, digest, None, out)
         score = self._score_of_nothing
@@ -92,7 +98,15 @@ class CustomerStep:
         out.append(Emission(body, transaction))
 
     def learn(self, customer: Customer, recent: Recent) -> None:
-        """What detectors with a state of their own learn from a matured transaction. None does yet: habits are learned by the profile."""
+        """What detectors with a state of their own learn from a matured transaction; habits are learned by the profile."""
+        for name, learn, config, make_state in self._learners:
+            state = customer.states.get(name)
+            if state is None:
+                state = customer.states[name] = make_state()
+            try:
+                learn(config, state, recent, customer)
+            except Exception:  # noqa: BLE001 - law 3: a detector's failure must not stop the profile
+                self.detector_errors[name] = self.detector_errors.get(name, 0) + 1
 
     def withdraw(
         self,
@@ -148,13 +162,20 @@ class CustomerStep:
         out: list[Emission],
     ) -> None:
         config = self._by_signal[type_]
+        if finding.ends is not None:
+            self._end(type_, finding.ends, customer, transaction, out)
+        if not finding.reasons:
+            return
         score = sigmoid(config.score_base + finding.strength)
-        if score < config.threshold or self._goes_on(customer, type_, transaction.time_us):
+        if score < config.threshold or self._goes_on(
+            customer, type_, finding.kind, transaction.time_us
+        ):
             return
         episode = transaction.transaction_id
         trigger = EventTrigger(transaction.TOPIC, transaction.transaction_id)
         id_ = signal_id(type_, customer.customer_id, episode, trigger, "OPEN", 1)
-        until_us = transaction.time_us + int(config.quiet_s * 1e6)
+        quiet_s = config.quiet_s if finding.quiet_s is None else finding.quiet_s
+        until_us = transaction.time_us + int(quiet_s * 1e6)
         said = Said(
             type_,
             episode,
@@ -166,9 +187,11 @@ class CustomerStep:
             score,
             transaction.transaction_id,
             "OPEN",
+            finding.kind,
+            finding.sensitive,
         )
         _remember_said(customer, said)
-        if config.quiet_s:
+        if quiet_s:
             customer.timers.append(Timer(until_us, type_, episode))
         ids = (transaction.transaction_id, *(i for i in finding.transaction_ids if i != transaction.transaction_id))
         signal = Signal(
@@ -186,7 +209,7 @@ class CustomerStep:
             calibrated=False,
             confidence=confidence(customer.matured),  # type: ignore[arg-type]
             severity="HIGH" if score >= config.severity_high else "MEDIUM",
-            sensitive=False,
+            sensitive=finding.sensitive,
             details=dict(finding.details),
             reasons=finding.reasons,
             evidence=Evidence(ids, finding.windows),
@@ -201,10 +224,26 @@ class CustomerStep:
         )
         out.append(Emission(signal, transaction))
 
-    def _goes_on(self, customer: Customer, type_: str, time_us: int) -> bool:
-        """Whether an episode of this type is open around this time."""
+    def _end(
+        self, type_: str, ends: tuple[str, Reason], customer: Customer, transaction: Transaction, out: list[Emission]
+    ) -> None:
+        """Closes the open episodes of a kind: this transaction shows that they are over."""
+        kind, reason = ends
+        trigger = EventTrigger(transaction.TOPIC, transaction.transaction_id)
+        for i, said in enumerate(customer.said):
+            if said.type == type_ and said.kind == kind and said.state == "OPEN" and said.time_us <= transaction.time_us:
+                signal = self._follow_up(customer, said, "CLOSE", trigger, transaction.time_us, reason, None)
+                out.append(Emission(signal, transaction))
+                customer.said[i] = said._replace(
+                    state="CLOSE", revision=said.revision + 1, active_until_us=transaction.time_us
+                )
+                customer.timers = [t for t in customer.timers if (t.name, t.episode) != (type_, said.episode)]
+
+    def _goes_on(self, customer: Customer, type_: str, kind: str, time_us: int) -> bool:
+        """Whether an episode of this type and kind is open around this time."""
         return any(
             said.type == type_
+            and said.kind == kind
             and said.time_us <= time_us <= said.active_until_us
             and said.active_until_us > said.time_us
             for said in customer.said
@@ -236,8 +275,8 @@ class CustomerStep:
             calibrated=False,
             confidence=confidence(customer.matured),  # type: ignore[arg-type]
             severity="LOW",
-            sensitive=False,
-            details={},
+            sensitive=said.sensitive,
+            details={"kind": said.kind} if said.kind else {},
             reasons=(reason,),
             evidence=Evidence((said.transaction_id,)),
             counterfactual=None,

@@ -2,6 +2,9 @@
 
 The catalogue (operators/catalogue.py) lists the modules; config/detectors.toml has a table for each. A detector that names a
 `SIGNAL` speaks for itself when its score reaches `Config.threshold`; one that names none only adds to `anomaly.transaction`.
+
+A detector with a `State` changes it in `learn` only, never in `step`: what it has learned is then as independent of the order
+of arrival as the habits are (docs/architecture.md, "Score on arrival, learn at maturity").
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from operators.view import View
+from state.customer import Customer, Recent
 from state.events import Transaction
 from state.signals import Reason, WindowSpan
 
@@ -35,6 +39,16 @@ class Finding(msgspec.Struct, frozen=True):
     details: Mapping[str, Any] = {}
     transaction_ids: tuple[str, ...] = ()
     windows: tuple[WindowSpan, ...] = ()
+    kind: str = ""
+    """Of a signal that says several things, which one: episodes of different kinds don't silence each other."""
+    quiet_s: float | None = None
+    """For how long an episode of this kind goes on, if not `Config.quiet_s`."""
+    ends: tuple[str, Reason] | None = None
+    """The kind of an open episode that this transaction ends, and why. Without `reasons` nothing else is said."""
+    sensitive: bool = False
+    """It tells of health or the like: to be used with explicit consent only."""
+    suspicious: bool = True
+    """False for what is news but no sign of fraud: it stays out of `anomaly.transaction`."""
 
     @property
     def strength(self) -> float:
@@ -42,8 +56,15 @@ class Finding(msgspec.Struct, frozen=True):
         return sum(reason.contribution or 0.0 for reason in self.reasons)
 
 
+class Learn(Protocol):
+    """`learn` of a detector module that has one: called for every transaction that matures, in event-time order, just before the
+    habits of `customer` learn it. Changes `state` only."""
+
+    def __call__(self, config: Any, state: Any, recent: Recent, customer: Customer) -> None: ...
+
+
 class Detector(Protocol):
-    """A detector module. `State` is None, or a msgspec struct that starts empty and is bounded in size."""
+    """A detector module. `State` is None, or a msgspec struct that starts empty and is bounded in size; then there is a `learn`, too."""
 
     @property
     def NAME(self) -> str: ...  # noqa: N802 - modules keep this: their constants are upper case
@@ -61,7 +82,7 @@ class Detector(Protocol):
     def State(self) -> type[Any] | None: ...  # noqa: N802
 
     def step(self, config: Any, state: Any, transaction: Transaction, view: View) -> Finding | None:
-        """What this transaction means, given what was known before it; None if nothing. Pure, except for its own `state`."""
+        """What this transaction means, given what was known before it; None if nothing. Pure; only reads `state`."""
 
 
 def confidence(matured: int) -> str:

@@ -86,6 +86,7 @@ class Said(NamedTuple):
     """OPEN or CLOSE."""
     kind: str = ""
     """Of a type that says several things, which one: each has episodes of its own."""
+    sensitive: bool = False
 
 
 class Waiting(NamedTuple):
@@ -117,13 +118,6 @@ class Account(NamedTuple):
     status: str
     overdraft_limit_minor: int | None
     credit_limit_minor: int | None
-
-
-class Familiar(NamedTuple):
-    """How often and when last something (a merchant, a country) was seen."""
-
-    visits: int
-    last_us: int
 
 
 class Customer:
@@ -171,9 +165,10 @@ class Customer:
         """Log amounts in major units, by key (currency, direction, group); least recently learned first."""
         self.quantiles: dict[int, tuple[Quantile, Quantile]] = {}
         """Median and 95th percentile of the amounts in major units, by overall key (currency and direction)."""
-        self.merchants: dict[int, Familiar] = {}
-        self.countries: dict[str, Familiar] = {}
-        self.devices: dict[int, Familiar] = {}
+        self.merchants: dict[int, int] = {}
+        """Digest → when last seen; so for countries and devices."""
+        self.countries: dict[str, int] = {}
+        self.devices: dict[int, int] = {}
         self.hours: list[int] = [0] * 24
         self.place: Place | None = None
         self.accounts: dict[str, Account] = {}
@@ -214,11 +209,6 @@ class Customer:
         if country in self.countries:
             return True
         return any(r.country == country and r.learned and r.time_us <= until_us for r in self.recent)
-
-    def knows_device(self, device: int, until_us: int) -> bool:
-        """Whether a payment on this device has matured before `until_us`. Recent ones don't count: a thief has used it, too."""
-        known = self.devices.get(device)
-        return known is not None and known.last_us <= until_us
 
     def place_before(self, time_us: int) -> Place | None:
         """The last place in person before or at `time_us`."""

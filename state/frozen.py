@@ -1,8 +1,8 @@
 """Freezing a customer to compact bytes and thawing them again: one versioned format, MessagePack around packed columns.
 
-Layout: one byte of format version, then a MessagePack array of the fields in the order of `freeze`. Columns of numbers are packed
-(8-byte times), River's estimators are their own exact state bytes. An unknown version is refused; an older one goes
-through `UPGRADES`, one function per version.
+Layout: one byte of format version, then `Fields` as a MessagePack array. Columns of numbers are packed, River's estimators are their own
+exact state bytes. A field added at the end of `Fields` with a default is read from older bytes as that default; any other
+change needs a new version and a function in `UPGRADES`. A newer version is refused.
 """
 
 from __future__ import annotations
@@ -12,25 +12,49 @@ from typing import Any, Final
 
 import msgspec
 
-from state.customer import Account, Customer, Familiar, Place, Recent, Said, Timer, Waiting
+from state.customer import Account, Customer, Place, Recent, Said, Timer, Waiting
 from state.estimators import Moments, Quantile
 from state.events import EVENT_TYPES
 from state.windows import Ring
 
-VERSION: Final = 2
+VERSION: Final = 1
+UPGRADES: Final[dict[int, Callable[[bytes], bytes]]] = {}
+"""From an older version to the next one: a function from the older bytes (without the version byte) to the newer."""
+
+Estimator = tuple[int, bytes]
 
 
-def _with_devices(fields: list[Any]) -> list[Any]:
-    """Format 1 had no devices; fields that entries gained since have defaults."""
-    return [*fields[:10], {}, *fields[10:]]
+class Fields(msgspec.Struct, array_like=True, gc=False):
+    """A customer as it is written."""
 
+    partition: int
+    newest_us: int
+    arrival_us: int
+    ring: list[Any]
+    recent: list[Recent]
+    matured: int
+    amounts: dict[int, Estimator]
+    quantiles: dict[int, tuple[Estimator, Estimator]]
+    merchants: dict[int, int]
+    countries: dict[str, int]
+    devices: dict[int, int]
+    hours: bytes | list[int]
+    place: Place | None
+    accounts: dict[str, list[str | None]]
+    labels: dict[str, int]
+    said: list[Said]
+    waiting: dict[int, Waiting]
+    refunds: dict[int, Waiting]
+    seen: dict[int, int]
+    timers: list[Timer]
+    held: list[tuple[str, bytes]]
+    states: dict[str, list[Any]]
 
-UPGRADES: Final[dict[int, Callable[[list[Any]], list[Any]]]] = {1: _with_devices}
-"""From an older version to the next one: a function from the older field list to the newer."""
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list)
+_decoder = msgspec.msgpack.Decoder(Fields)
 _EVENT_DECODERS: Final = {topic: msgspec.json.Decoder(type_) for topic, type_ in EVENT_TYPES.items()}
+_VERSION_BYTE: Final = bytes([VERSION])
 
 
 class FrozenError(Exception):
@@ -39,35 +63,32 @@ class FrozenError(Exception):
 
 def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
     """The bytes of a customer. `states` holds the detectors' own states, each as [version, bytes]."""
-    return bytes([VERSION]) + _encoder.encode(
-        [
-            customer.partition,
-            customer.newest_us,
-            customer.arrival_us,
-            customer.ring.freeze(),
-            customer.recent,
-            customer.matured,
-            {key: moments.freeze() for key, moments in customer.amounts.items()},
-            {key: (low.freeze(), high.freeze()) for key, (low, high) in customer.quantiles.items()},
-            customer.merchants,
-            customer.countries,
-            customer.devices,
-            bytes(customer.hours) if max(customer.hours) < 256 else customer.hours,
-            customer.place,
-            {
-                key: [str(value) if isinstance(value, int) else value for value in account]
-                for key, account in customer.accounts.items()
-            },
-            customer.labels,
-            customer.said,
-            customer.waiting,
-            customer.refunds,
-            customer.seen,
-            customer.timers,
-            [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
-            states,
-        ]
+    hours = customer.hours
+    fields = Fields(
+        customer.partition,
+        customer.newest_us,
+        customer.arrival_us,
+        customer.ring.freeze(),
+        customer.recent,
+        customer.matured,
+        {key: moments.freeze() for key, moments in customer.amounts.items()},
+        {key: (low.freeze(), high.freeze()) for key, (low, high) in customer.quantiles.items()},
+        customer.merchants,
+        customer.countries,
+        customer.devices,
+        bytes(hours) if max(hours) < 256 else hours,
+        customer.place,
+        {key: _account_fields(account) for key, account in customer.accounts.items()},
+        customer.labels,
+        customer.said,
+        customer.waiting,
+        customer.refunds,
+        customer.seen,
+        customer.timers,
+        [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
+        states,
     )
+    return _VERSION_BYTE + _encoder.encode(fields)
 
 
 def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, dict[str, list[Any]]]:
@@ -79,44 +100,52 @@ def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, 
             "start the newer release, or restore an older state"
         )
     try:
-        fields = _decoder.decode(memoryview(frozen)[1:])
+        body = frozen[1:]
         while version < VERSION:
-            fields = UPGRADES[version](fields)
+            body = UPGRADES[version](body)
             version += 1
-        return _thaw(customer_id, fields, retention_us)
+        return _thaw(customer_id, _decoder.decode(body), retention_us)
     except (msgspec.DecodeError, ValueError, IndexError, KeyError, TypeError) as error:
         raise FrozenError(
             f"a profile's bytes are damaged ({type(error).__name__}): run `segone state verify`"
         ) from error
 
 
-def _thaw(customer_id: str, fields: list[Any], retention_us: int) -> tuple[Customer, dict[str, list[Any]]]:
+def _thaw(customer_id: str, fields: Fields, retention_us: int) -> tuple[Customer, dict[str, list[Any]]]:
     customer = Customer(customer_id, retention_us)
-    customer.partition, customer.newest_us, customer.arrival_us = fields[0], fields[1], fields[2]
-    customer.ring = Ring.thaw(fields[3], retention_us)
-    customer.recent = [Recent(*entry) for entry in fields[4]]
-    customer.matured = fields[5]
-    customer.amounts = {key: Moments.thaw(*moments) for key, moments in fields[6].items()}
-    customer.quantiles = {key: (Quantile.thaw(*low), Quantile.thaw(*high)) for key, (low, high) in fields[7].items()}
-    customer.merchants = {key: Familiar(*known) for key, known in fields[8].items()}
-    customer.countries = {key: Familiar(*known) for key, known in fields[9].items()}
-    customer.devices = {key: Familiar(*known) for key, known in fields[10].items()}
-    customer.hours = list(fields[11])
-    customer.place = Place(*fields[12]) if fields[12] is not None else None
-    customer.accounts = {key: _account(account) for key, account in fields[13].items()}
-    customer.labels = fields[14]
-    customer.said = [Said(*said) for said in fields[15]]
-    customer.waiting = {key: Waiting(*waiting) for key, waiting in fields[16].items()}
-    customer.refunds = {key: Waiting(*refund) for key, refund in fields[17].items()}
-    customer.seen = fields[18]
-    customer.timers = [Timer(*timer) for timer in fields[19]]
-    customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields[20]]
-    return customer, fields[21]
+    customer.partition, customer.newest_us, customer.arrival_us = fields.partition, fields.newest_us, fields.arrival_us
+    customer.ring = Ring.thaw(fields.ring, retention_us)
+    customer.recent = fields.recent
+    customer.matured = fields.matured
+    customer.amounts = {key: Moments.thaw(*moments) for key, moments in fields.amounts.items()}
+    customer.quantiles = {
+        key: (Quantile.thaw(*low), Quantile.thaw(*high)) for key, (low, high) in fields.quantiles.items()
+    }
+    customer.merchants = fields.merchants
+    customer.countries = fields.countries
+    customer.devices = fields.devices
+    customer.hours = list(fields.hours)
+    customer.place = fields.place
+    customer.accounts = {key: _account(account) for key, account in fields.accounts.items()}
+    customer.labels = fields.labels
+    customer.said = fields.said
+    customer.waiting = fields.waiting
+    customer.refunds = fields.refunds
+    customer.seen = fields.seen
+    customer.timers = fields.timers
+    customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.held]
+    return customer, fields.states
 
 
-def _account(fields: list[Any]) -> Account:
+def _account_fields(account: Account) -> list[str | None]:
     """Money is kept as text: a balance of 15 digits and 4 decimals does not fit 64 bits."""
+    return [None if value is None else str(value) for value in account]
+
+
+def _account(fields: list[str | None]) -> Account:
     observed, kind, currency, balance, status, overdraft, credit = fields
+    if observed is None or kind is None or currency is None or balance is None or status is None:
+        raise ValueError("an account lacks a field that every account has")
     return Account(
         int(observed),
         kind,

@@ -15,7 +15,6 @@ from state.customer import (
     MERCHANTS_MAX,
     Account,
     Customer,
-    Familiar,
     Place,
     Recent,
     in_person,
@@ -106,12 +105,11 @@ def observe(customer: Customer, event: AccountEvent) -> None:
         del customer.accounts[min(customer.accounts, key=lambda a: (customer.accounts[a].observed_us, a))]
 
 
-def _meet(known: dict[K, Familiar], name: K, time_us: int, limit: int) -> None:
-    before = known.get(name)
-    known[name] = Familiar(before.visits + 1 if before else 1, time_us)
+def _meet(known: dict[K, int], name: K, time_us: int, limit: int) -> None:
+    known[name] = time_us
     if len(known) > limit:
         # An eighth at a time, so that the search for the oldest costs little per newcomer.
-        for stale in sorted(known, key=lambda other: (known[other].last_us, other))[: limit // 8]:
+        for stale in sorted(known, key=lambda other: (known[other], other))[: limit // 8]:
             del known[stale]
 
 

@@ -61,11 +61,18 @@ class Table:
         self.path = folder / FILE_NAME
         self._map_bytes_max = map_bytes_max
         self._crash_point = crash_point
+        # A new file gets its name when its first pages are written: a full disk must not leave half of one behind.
+        draft = self.path if self.path.exists() else self.path.with_suffix(".new")
         try:
+            if draft != self.path:
+                draft.unlink(missing_ok=True)
             self._env: Any = lmdb.open(
-                str(self.path), subdir=False, map_size=min(MAP_BYTES_FIRST, map_bytes_max), max_dbs=3, mode=0o600,
+                str(draft), subdir=False, map_size=min(MAP_BYTES_FIRST, map_bytes_max), max_dbs=3, mode=0o600,
                 lock=False, sync=sync, readahead=False,
             )  # fmt: skip
+            draft.replace(self.path)
+        except OSError as error:
+            raise unopened(self.path, error) from error
         except lmdb.Error as error:
             raise self._error(error) from error
         try:

@@ -67,7 +67,7 @@ def test_a_later_status_updates_the_windows_and_is_not_scored_again() -> None:
     assert month(bench) == (1, 10_000)
     bench.apply([POSTED])
     assert month(bench) == (1, 9_500) and scored(bench) == ["t-1"] and ended(bench) == (2, 0, 0)
-    assert bench.shard.customer("c-1").ring.times == [POSTED.time_us]
+    assert bench.shard.customer("c-1").ring.times.tolist() == [POSTED.time_us]
 
 
 @pytest.mark.parametrize("reversal", [REVERSED, REVERSAL], ids=["same id", "own id"])

@@ -109,6 +109,7 @@ class Cluster:
         self._owners: dict[tuple[str, str], Process] = {}
         self._to_shards: dict[tuple[int, int], deque[Item]] = {}
         self._to_sinks: dict[tuple[str, int, int], deque[Item]] = {}
+        self._asked: set[str] = set()
         self._early: list[tuple[int, Item]] = []
         self._rows: list[tuple[str, str, bytes]] = []
         self._pace = random_.choice((0.1, 0.3, 0.6))
@@ -116,8 +117,8 @@ class Cluster:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is on its way."""
-        return not any(self._to_shards.values()) and not any(self._to_sinks.values())
+        """Whether nothing is on its way to the shards."""
+        return not any(self._to_shards.values())
 
     def run(self) -> None:
         """Epoch after epoch until all sources are at their end. Raises Stopped, or whatever the production code raises."""
@@ -168,14 +169,15 @@ class Cluster:
 
     def _run_epoch(self) -> None:
         running = sorted(self.sources)
-        asks_left = self._random.choice((0, 3, 8, 1000))  # none: everybody sleeps through the epoch
+        asks_left = self._random.choice((0, 3, 8, 1000))  # 0: all sleep through the epoch, unless it is their first
         while running:
             self._between()
             draw = self._random.random()
             if draw < 0.5:
                 part = self._random.choice(running)
-                ended = asks_left > 0 and self._ask(part)
-                if ended or asks_left <= 0 or self._random.random() < self._pace:
+                asks = asks_left > 0 or part not in self._asked
+                ended = asks and self._ask(part)
+                if ended or not asks or self._random.random() < self._pace:
                     self._end_source_epoch(part)
                     running.remove(part)
                     if ended:
@@ -189,6 +191,7 @@ class Cluster:
     def _ask(self, part: str) -> bool:
         """Asks a source partition for a batch and routes it; True if it is at its end."""
         process = self._owner(SOURCE, part)
+        self._asked.add(part)
         self._point("source.before_batch")
         try:
             batches = self.sources[part].next_batch()
