@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Message as KafkaMessage
 
 from dataflows.file_sink import ALL_TOPICS
 from simulation.runs import Message
@@ -205,7 +206,7 @@ def _reader(bootstrap: str) -> Consumer:
     return reader
 
 
-def _outputs(messages: Iterable[object]) -> Iterator[Output]:
+def _outputs(messages: Iterable[KafkaMessage]) -> Iterator[Output]:
     for message in messages:
         if message.error() is None:
             headers = tuple((name, value) for name, value in message.headers() or ())

@@ -19,7 +19,7 @@ from dataflows.arguments import add_settings_arguments, settings_of, state_folde
 from dataflows.file_sink import read_committed
 from dataflows.file_source import count_partitions
 from dataflows.kafka_client import BrokerUnavailable, partition_counts
-from dataflows.kafka_topics import client_settings, faults, silence_client
+from dataflows.kafka_topics import faults, silence_client
 from dataflows.terminal import console, plain
 from dataflows.worker import prepare_state
 from operators.customer_step import CustomerStep
@@ -150,7 +150,7 @@ def _look_at_state(settings: Settings) -> str:
 
 def _look_at_topics(settings: Settings) -> str:
     silence_client()
-    present = partition_counts(client_settings(settings.kafka))
+    present = partition_counts(settings.kafka)
     wrong = faults(settings.kafka, present)
     if wrong:
         raise ConfigError("; ".join(wrong))

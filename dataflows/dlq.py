@@ -17,7 +17,7 @@ import orjson
 from dataflows.arguments import state_folder
 from dataflows.kafka_client import BrokerUnavailable
 from dataflows.kafka_letters import KafkaTarget, read_kafka_letters
-from dataflows.kafka_topics import client_settings, silence_client
+from dataflows.kafka_topics import silence_client
 from dataflows.letter_list import as_json, print_letters
 from dataflows.letters import Letter, read_letters
 from dataflows.mapping import nearest
@@ -93,7 +93,7 @@ def _topics(asked: str | None) -> tuple[str, ...]:
 
 def _letters(args: argparse.Namespace, settings: Settings, topics: tuple[str, ...]) -> Iterator[Letter]:
     if settings.log.kind == "kafka":
-        return read_kafka_letters(client_settings(settings.kafka), settings.kafka.topic_prefix, topics, args.code)
+        return read_kafka_letters(settings.kafka, settings.kafka.topic_prefix, topics, args.code)
     return read_letters(args.run, topics, args.code)
 
 
@@ -151,7 +151,7 @@ def _target(args: argparse.Namespace, settings: Settings, topics: tuple[str, ...
     if settings.log.kind == "kafka":
         if args.to is not None:
             raise ConfigError('--to: with [log] kind = "kafka" letters go back to the input topics; leave it out')
-        return KafkaTarget(client_settings(settings.kafka), settings.kafka.topic_prefix, topics)
+        return KafkaTarget(settings.kafka, settings.kafka.topic_prefix, topics)
     if args.to is None:
         raise ConfigError("--to: name the embedded log that the records go to (--to DIR)")
     return FileTarget(args.to, args.partitions)

@@ -51,6 +51,11 @@ class FileSinkPartition(StatefulSinkPartition[OutputBatch, bytes]):
                     raise OutputFailed(
                         f"{path}: is shorter than what was committed ({length} bytes); restore it from a copy, or begin anew"
                     )
+                if length < (shown := read_committed(path)):
+                    raise OutputFailed(
+                        f"{path}: readers have been shown {shown} bytes, the recovery folder knows of {length} only; they are not of "
+                        "the same moment: restore state and output folder from the same backup, or begin anew with new ones"
+                    )
                 os.truncate(path, length)
                 self.lengths[topic] = length
                 write_committed(path, length)

@@ -121,11 +121,12 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
         self._name = str(partition)
         self._clock_us: int = state["clock_us"]
         self._files = []
+        self._arrivals: dict[str, int] = {}
         for topic in TOPICS:
             position, offset, arrival_us = state["topics"].get(topic, (0, 0, 0))
             path = folder / topic / f"{partition}.jsonl"
             self._files.append(TopicFile(path, topic, partition, position, offset, arrival_us))
-        self._arrivals = {file.topic: 0 for file in self._files}
+            self._arrivals[topic] = arrival_us
         self._batch_records_max = batch_records_max
         self._follow = follow
         self._poll = timedelta(seconds=poll_s)

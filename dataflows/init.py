@@ -11,7 +11,7 @@ from pathlib import Path
 from dataflows.arguments import add_settings_arguments, settings_of, state_folder
 from dataflows.kafka_client import BrokerUnavailable, create_topics, partition_counts
 from dataflows.kafka_source import BROADCAST
-from dataflows.kafka_topics import client_settings, faults, plans, silence_client
+from dataflows.kafka_topics import faults, plans, silence_client
 from dataflows.worker import prepare_state
 from state.events import TOPICS
 from state.settings import ConfigError, Settings
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _make_topics(settings: Settings) -> None:
     silence_client()
-    client = client_settings(settings.kafka)
+    client = settings.kafka
     wanted = plans(settings.kafka)
     try:
         made = set(create_topics(client, wanted))

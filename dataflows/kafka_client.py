@@ -1,7 +1,7 @@
 """What the Kafka source, the Kafka sink and `segone init` share: settings, clients, errors, topics.
 
-Every librdkafka property can be set: `[kafka.librdkafka]` reaches all clients, `[kafka.consumer]` and
-`[kafka.producer]` one kind. Only the properties on which correctness rests are refused there (see `RESERVED`).
+Every librdkafka property can be set: `[kafka.client]` reaches all clients, `[kafka.consumer]` and
+`[kafka.producer]` one kind. Only the properties on which correctness rests are refused there (see `RESERVED` in state/settings.py).
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from state.settings import ConfigError
+from state.settings import ConfigError, KafkaSettings
 
 Properties = Mapping[str, str | int | float | bool]
 Answer = TypeVar("Answer")
@@ -29,20 +28,6 @@ RETRY_PAUSE_S = 0.1
 TRANSACTION_TIMEOUT_MS_MAX = 900_000
 """Brokers refuse more (their `transaction.max.timeout.ms`, by default)."""
 
-RESERVED = {
-    "bootstrap.servers": "kafka.bootstrap_servers",
-    "group.id": "kafka.group_id",
-    "auto.offset.reset": "kafka.auto_offset_reset",
-    "enable.auto.commit": "nothing: the engine's recovery holds the positions",
-    "enable.auto.offset.store": "nothing: the engine's recovery holds the positions",
-    "enable.partition.eof": "nothing: the source needs it",
-    "statistics.interval.ms": "nothing: the source needs it",
-    "transactional.id": "kafka.transactional_id_prefix",
-    "enable.idempotence": "nothing: the sink is transactional",
-    "transaction.timeout.ms": "kafka.broker_timeout_s",
-    "acks": "nothing: a transactional producer needs all",
-}
-
 _log = logging.getLogger("segone.kafka")
 
 
@@ -52,46 +37,6 @@ class BrokerUnavailable(Exception):
 
 class KafkaRefused(Exception):
     """The broker refused something that no retry can mend (authorisation, a deleted topic, a lost offset)."""
-
-
-class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `[kafka]` table."""
-
-    bootstrap_servers: str = "localhost:9092"
-    librdkafka: dict[str, str | int | float | bool] = {}
-    consumer: dict[str, str | int | float | bool] = {}
-    producer: dict[str, str | int | float | bool] = {}
-
-    group_id: str = ""
-    """If set, positions are also committed to this group after each epoch, for lag tools. They are never read back."""
-    auto_offset_reset: str = "earliest"
-    """Where a topic without a stored position begins: earliest or latest."""
-    merge_wait_ms: int = 1_000
-    """How long other topics wait for one that is known to have more but whose next record is not here yet."""
-    batch_records_max: int = 1_000
-
-    transactional_id_prefix: str = "segone"
-    """Names this flow to the brokers: two flows on one cluster need two."""
-    sink_partitions: int = 4
-    commit_interval_ms: int = 50
-    """Least time between the starts of two transactions of one sink partition."""
-
-    start_timeout_s: float = 15.0
-    broker_timeout_s: float = 60.0
-
-    def __post_init__(self) -> None:
-        for table in ("librdkafka", "consumer", "producer"):
-            for name in getattr(self, table):
-                if name in RESERVED:
-                    raise ConfigError(f"kafka.{table}.{name}: cannot be set there; use {RESERVED[name]}")
-        if self.auto_offset_reset not in ("earliest", "latest"):
-            raise ConfigError(f"kafka.auto_offset_reset: {self.auto_offset_reset!r} is neither earliest nor latest")
-        for name in ("sink_partitions", "batch_records_max", "start_timeout_s", "broker_timeout_s"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"kafka.{name}: must be greater than 0, is {getattr(self, name)}")
-        for name in ("merge_wait_ms", "commit_interval_ms"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"kafka.{name}: must not be negative, is {getattr(self, name)}")
 
 
 class TopicPlan(NamedTuple):
@@ -126,7 +71,7 @@ def admin(settings: KafkaSettings, **callbacks: Callable[..., None]) -> AdminCli
 
 
 def _shared(settings: KafkaSettings) -> dict[str, Any]:
-    return {**settings.librdkafka, "bootstrap.servers": settings.bootstrap_servers}
+    return {**settings.client, "bootstrap.servers": settings.bootstrap_servers}
 
 
 def _made(client: Callable[..., Any], properties: dict[str, Any]) -> Any:

@@ -12,7 +12,6 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from dataflows.kafka_client import (
     Address,
     KafkaRefused,
-    KafkaSettings,
     consumer,
     insist,
     partition_counts,
@@ -24,6 +23,7 @@ from dataflows.letters import Letter
 from dataflows.redrive import Accepted
 from operators.dead_letter import TOPIC_SUFFIX
 from state.digest import partition_of
+from state.settings import KafkaSettings
 
 READ_MAX = 500
 READ_WAIT_S = 0.05
@@ -122,7 +122,7 @@ class KafkaTarget:
         answer to the commit was lost) all of it."""
         timeout_s = self._settings.broker_timeout_s
         if self._producer is None:  # only now: it ends the transactions of any other redrive
-            self._producer = producer(self._settings, f"{self._settings.transactional_id_prefix}-redrive", {})
+            self._producer = producer(self._settings, f"{self._settings.transactional_id}-redrive", {})
             self._insist(lambda: self._producer.init_transactions(self._settings.start_timeout_s))
         self._insist(self._producer.begin_transaction)
         for record in batch:

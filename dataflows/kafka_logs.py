@@ -12,8 +12,9 @@ import orjson
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from dataflows.arrival_merge import Log
-from dataflows.kafka_client import Address, KafkaRefused, KafkaSettings, Properties, consumer, insist, unavailable
+from dataflows.kafka_client import Address, KafkaRefused, Properties, consumer, insist, unavailable
 from state.records import Record
+from state.settings import KafkaSettings
 
 WAITING_MAX = 10_000
 """A log with more records waiting for the merge is paused until half of them have gone."""
@@ -109,6 +110,7 @@ class KafkaLogs:
     def __init__(self, settings: KafkaSettings, logs: Sequence[KafkaLog], *, bounded: bool) -> None:
         self.logs = logs
         self._settings = settings
+        self._prefix_length = len(settings.topic_prefix)
         self._started_s = time.monotonic()
         self._by_address: dict[Address, KafkaLog] = {(log.topic, log.partition): log for log in logs}
         self._partitions = {log.name: TopicPartition(log.topic, log.partition) for log in logs}
@@ -196,7 +198,9 @@ class KafkaLogs:
             if offset < log.end or log.end < 0:
                 arrival_us = max(0, message.timestamp()[1]) * 1000
                 value = message.value() or b""
-                log.waiting.append(Record(topic, partition, offset, arrival_us, message.key(), value))
+                log.waiting.append(
+                    Record(topic[self._prefix_length :], partition, offset, arrival_us, message.key(), value)
+                )
 
     def _receive_error(self, message: Message, error: KafkaError) -> None:
         code = error.code()

@@ -15,10 +15,11 @@ from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from dataflows.kafka_client import Address, BrokerUnavailable, KafkaRefused, KafkaSettings, Properties, producer
+from dataflows.kafka_client import Address, BrokerUnavailable, KafkaRefused, Properties, producer
 from dataflows.kafka_tail import ID_HEADER
 from state.digest import partition_of
 from state.records import Output
+from state.settings import KafkaSettings
 
 PENDING_MAX = 20_000
 """Outputs handed over and not yet committed; beyond it the worker waits, and with it the stream."""
@@ -213,7 +214,7 @@ class Publisher:
         time.sleep(RETRY_PAUSE_S)
 
     def _produce(self, output: Output, attempt: Attempt) -> None:
-        topic, key, value = output.topic, output.key, output.value
+        topic, key, value = self._settings.topic_prefix + output.topic, output.key, output.value
         headers = [(ID_HEADER, output.id), *output.headers]
         size = FRAMING_BYTES + len(key) + len(value) + sum(len(name) + len(text) + 10 for name, text in headers)
         if size > self._bytes_max[topic]:
@@ -251,7 +252,7 @@ class Publisher:
         if error.code() in _FENCED:
             raise Fenced(
                 f"transactional id {self._id} was taken over by another process ({error.str()}): this one is superseded "
-                "and ends. If that is not intended, give each flow its own kafka.transactional_id_prefix."
+                "and ends. If that is not intended, give each flow its own kafka.transactional_id."
             )
         if error.fatal() or error.code() in _NO_RETRY_MENDS:
             where = f"topic {topic}" if topic else f"transactional id {self._id}"

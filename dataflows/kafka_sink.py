@@ -14,11 +14,11 @@ import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from dataflows.batches import OutputBatch
-from dataflows.kafka_client import Address, KafkaSettings, consumer, message_bytes_max, required_partitions
+from dataflows.kafka_client import Address, consumer, message_bytes_max, required_partitions
 from dataflows.kafka_publisher import Publisher
 from dataflows.kafka_tail import Covered, Unmatched, ids_between, marks, watermarks
 from state.digest import partition_of
-from state.settings import ConfigError
+from state.settings import ConfigError, KafkaSettings
 
 
 class KafkaOutput(FixedPartitionedSink[OutputBatch, bytes]):
@@ -66,7 +66,7 @@ class KafkaOutput(FixedPartitionedSink[OutputBatch, bytes]):
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaOutputPartition:
         self.list_parts()
         number, stride = int(for_part), self.settings.sink_partitions
-        transactional_id = f"{self.settings.transactional_id_prefix}-{number}"
+        transactional_id = f"{self.settings.transactional_id}-{number}"
         publisher = Publisher(self.settings, transactional_id, self._counts, self._bytes_max)
         owned = [(topic, each) for topic, count in self._counts.items() for each in range(number, count, stride)]
         covered = self._covered(resume_state)

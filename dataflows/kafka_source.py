@@ -16,10 +16,10 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 
 from dataflows.arrival_merge import ArrivalMerge
 from dataflows.batches import RecordBatch
-from dataflows.kafka_client import KafkaSettings, required_partitions
+from dataflows.kafka_client import required_partitions
 from dataflows.kafka_logs import KafkaLog, KafkaLogs
 from state.records import Record
-from state.settings import ConfigError
+from state.settings import ConfigError, KafkaSettings
 
 BROADCAST = frozenset({"in.market"})
 """Topics without customers: source partition "0" reads all their partitions."""

@@ -14,8 +14,8 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from dataflows.kafka_client import Address, KafkaSettings, Properties, admin, consumer, insist, unavailable
-from state.settings import ConfigError
+from dataflows.kafka_client import Address, Properties, admin, consumer, insist, unavailable
+from state.settings import ConfigError, KafkaSettings
 
 ID_HEADER = "segone-id"
 
@@ -146,7 +146,7 @@ def ids_between(settings: KafkaSettings, starts: Mapping[Address, int], ends: Ma
                 )  # an earlier end is only that of what is committed so far: more may become visible
         if count > TAIL_IDS_MAX:
             raise ConfigError(
-                f"kafka.transactional_id_prefix = {settings.transactional_id_prefix}: more than {TAIL_IDS_MAX:,} outputs "
+                f"kafka.transactional_id = {settings.transactional_id}: more than {TAIL_IDS_MAX:,} outputs "
                 "were written since the last snapshot known here, so the engine's recovery directory seems to be lost "
                 "or replaced. Restore it; or, to begin anew, choose another prefix: outputs may then be written again."
             )

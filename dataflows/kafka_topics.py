@@ -1,11 +1,10 @@
-"""The topics of segone on a cluster: their names, what they must be like, and the client's settings out of `[kafka]`."""
+"""The topics of segone on a cluster: their names, what they must be like."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 
-from dataflows import kafka_client
 from dataflows.file_sink import ALL_TOPICS
 from dataflows.kafka_client import TopicPlan
 from dataflows.kafka_source import BROADCAST
@@ -16,24 +15,6 @@ COMPACTED = ("profiles", "models", "merchants")
 """Topics of which only the newest message of a key counts."""
 
 OUTPUTS = (*ALL_TOPICS, "examples", *COMPACTED)
-START_TIMEOUT_S_MAX = 15.0
-
-
-def client_settings(kafka: KafkaSettings) -> kafka_client.KafkaSettings:
-    """What the Kafka client takes of the `[kafka]` table."""
-    return kafka_client.KafkaSettings(
-        bootstrap_servers=kafka.bootstrap_servers,
-        librdkafka=kafka.client,
-        consumer=kafka.consumer,
-        producer=kafka.producer,
-        group_id=kafka.group_id,
-        auto_offset_reset=kafka.auto_offset_reset,
-        transactional_id_prefix=kafka.transactional_id,
-        sink_partitions=kafka.sink_partitions,
-        commit_interval_ms=kafka.commit_interval_ms,
-        start_timeout_s=min(START_TIMEOUT_S_MAX, kafka.broker_timeout_s),
-        broker_timeout_s=kafka.broker_timeout_s,
-    )
 
 
 def plans(kafka: KafkaSettings) -> list[TopicPlan]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from confluent_kafka import KafkaException, Producer
 
 from dataflows.kafka_client import required_partitions
-from dataflows.kafka_topics import client_settings
 from simulation import command
 from simulation.runs import Message
 from simulation.world import stream
@@ -50,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         raise ConfigError("--out and --kafka: choose one; the truth is written by --out")
     rate = parse_rate(args.rate) if args.rate else None
-    kafka = client_settings(load_settings(args.config).kafka)
+    kafka = load_settings(args.config).kafka
     counts = required_partitions(kafka, TOPICS)
     producer = Producer(
-        {**kafka.librdkafka, **kafka.producer, "bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True}
+        {**kafka.client, **kafka.producer, "bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True}
     )
     sent = send(producer, counts, stream(command.world_settings(args)), rate, follow=args.follow)
     print(f"sent {sent:,} records to {kafka.bootstrap_servers}", file=sys.stderr)

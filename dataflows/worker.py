@@ -14,8 +14,7 @@ from bytewax.recovery import init_db_dir
 from dataflows.file_sink import ALL_TOPICS, FileOutput, read_committed
 from dataflows.file_source import FileInput
 from dataflows.kafka_sink import KafkaOutput
-from dataflows.kafka_source import KafkaInput
-from dataflows.kafka_topics import client_settings
+from dataflows.kafka_source import BROADCAST, KafkaInput
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
 from operators.customer_step import CustomerStep, make_policy
@@ -121,9 +120,15 @@ def _open_files(settings: Settings) -> Worker:
 
 
 def _open_kafka(settings: Settings) -> Worker:
-    kafka = client_settings(settings.kafka)
-    source = KafkaInput(kafka, TOPICS, threading.Event(), end_at_high_watermark=settings.kafka.end_at_high_watermark)
-    sink = KafkaOutput(kafka, ALL_TOPICS)
+    kafka = settings.kafka
+    source = KafkaInput(
+        kafka,
+        [kafka.topic_prefix + topic for topic in TOPICS],
+        threading.Event(),
+        end_at_high_watermark=kafka.end_at_high_watermark,
+        broadcast=frozenset(kafka.topic_prefix + topic for topic in BROADCAST),
+    )
+    sink = KafkaOutput(kafka, [kafka.topic_prefix + topic for topic in ALL_TOPICS])
     # Asks the cluster now, so that what is wrong with the topics is said before the engine starts.
     source.list_parts()
     sink.list_parts()

@@ -9,7 +9,7 @@ import msgspec
 
 from operators import floors
 from operators.alerts import duplicate_charge
-from operators.anomaly import amount, geo, hour, novelty, transaction, velocity
+from operators.anomaly import amount, category_surge, geo, hour, novelty, transaction, velocity
 from operators.detector import Detector
 from operators.view import Priors
 from state.settings import ConfigError
@@ -20,6 +20,7 @@ CATALOGUE: tuple[Detector, ...] = (
     hour,
     velocity,
     geo,
+    category_surge,
     duplicate_charge,
     floors.null,
     floors.random,

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 import orjson
@@ -38,19 +38,41 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     follow: bool = False
     partitions: Count = 4
     batch_records_max: Count = 2000
-    merge_wait_ms: Annotated[int, Meta(ge=0, le=60_000)] = 500
     poll_ms: Annotated[int, Meta(ge=1, le=60_000)] = 50
 
 
-class KafkaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+RESERVED: Final = {
+    "bootstrap.servers": "kafka.bootstrap_servers",
+    "group.id": "kafka.group_id",
+    "auto.offset.reset": "kafka.auto_offset_reset",
+    "enable.auto.commit": "nothing: the engine's recovery holds the positions",
+    "enable.auto.offset.store": "nothing: the engine's recovery holds the positions",
+    "enable.partition.eof": "nothing: the source needs it",
+    "statistics.interval.ms": "nothing: the source needs it",
+    "transactional.id": "kafka.transactional_id",
+    "enable.idempotence": "nothing: the sink is transactional",
+    "transaction.timeout.ms": "kafka.broker_timeout_s",
+    "acks": "nothing: a transactional producer needs all",
+}
+"""librdkafka's properties on which correctness rests: what to set instead."""
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Kafka: every librdkafka setting goes through [kafka.client] (both sides), [kafka.consumer] or [kafka.producer]."""
 
     bootstrap_servers: str = "localhost:9092"
     topic_prefix: str = ""
+    """Before every topic's name on the cluster: several flows can share one."""
     group_id: str = "segone"
+    """Positions are also committed to this group after each epoch, for lag tools; they are never read back. Empty: not at all."""
     transactional_id: str = "segone"
+    """Names this flow to the brokers: two flows on one cluster need two."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    start_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 15.0
     broker_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+    merge_wait_ms: Annotated[int, Meta(ge=0, le=600_000)] = 1000
+    """How long other topics wait for one that is known to have more but whose next record is not here yet."""
+    batch_records_max: Count = 1000
     commit_interval_ms: Annotated[int, Meta(ge=0, le=60_000)] = 50
     sink_partitions: Annotated[int, Meta(ge=1, le=256)] = 4
     partitions: Count = 4
@@ -59,6 +81,12 @@ class KafkaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client: dict[str, str | int | float | bool] = {}
     consumer: dict[str, str | int | float | bool] = {}
     producer: dict[str, str | int | float | bool] = {}
+
+    def __post_init__(self) -> None:
+        for table in ("client", "consumer", "producer"):
+            for name in getattr(self, table):
+                if name in RESERVED:
+                    raise ConfigError(f"kafka.{table}.{name}: cannot be set there; use {RESERVED[name]}")
 
 
 class ShardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,7 +127,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def digest(self) -> str:
         """Names everything that can change a signal: the `config` of each signal."""
-        raw = orjson.dumps([self.detectors, msgspec.to_builtins(self.shard)], option=orjson.OPT_SORT_KEYS)
+        shard = msgspec.to_builtins(self.shard)
+        for name in ("count", "hot_customers_max"):  # say where and how fast, not what
+            del shard[name]
+        raw = orjson.dumps([self.detectors, shard], option=orjson.OPT_SORT_KEYS)
         return "sha256:" + sha256(raw).hexdigest()
 
 

@@ -70,7 +70,8 @@ class Table:
                 str(draft), subdir=False, map_size=min(MAP_BYTES_FIRST, map_bytes_max), max_dbs=3, mode=0o600,
                 lock=False, sync=sync, readahead=False,
             )  # fmt: skip
-            draft.replace(self.path)
+            if draft != self.path:
+                draft.replace(self.path)
         except OSError as error:
             raise unopened(self.path, error) from error
         except lmdb.Error as error:

@@ -16,7 +16,7 @@ from bytewax.recovery import init_db_dir
 from said import Said, differences, in_files
 from worker_process import PATIENCE_S, CommittedReader, WorkerProcess
 
-from dataflows.file_sink import ALL_TOPICS, read_committed
+from dataflows.file_sink import ALL_TOPICS, FileSinkPartition, OutputFailed, read_committed, write_committed
 from dataflows.worker import prepare_state
 from simulation.settings import WorldSettings
 from simulation.world import stream
@@ -189,6 +189,16 @@ def test_a_recovery_folder_without_a_note_beside_it_is_taken_as_it_is(tmp_path: 
     (tmp_path / "segone.json").unlink()
     assert prepare_state(tmp_path, Settings())
     assert (tmp_path / "recovery" / "part-0.sqlite3").read_bytes() == before
+
+
+def test_output_that_readers_have_seen_is_not_cut_off_by_an_older_state_folder(tmp_path: Path) -> None:
+    path = tmp_path / "scores" / "0.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(b"{}\n{}\n")
+    write_committed(path, 6)
+    with pytest.raises(OutputFailed, match="readers have been shown 6 bytes, the recovery folder knows of 3 only"):
+        FileSinkPartition(tmp_path, 0, b'{"scores":3}', power_safe=False)
+    assert (path.stat().st_size, read_committed(path)) == (6, 6)
 
 
 def test_a_state_folder_with_another_shard_count_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ import lmdb
 from dataflows import file_sink
 from state.store import DiskStore
 
+OPEN_FILES = Path("/proc/self/fd")
+
 ENGINE_POINTS = (
     "engine.loaded", "source.before_batch", "source.batch_taken", "source.before_snapshot", "source.snapshot_taken",
     "shard.before_batch", "shard.batch_done", "shard.before_snapshot", "shard.snapshot_taken", "shard.ended",
@@ -120,13 +122,13 @@ class Disk:
         for environment in self._environments:
             environment.close()
         self._environments.clear()
-        for descriptor in os.listdir("/proc/self/fd"):
+        for descriptor in list(OPEN_FILES.iterdir()):
             try:
-                target = os.readlink(f"/proc/self/fd/{descriptor}")
+                target = str(descriptor.readlink())
             except FileNotFoundError:
                 continue  # the listing itself
             if target.startswith(f"{self.folder}/"):
-                os.close(int(descriptor))
+                os.close(int(descriptor.name))
 
     def tear(self, kept_bytes: dict[Path, int]) -> None:
         """The last writes of a killed process: files end anywhere behind what is known to be kept, or hold zeros there."""
@@ -159,7 +161,7 @@ class Disk:
 
     def _sync(self, real: Callable[[int], None], owner: str) -> Callable[[int], None]:
         def sync(descriptor: int) -> None:
-            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            path = str((OPEN_FILES / str(descriptor)).readlink())
             sink = bool(owner) and path.endswith(".jsonl")
             if sink:
                 self.fuse("sink.before_fsync")

@@ -52,7 +52,10 @@ class History:
     def merged(self, partition: int) -> list[Record]:
         """The records of one source partition in the order in which they are to be applied."""
         logs = [
-            [(arrival_us, order, offset, line) for offset, (arrival_us, line) in enumerate(self.lines[topic, partition])]
+            [
+                (arrival_us, order, offset, line)
+                for offset, (arrival_us, line) in enumerate(self.lines[topic, partition])
+            ]
             for order, topic in enumerate(TOPICS)
             if (topic, partition) in self.lines
         ]
@@ -84,8 +87,8 @@ def make_history(seed: int, events: int, partitions: int) -> History:
     while len(arriving) < events:
         hot = random_.random() < 0.4
         customer_id = customers[0] if hot else random_.choice(customers)
-        time_us = START_US + random_.randrange(SPAN_US)
-        for topic, time_us, body in _scene(random_, customer_id, time_us, len(arriving)):
+        begin_us = START_US + random_.randrange(SPAN_US)
+        for topic, time_us, body in _scene(random_, customer_id, begin_us, len(arriving)):
             delay_us = random_.choice((0, 0, random_.randrange(3 * HOUR_US))) if disorder else 0
             arrival_us = time_us + delay_us
             line = orjson.dumps(body | {"customer_id": customer_id, "arrived_at": rfc3339(arrival_us)})
@@ -106,7 +109,9 @@ def make_history(seed: int, events: int, partitions: int) -> History:
     return history
 
 
-def _scene(random_: random.Random, customer_id: str, time_us: int, number: int) -> list[tuple[str, int, dict[str, Any]]]:
+def _scene(
+    random_: random.Random, customer_id: str, time_us: int, number: int
+) -> list[tuple[str, int, dict[str, Any]]]:
     """A few records of one customer that belong together: (topic, event time, fields)."""
     draw = random_.random()
     shop = _purchase(random_, f"t-{number}", time_us)
@@ -122,16 +127,53 @@ def _scene(random_: random.Random, customer_id: str, time_us: int, number: int) 
         return [shop, again] + ([back] if random_.random() < 0.5 else [])
     if draw < 0.32:  # somewhere else, sooner than one can travel
         lat, lon, country = random_.choice(PLACES[1:])
-        return [shop, _dated(_purchase(random_, f"t-{number}-far", time_us), time_us + 20 * MINUTE_US, lat=lat, lon=lon, country=country)]
+        return [
+            shop,
+            _dated(
+                _purchase(random_, f"t-{number}-far", time_us),
+                time_us + 20 * MINUTE_US,
+                lat=lat,
+                lon=lon,
+                country=country,
+            ),
+        ]
     if draw < 0.40:
-        return [_dated(shop, time_us, status="pending"), _dated(shop, time_us + random_.randrange(1, HOUR_US), status="posted")]
+        return [
+            _dated(shop, time_us, status="pending"),
+            _dated(shop, time_us + random_.randrange(1, HOUR_US), status="posted"),
+        ]
     if draw < 0.46:
         balance = str(random_.randrange(10**5))
-        return [("in.accounts", time_us, {"account_id": "a-1", "observed_at": rfc3339(time_us), "kind": "current", "currency": "EUR", "balance": balance})]
+        return [
+            (
+                "in.accounts",
+                time_us,
+                {
+                    "account_id": "a-1",
+                    "observed_at": rfc3339(time_us),
+                    "kind": "current",
+                    "currency": "EUR",
+                    "balance": balance,
+                },
+            )
+        ]
     if draw < 0.52:
-        return [shop, ("in.labels", time_us + 5, {"labelled_at": rfc3339(time_us + 5), "label": "fraud", "transaction_id": f"t-{number}"})]
+        return [
+            shop,
+            (
+                "in.labels",
+                time_us + 5,
+                {"labelled_at": rfc3339(time_us + 5), "label": "fraud", "transaction_id": f"t-{number}"},
+            ),
+        ]
     if draw < 0.55:
-        return [("in.market", time_us, {"rate_id": f"r-{number}", "observed_at": rfc3339(time_us), "series": "euribor", "value": "3.1"})]
+        return [
+            (
+                "in.market",
+                time_us,
+                {"rate_id": f"r-{number}", "observed_at": rfc3339(time_us), "series": "euribor", "value": "3.1"},
+            )
+        ]
     if draw < 0.58:
         return [_dated(shop, time_us, currency="XXQ")]  # a dead letter
     if draw < 0.62:  # beyond the allowed lateness, if the customer has moved on

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from faults import ALL_POINTS, Crash
-from life import Life
+from life import Life, Readers
 
 FAST = Path("/dev/shm")
 POINT_SEEDS = 40
+POINT_DEATHS = 2
 
 
 def live(seed: int, point: str | None = None) -> Life:
@@ -32,3 +33,35 @@ def live(seed: int, point: str | None = None) -> Life:
 def test_lives_with_many_deaths_say_what_an_undisturbed_one_says(crash_seeds):
     for seed in crash_seeds:
         live(seed)
+
+
+@pytest.mark.parametrize("point", ALL_POINTS)
+def test_a_death_at_each_named_point_is_reached_and_survived(point, request):
+    only = request.config.getoption("--crash-seed")
+    deaths = 0
+    for seed in range(POINT_SEEDS) if only is None else [only]:
+        deaths += point in live(seed, point).deaths
+        if deaths == POINT_DEATHS:
+            break
+    assert deaths, f"no seed out of {POINT_SEEDS} comes to {point}"
+
+
+def test_a_seed_always_lives_the_same_life():
+    for seed in range(5):
+        assert live(seed).trace == live(seed).trace
+
+
+def test_the_readers_notice_what_is_taken_back(tmp_path):
+    path = tmp_path / "scores" / "0.jsonl"
+    path.parent.mkdir()
+    readers = Readers(tmp_path)
+    for text, committed in ((b"one\ntwo\n", 8), (b"one\ntwo\nthree\n", 14)):
+        path.write_bytes(text)
+        path.with_suffix(".committed").write_text(str(committed))
+        readers.look_at_all()
+    path.write_bytes(b"one\nTWO\nthree\n")
+    with pytest.raises(AssertionError, match="has changed"):
+        readers.look_at_all()
+    path.with_suffix(".committed").write_text("8")
+    with pytest.raises(AssertionError, match="readers saw 14 bytes, now 8"):
+        readers.look_at_all()

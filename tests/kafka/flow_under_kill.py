@@ -22,10 +22,10 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig
 
 from dataflows.batches import OutputBatch, RecordBatch
-from dataflows.kafka_client import KafkaSettings
 from dataflows.kafka_sink import KafkaOutput
 from dataflows.kafka_source import KafkaInput
 from state.records import Output, Record
+from state.settings import KafkaSettings
 
 
 def output_of(record: Record, topic: str) -> Output:
@@ -39,7 +39,7 @@ def main() -> None:
     bootstrap, prefix, recovery, workers, broker_timeout_s = sys.argv[1:]
     settings = KafkaSettings(
         bootstrap_servers=bootstrap,
-        transactional_id_prefix=prefix,
+        transactional_id=prefix,
         sink_partitions=2,
         batch_records_max=50,
         start_timeout_s=4 * float(broker_timeout_s),

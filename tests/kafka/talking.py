@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from dataflows.batches import RecordBatch
-from dataflows.kafka_client import KafkaSettings
 from dataflows.kafka_source import KafkaPartition
+from state.settings import KafkaSettings
 
 PATIENCE_S = 30.0
 """No test waits longer for anything; a test that does has failed."""

@@ -92,7 +92,9 @@ def messages() -> list[Message]:
 def engine(own_broker: Broker | None, kafka: str, admin: AdminClient, tmp_path: Path) -> Iterator[Engine]:
     """The topics have their real names, so they are made for one test and removed after it."""
     if own_broker is None:
-        pytest.skip("makes and removes topics under their real names, and SEGONE_TEST_KAFKA names somebody else's broker")
+        pytest.skip(
+            "makes and removes topics under their real names, and SEGONE_TEST_KAFKA names somebody else's broker"
+        )
     config = settings(tmp_path, "kafka", kafka)
     assert main(["init", "--config", str(config)]) == 0
     yield Engine(kafka, config)

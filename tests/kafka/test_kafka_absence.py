@@ -32,7 +32,7 @@ def test_a_broker_that_comes_back_neither_loses_nor_repeats_what_is_read_and_wri
 ) -> None:
     kafka = mortal_broker.bootstrap
     read, written = topics.create("in", 1), topics.create("out", PARTITIONS)
-    usual = settings(kafka, batch_records_max=50, sink_partitions=1, transactional_id_prefix=topics.prefix)
+    usual = settings(kafka, batch_records_max=50, sink_partitions=1, transactional_id=topics.prefix)
     send(kafka, [Sent(read, 0, b"%d" % n) for n in range(500)])
     reader = KafkaInput(usual, [read]).build_part("read", "0", None)
     writer = KafkaOutput(usual, [written]).build_part("write", "0000", None)
@@ -59,7 +59,7 @@ def test_a_broker_that_stays_away_is_told_by_reader_and_writer_and_nothing_is_lo
 ) -> None:
     kafka = mortal_broker.bootstrap
     read, written = topics.create("in", 1), topics.create("out", PARTITIONS)
-    usual = settings(kafka, broker_timeout_s=1.0, sink_partitions=1, transactional_id_prefix=topics.prefix)
+    usual = settings(kafka, broker_timeout_s=1.0, sink_partitions=1, transactional_id=topics.prefix)
     reader = KafkaInput(usual, [read]).build_part("read", "0", None)
     writer = KafkaOutput(usual, [written]).build_part("write", "0000", None)
     writer.write_batch(outputs(written, range(10)))

@@ -32,7 +32,7 @@ PARTITIONS = 4
 
 def sink(kafka: str, topic: str, **changes: Any) -> KafkaOutput:
     """A sink with one sink partition, so that every key is its own."""
-    usual: dict[str, Any] = {"transactional_id_prefix": topic, "sink_partitions": 1}
+    usual: dict[str, Any] = {"transactional_id": topic, "sink_partitions": 1}
     return KafkaOutput(settings(kafka, **(usual | changes)), [topic])
 
 
@@ -81,7 +81,7 @@ def test_outputs_become_visible_without_a_snapshot_or_a_next_output(kafka: str, 
 
 def test_sink_partitions_share_the_partitions_of_every_topic(kafka: str, topics: Topics) -> None:
     names = [topics.create("one", 4), topics.create("two", 2)]
-    shared = KafkaOutput(settings(kafka, transactional_id_prefix=topics.prefix, sink_partitions=2), names)
+    shared = KafkaOutput(settings(kafka, transactional_id=topics.prefix, sink_partitions=2), names)
     assert shared.list_parts() == ["0000", "0001"]
     writers = {name: shared.build_part("write", name, None) for name in shared.list_parts()}
     for topic in names:
@@ -98,7 +98,7 @@ def test_sink_partitions_share_the_partitions_of_every_topic(kafka: str, topics:
 
 def test_a_crash_before_the_first_snapshot_repeats_nothing_even_on_a_used_topic(kafka: str, topics: Topics) -> None:
     topic = topics.create("out", PARTITIONS)
-    earlier = part(kafka, topic, transactional_id_prefix=f"{topic}-earlier")
+    earlier = part(kafka, topic, transactional_id=f"{topic}-earlier")
     earlier.write_batch(outputs(topic, range(5)))
     earlier.snapshot()
     crashed = part(kafka, topic)
@@ -241,7 +241,7 @@ def test_a_lost_recovery_directory_is_told_instead_of_filling_the_memory(
     lost = part(kafka, topic)
     lost.write_batch(outputs(topic, range(60)))
     lost.snapshot()
-    with pytest.raises(ConfigError, match=r"kafka\.transactional_id_prefix = .*recovery directory seems to be lost"):
+    with pytest.raises(ConfigError, match=r"kafka\.transactional_id = .*recovery directory seems to be lost"):
         part(kafka, topic)
 
 

@@ -20,9 +20,9 @@ from confluent_kafka.admin import AdminClient
 from conftest import Topics
 from talking import PATIENCE_S, Sent, drain, poll_until, send, settings
 
-from dataflows.kafka_client import BrokerUnavailable, KafkaRefused, KafkaSettings
+from dataflows.kafka_client import BrokerUnavailable, KafkaRefused
 from dataflows.kafka_source import KafkaInput, KafkaPartition
-from state.settings import ConfigError
+from state.settings import ConfigError, load_settings
 
 
 def bounded(
@@ -240,18 +240,18 @@ def test_time_in_which_nobody_looked_is_not_held_against_the_broker(
 @pytest.mark.parametrize(
     ("table", "value", "said"),
     [
-        ("librdkafka", {"enable.auto.commit": True}, r"kafka\.librdkafka\.enable\.auto\.commit"),
+        ("client", {"enable.auto.commit": True}, r"kafka\.client\.enable\.auto\.commit"),
         ("consumer", {"group.id": "g"}, r"kafka\.consumer\.group\.id.*kafka\.group_id"),
         ("producer", {"transactional.id": "t"}, r"kafka\.producer\.transactional\.id"),
-        ("auto_offset_reset", "none", r"kafka\.auto_offset_reset"),
-        ("sink_partitions", 0, r"kafka\.sink_partitions"),
+        ("auto_offset_reset", "none", r"\[kafka\] auto_offset_reset"),
+        ("sink_partitions", 0, r"\[kafka\] sink_partitions"),
     ],
 )
 def test_settings_that_would_break_the_guarantees_are_refused(table: str, value: object, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        KafkaSettings(**{table: value})
+        load_settings(environment={}, flags={"kafka": {table: value}})
 
 
 def test_a_property_unknown_to_librdkafka_is_named() -> None:
     with pytest.raises(ConfigError, match=r"no\.such\.property"):
-        KafkaInput(settings("localhost:1", librdkafka={"no.such.property": 1}), ["in.transactions"]).list_parts()
+        KafkaInput(settings("localhost:1", client={"no.such.property": 1}), ["in.transactions"]).list_parts()

@@ -1,0 +1,157 @@
+"""The soak on a real Kafka: workers killed, the broker killed and restarted, the broker away for good."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from contextlib import redirect_stdout
+
+from broker import Broker
+from said import Said, comparable, in_order_read, on_kafka
+from soak_phase import BROKER_TIMEOUT_S, Soak, read_the_rest
+from streams_under_load import PARTITIONS, Feeder, KafkaLog, KafkaReader, bursts, outputs_on_kafka, records_on_kafka
+from worker_process import WorkerProcess
+
+from dataflows.init import run as init
+from dataflows.kafka_client import required_partitions
+from state.events import TOPICS
+
+BROKER_GONE_TIMEOUT_S = 4.0
+BROKER_GONE_EXIT_S_MAX = 30.0
+
+
+class KafkaPhase:
+    """A fresh broker with its topics, a feeder, a reader that looks on, and at the end the comparison."""
+
+    def __init__(self, soak: Soak, name: str, broker_timeout_s: float = BROKER_TIMEOUT_S) -> None:
+        self.soak = soak
+        self.name = name
+        self.phase, self._began_s = soak.begin(name)
+        self.broker = Broker().start()
+        self.config = soak.settings(name, "kafka", self.broker.bootstrap, broker_timeout_s)
+        self.state = soak.folder / name / "state"
+        self.worker = soak.worker(name, self.config)
+        with (soak.folder / name / "init.log").open("w") as told, redirect_stdout(told):
+            init(argparse.Namespace(config=self.config, input=None, output=None, state=None))
+        kafka = load_settings(self.config).kafka
+        self.log = KafkaLog(self.broker.bootstrap, required_partitions(kafka, TOPICS))
+        self.reader = KafkaReader(self.broker.bootstrap)
+        self.reader.start()
+
+    def feeder(self, over_s: float) -> Feeder:
+        feeder = Feeder(list(bursts(self.soak.messages)), self.log.write, over_s)
+        feeder.start()
+        return feeder
+
+    def feed_all(self) -> None:
+        self.log.write(self.soak.messages)
+
+    def finish(self, reference: Said | None) -> Said:
+        """Reads what is left with an undisturbed worker, then compares; without a reference the result is it."""
+        bounded = self.soak.folder / f"{self.name}.bounded.toml"
+        text = self.config.read_text().replace("[kafka]", "[kafka]\nend_at_high_watermark = true")
+        bounded.write_text(text)
+        worker = WorkerProcess(self.soak.folder / self.name / "worker.log", "--config", str(bounded))
+        read_the_rest(self.phase, worker)
+        fed, sent = records_on_kafka(self.broker.bootstrap), len(self.soak.messages)
+        if fed != sent:
+            self.phase.surprises.append(
+                f"the input topics hold {fed} records, {sent} were sent: the feeder is to blame"
+            )
+        outputs = outputs_on_kafka(self.broker.bootstrap)
+        live = self.reader.finish(len(outputs))
+        if Counter(live) != Counter(outputs):
+            self.phase.surprises.append(f"a reader at work saw {len(live)} outputs, {len(outputs)} are there")
+        found = on_kafka(outputs, headers=True)
+        self.soak.judge(self.phase, self._began_s, found if reference is None else reference, found)
+        self.broker.stop()
+        return found if reference is not None else on_kafka(outputs, headers=True)
+
+    def close(self) -> None:
+        self.worker.end()
+        self.broker.stop()
+
+
+def soak_kafka(soak: Soak, in_file: Said | None) -> None:
+    undisturbed = KafkaPhase(soak, "kafka, undisturbed")
+    try:
+        undisturbed.feed_all()
+        reference = undisturbed.finish(None)
+        if in_file is not None:
+            compare_logs(soak, undisturbed, in_file)
+    finally:
+        undisturbed.close()
+    for step in (kill_workers, kill_broker, lose_broker):
+        step(soak, reference)
+
+
+def compare_logs(soak: Soak, undisturbed: KafkaPhase, in_file: Said) -> None:
+    phase, began_s = soak.begin("kafka against files")
+    outputs = undisturbed.reader.read
+    plain = in_order_read(comparable(on_kafka(outputs, headers=False)))
+    soak.judge(phase, began_s, in_order_read(comparable(in_file)), plain)
+
+
+def kill_workers(soak: Soak, reference: Said) -> None:
+    work = KafkaPhase(soak, "kafka, workers killed")
+    try:
+        feeder = work.feeder(over_s=soak.args.kills * 3.5)
+        soak.kill_until(work.phase, work.worker, work.state, soak.args.kills)
+        soak.tell(f"{work.name}: {feeder.fed:,} records fed during the kills")
+        work.worker.end()
+        feeder.finish()
+        work.finish(reference)
+    finally:
+        work.close()
+
+
+def kill_broker(soak: Soak, reference: Said) -> None:
+    """The broker dies and comes back while everybody goes on; the worker must live through it."""
+    work = KafkaPhase(soak, "kafka, broker killed")
+    try:
+        feeder = work.feeder(over_s=soak.args.broker_kills * 8.0)
+        processes = soak.rng.choice(soak.args.processes)
+        work.phase.starts[str(processes)] = 1
+        work.worker.start(processes)
+        for _ in range(soak.args.broker_kills):
+            time.sleep(soak.rng.uniform(1.0, 4.0))
+            work.broker.kill()
+            time.sleep(soak.rng.uniform(0.0, 2.0))
+            work.broker.start()
+            work.phase.broker_kills += 1
+        time.sleep(3.0)
+        if (code := work.worker.wait(0)) is not None:
+            work.phase.surprises.append(f"the worker did not live through it: {code}: {work.worker.told(600)}")
+        else:
+            code = work.worker.stop(timeout_s=60)
+            if code != 0:
+                work.phase.surprises.append(f"a stop by SIGTERM ended with {code}: {work.worker.told(600)}")
+        feeder.finish()
+        work.finish(reference)
+    finally:
+        work.close()
+
+
+def lose_broker(soak: Soak, reference: Said) -> None:
+    """The broker stays away: the worker must say so and end; when it is back, nothing is lost."""
+    work = KafkaPhase(soak, "kafka, broker away", BROKER_GONE_TIMEOUT_S)
+    try:
+        feeder = work.feeder(over_s=10.0)
+        work.worker.start()
+        time.sleep(5.0)
+        work.broker.kill()
+        work.phase.broker_kills = 1
+        began_s = time.monotonic()
+        code = work.worker.wait(BROKER_GONE_EXIT_S_MAX)
+        took_s = time.monotonic() - began_s
+        last = work.worker.told().strip().splitlines()[-1:]
+        soak.tell(f"{work.name}: exit {code} after {took_s:.1f} s (broker_timeout_s {BROKER_GONE_TIMEOUT_S}): {last}")
+        if code != 1:
+            work.phase.surprises.append(f"exit code {code} after {took_s:.1f} s without the broker, not 1")
+            work.worker.end()
+        work.broker.start()
+        feeder.finish()
+        work.finish(reference)
+    finally:
+        work.close()
