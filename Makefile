@@ -23,7 +23,7 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## simulate a small bank, run the real dataflow over it, show what it found
 	@rm -rf $(DEMO)
 	$(BIN)/segone simulate --customers 200 --days 180 --seed 7 --out $(DEMO)/bank
-	$(BIN)/segone run --input $(DEMO)/bank/events --output $(DEMO)/run
+	$(BIN)/segone run --input $(DEMO)/bank/events --output $(DEMO)/run --examples
 	$(BIN)/segone score $(DEMO)/run --truth $(DEMO)/bank/truth
 	@echo
 	@echo "events:  $(DEMO)/bank/events     truth: $(DEMO)/bank/truth (the engine never reads it)"

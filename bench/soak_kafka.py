@@ -14,7 +14,7 @@ from streams_under_load import PARTITIONS, Feeder, KafkaLog, KafkaReader, bursts
 from worker_process import WorkerProcess
 
 from dataflows.init import run as init
-from dataflows.kafka_client import required_partitions
+from dataflows.kafka_source import BROADCAST
 from state.events import TOPICS
 
 BROKER_GONE_TIMEOUT_S = 4.0
@@ -34,8 +34,8 @@ class KafkaPhase:
         self.worker = soak.worker(name, self.config)
         with (soak.folder / name / "init.log").open("w") as told, redirect_stdout(told):
             init(argparse.Namespace(config=self.config, input=None, output=None, state=None))
-        kafka = load_settings(self.config).kafka
-        self.log = KafkaLog(self.broker.bootstrap, required_partitions(kafka, TOPICS))
+        counts = {topic: 1 if topic in BROADCAST else PARTITIONS for topic in TOPICS}
+        self.log = KafkaLog(self.broker.bootstrap, counts)
         self.reader = KafkaReader(self.broker.bootstrap)
         self.reader.start()
 
@@ -48,7 +48,7 @@ class KafkaPhase:
         self.log.write(self.soak.messages)
 
     def finish(self, reference: Said | None) -> Said:
-        """Reads what is left with an undisturbed worker, then compares; without a reference the result is it."""
+        """Reads what is left with an undisturbed worker and compares all; without a reference the result is one."""
         bounded = self.soak.folder / f"{self.name}.bounded.toml"
         text = self.config.read_text().replace("[kafka]", "[kafka]\nend_at_high_watermark = true")
         bounded.write_text(text)
@@ -66,7 +66,7 @@ class KafkaPhase:
         found = on_kafka(outputs, headers=True)
         self.soak.judge(self.phase, self._began_s, found if reference is None else reference, found)
         self.broker.stop()
-        return found if reference is not None else on_kafka(outputs, headers=True)
+        return found
 
     def close(self) -> None:
         self.worker.end()

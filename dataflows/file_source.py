@@ -189,7 +189,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
 
     def snapshot(self) -> bytes:
         self._tick = True
-        topics = {file.topic: (file.position, file.offset, self._arrivals[file.topic]) for file in self._files}
+        topics = {file.topic: (file.position, file.offset, self._arrivals.get(file.topic, 0)) for file in self._files}
         return orjson.dumps({"clock_us": self._clock_us, "topics": topics})
 
 

@@ -48,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--follow", action="store_true", default=None, help="go on at the end of the input and wait for more"
     )
     parser.add_argument(
+        "--examples", action="store_true", help="at the end of the input, print a few signals even if nobody is looking"
+    )
+    parser.add_argument(
         "--processes", type=int, default=1, metavar="N", help="local cluster of N processes (default 1)"
     )
     parser.add_argument(
@@ -77,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         code, totals = 0, work(worker, args.process_id, args.addresses.split(";") if args.addresses else None)
     if code == 0 and args.process_id is None and settings.log.kind == "files":
-        print_summary(Console(), Path(settings.log.output), totals, time.monotonic() - started)
+        # Examples name customers: they are for a person who asked or is looking, not for the log of a container.
+        examples = args.examples or sys.stdout.isatty()
+        print_summary(Console(), Path(settings.log.output), totals, time.monotonic() - started, examples=examples)
     return code
 
 

@@ -44,7 +44,9 @@ def sentence(signal: dict[str, Any]) -> str:
     return f"{signal['type']} {signal['score']:.3f} for {signal['customer_id']}: {text}"
 
 
-def print_summary(console: Console, folder: Path, totals: dict[str, int] | None, elapsed_s: float) -> None:
+def print_summary(
+    console: Console, folder: Path, totals: dict[str, int] | None, elapsed_s: float, *, examples: bool = True
+) -> None:
     """Prints the accounting, the table of signals, a few examples and the next commands."""
     found = Found(folder)
     if totals is not None:
@@ -57,7 +59,7 @@ def print_summary(console: Console, folder: Path, totals: dict[str, int] | None,
                 escape(type_), *(f"{found.states[type_, state]:,}" for state in ("OPEN", "UPDATE", "CLOSE", "RETRACT"))
             )
         console.print(table)
-        for signal in list(found.strongest.values())[:EXAMPLES]:
+        for signal in list(found.strongest.values())[: EXAMPLES if examples else 0]:
             console.print(f"  • {harmless(sentence(signal))}", markup=False, highlight=False, soft_wrap=True)
             console.print(f"    segone explain {folder} {signal['id']}", markup=False, highlight=False, soft_wrap=True)
     else:

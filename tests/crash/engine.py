@@ -270,7 +270,7 @@ class Cluster:
             if ended:
                 self._end_shards(process)
             self._snapshot_shards(process)
-            if not ended and self._random.random() < 0.2:
+            if not ended and self._random.random() < 0.5:
                 self._notify(process, lambda item, number=process.number: self._early.append((number, item)))  # type: ignore[misc]
             self._write_rows(all_of_them=False)
         for process in self._shuffled():

@@ -13,7 +13,7 @@ import msgspec
 import orjson
 from engine import SHARD, SINK, Cluster, Recovery, Stopped
 from faults import ALL_POINTS, POWER_POINTS, Crash, Disk, Fuse
-from histories import Expected, History, make_history, undisturbed
+from histories import HOUR_US, Expected, History, make_history, undisturbed
 
 from dataflows.file_sink import FileOutput, OutputFailed, read_committed
 from dataflows.file_source import FileInput
@@ -215,6 +215,10 @@ class Life:
             self._live_on(cluster)
 
     def _live_on(self, cluster: Cluster) -> None:
+        if self._waiting and self._half_line is None and self.random.random() < 0.5:
+            # Time passes, but not beyond what comes next: timers fire because of the clock alone.
+            later_us = self._wall_us + self.random.randrange(6 * HOUR_US)
+            self._wall_us = max(self._wall_us, min(later_us, self._waiting[0][0] - 5))
         if self._to_come and self.random.random() < (0.9 if self._ending else 0.3):
             for _ in range(self.random.choice((1, 4, 20))):
                 self._feed()
