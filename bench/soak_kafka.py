@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 
 from broker import Broker
 from said import Said, comparable, in_order_read, on_kafka
-from soak_phase import BROKER_TIMEOUT_S, Soak, read_the_rest
+from soak_phase import BROKER_TIMEOUT_S, FIRST_CHECKPOINT_S_MAX, Soak, checkpoints, read_the_rest, wait_until
 from streams_under_load import PARTITIONS, Feeder, KafkaLog, KafkaReader, bursts, outputs_on_kafka, records_on_kafka
 from worker_process import WorkerProcess
 
@@ -114,6 +114,7 @@ def kill_broker(soak: Soak, reference: Said) -> None:
         processes = soak.rng.choice(soak.args.processes)
         work.phase.starts[str(processes)] = 1
         work.worker.start(processes)
+        wait_until(lambda: checkpoints(work.state) > 0, FIRST_CHECKPOINT_S_MAX)
         for _ in range(soak.args.broker_kills):
             time.sleep(soak.rng.uniform(1.0, 4.0))
             work.broker.kill()
@@ -139,7 +140,8 @@ def lose_broker(soak: Soak, reference: Said) -> None:
     try:
         feeder = work.feeder(over_s=10.0)
         work.worker.start()
-        time.sleep(5.0)
+        wait_until(lambda: checkpoints(work.state) > 0, FIRST_CHECKPOINT_S_MAX)
+        time.sleep(1.0)
         work.broker.kill()
         work.phase.broker_kills = 1
         began_s = time.monotonic()

@@ -28,7 +28,7 @@ BOUNDED_LIFE_S: Range = (0.0, 0.5)
 RECORDS_PER_KILL = 400
 RECORDS_PER_CUSTOMER = 300
 DAYS = 180
-FIRST_CHECKPOINT_S_MAX = 15.0
+FIRST_CHECKPOINT_S_MAX = 30.0
 BOUNDED_SHARE = 0.2
 """Of the kills on the embedded log, those on input that is complete from the beginning."""
 

@@ -59,6 +59,11 @@ class FileSinkPartition(StatefulSinkPartition[OutputBatch, bytes]):
                 os.truncate(path, length)
                 self.lengths[topic] = length
                 write_committed(path, length)
+            elif self.covered.get(topic, 0):
+                raise OutputFailed(
+                    f"{path}: is gone, and {self.covered[topic]} bytes of it were committed; restore it from a copy, or begin anew "
+                    "with a new output and state folder"
+                )
 
     def write_batch(self, items: list[OutputBatch]) -> None:
         by_topic: dict[str, list[bytes]] = {}

@@ -14,7 +14,7 @@ from threading import Event as Flag
 from typing import Any
 
 import orjson
-from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.batches import RecordBatch
 from operators.decode import arrival_of, parse_json
@@ -139,9 +139,10 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
     def next_batch(self) -> list[RecordBatch]:
         tick, self._tick = self._tick, False
         if self._stopping.is_set():
-            # Quiet until our snapshot has been taken and the engine comes back: then all before is committed.
+            # Quiet until our snapshot has been taken and the engine comes back: then all before is committed. An end of input,
+            # not AbortExecution: another process may see the stop an epoch later, and would wait in vain for one that is gone.
             if self._snapshot_after_stop and tick:
-                raise AbortExecution
+                raise StopIteration
             self._snapshot_after_stop = True
             self._awake = datetime.now(UTC) + timedelta(milliseconds=5)
             return [RecordBatch(self._name, [], self._clock_us, False, True)] if tick else []

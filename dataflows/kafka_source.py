@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.arrival_merge import ArrivalMerge
 from dataflows.batches import RecordBatch
@@ -118,7 +118,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         self._lag_told_s = 0.0
         self._tick, self._told_caught_up = True, False
         self._unproven: list[tuple[KafkaLog, int]] = []
-        self._stop_seen = self._may_abort = False
+        self._stop_seen = self._may_end = False
         self._idle_polls = 0
         self._awake_at: datetime | None = None
 
@@ -126,8 +126,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         """One batch or none.
 
         Raises:
-            AbortExecution: stopping, and the epoch is committed.
-            StopIteration: the end of a bounded read.
+            StopIteration: the end of a bounded read; or stopping, and the epoch is committed.
             BrokerUnavailable, KafkaRefused: see `KafkaLogs.fill`.
         """
         self._commit_proven()
@@ -154,7 +153,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
     def snapshot(self) -> bytes:
         """JSON: for each "topic/partition" its `Position`."""
         self._tick = True
-        self._may_abort = self._stop_seen
+        self._may_end = self._stop_seen
         positions = dict(self._elsewhere)
         for log in self._logs:
             if log.next_offset is not None:
@@ -192,8 +191,9 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
             self._unproven = []
 
     def _fall_silent(self) -> list[RecordBatch]:
-        if self._may_abort:
-            raise AbortExecution
+        if self._may_end:
+            # Not AbortExecution: another process may see the stop an epoch later, and would wait in vain for one that is gone.
+            raise StopIteration
         self._stop_seen = True
         self._rest(STOPPING_POLL_S)
         return []

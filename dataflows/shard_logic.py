@@ -16,8 +16,10 @@ from state.shard import Emission, Shard
 from state.store_error import StoreError
 
 IDLE = timedelta(seconds=1)
-LIVE_US = 7 * 86_400_000_000
+LIVE_US = 60 * 86_400_000_000
 """A stream whose newest arrival is older than this is a history being read: the wall clock says nothing about it."""
+MARGIN_US = 10_000_000
+"""How far the wall clock stays behind itself: a record that has arrived but is not read yet must not be overtaken by a timer."""
 
 ShardFactory = Callable[[int], Shard]
 
@@ -40,12 +42,14 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
         live: bool,
         settle_after_s: float,
         quarantine: Quarantine,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._resume = resume
         self._factory = factory
         self._sink_partitions = sink_partitions
         self._live = live
         self._quarantine = quarantine
+        self._stopping = stopping
         self._shard: Shard | None = None
         self._unproven = False
         self._clocks: dict[int, tuple[int, bool]] = {}
@@ -84,7 +88,7 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
     def on_notify(self) -> tuple[Iterable[tuple[str, OutputBatch]], bool]:
         """On an idle live stream the wall clock stands in for the arrival clock, so that timers fire though nothing comes."""
         emissions: list[Emission] = []
-        now_us = int(datetime.now(UTC).timestamp() * 1e6)
+        now_us = int(datetime.now(UTC).timestamp() * 1e6) - MARGIN_US
         if self._shard is not None:
             for partition, (clock_us, caught_up) in self._clocks.items():
                 if caught_up and 0 < now_us - clock_us < LIVE_US:
@@ -92,7 +96,8 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
         return self._outputs(emissions, proof=False), StatefulBatchLogic.RETAIN
 
     def on_eof(self) -> tuple[Iterable[tuple[str, OutputBatch]], bool]:
-        emissions = self._shard.finish() if self._shard is not None else []
+        """A stop is no end of the input: what is held back for sorting stays held."""
+        emissions = self._shard.finish() if self._shard is not None and not self._stopping() else []
         return self._outputs(emissions, proof=False), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:

@@ -39,6 +39,7 @@ class Worker:
         self.sink_partitions = sink_partitions
         self.state_dir = state_dir
         self.live = live
+        """Whether the wall clock stands in for the arrival clock when nothing comes."""
         self.stopping: threading.Event = source.stopping
         self.accounting = Accounting()
         self.decoder = Decoder(DecodeLimits(ahead_s_max=int(settings.shard.future_tolerance_s)))
@@ -88,11 +89,15 @@ class Worker:
             errors.update(step.detector_errors)
         return dict(errors)
 
-    def finish(self) -> None:
-        """After a clean end of the flow."""
+    def finish_outputs(self) -> None:
+        """After a clean end: what lies beyond the last commit is cut off, and readers may see the rest."""
         if isinstance(self.sink, FileOutput):
             for part in self.sink.parts:
                 part.finish()
+
+    def finish(self) -> None:
+        """After a clean end of the flow."""
+        self.finish_outputs()
         for shard in self._shards:
             shard.close()
 

@@ -31,6 +31,9 @@ from state.signals import (
 )
 from state.times import rfc3339
 
+ENDS_MAX = 8
+"""Transactions noted to have ended one episode: more than one, should the first be reversed."""
+
 _state_encoder = msgspec.msgpack.Encoder()
 
 
@@ -127,17 +130,30 @@ class CustomerStep:
         )
 
     def on_timer(self, customer: Customer, timer: Timer, out: list[Emission]) -> None:
-        """An episode whose quiet time has passed ends."""
+        """An episode whose quiet time has passed ends; so does one that a transaction has ended, if that one still stands."""
         for i, said in enumerate(customer.said):
             if said.type == timer.name and said.episode == timer.episode and said.state == "OPEN":
+                reason = self._over(customer, said, timer)
+                if reason is None:
+                    return
                 trigger = TimerTrigger(f"{timer.name}.close", rfc3339(timer.due_us))
-                reason = Reason(
-                    "QUIET", "last_event_time", rfc3339(said.time_us), None, None, "nothing more came in the time set"
-                )
                 out.append(
                     Emission(self._follow_up(customer, said, "CLOSE", trigger, timer.due_us, reason, None), None)
                 )
-                customer.said[i] = said._replace(state="CLOSE", revision=said.revision + 1)
+                until_us = min(said.active_until_us, timer.due_us)
+                customer.said[i] = said._replace(state="CLOSE", revision=said.revision + 1, active_until_us=until_us)
+
+    def _over(self, customer: Customer, said: Said, timer: Timer) -> Reason | None:
+        """Why the episode is over, or None if the transaction that had ended it was reversed."""
+        if not timer.cause:
+            return Reason(
+                "QUIET", "last_event_time", rfc3339(said.time_us), None, None, "nothing more came in the time set"
+            )
+        index = customer.recent_index(timer.cause)
+        if index < 0 or not customer.recent[index].learned:
+            return None
+        id_ = customer.recent[index].transaction_id
+        return Reason("ENDED", "transaction_id", id_, None, None, "this payment showed that it was over")
 
     def freeze_states(self, customer: Customer) -> dict[str, list[Any]]:
         versions = {detector.NAME: detector.VERSION for detector in self._detectors}
@@ -162,14 +178,12 @@ class CustomerStep:
         out: list[Emission],
     ) -> None:
         config = self._by_signal[type_]
-        if finding.ends is not None:
-            self._end(type_, finding.ends, customer, transaction, out)
+        if finding.ends:
+            self._end(type_, finding.ends, customer, transaction, digest)
         if not finding.reasons:
             return
         score = sigmoid(config.score_base + finding.strength)
-        if score < config.threshold or self._goes_on(
-            customer, type_, finding.kind, transaction.time_us
-        ):
+        if score < config.threshold or self._goes_on(customer, type_, finding.kind, transaction.time_us):
             return
         episode = transaction.transaction_id
         trigger = EventTrigger(transaction.TOPIC, transaction.transaction_id)
@@ -224,20 +238,19 @@ class CustomerStep:
         )
         out.append(Emission(signal, transaction))
 
-    def _end(
-        self, type_: str, ends: tuple[str, Reason], customer: Customer, transaction: Transaction, out: list[Emission]
-    ) -> None:
-        """Closes the open episodes of a kind: this transaction shows that they are over."""
-        kind, reason = ends
-        trigger = EventTrigger(transaction.TOPIC, transaction.transaction_id)
-        for i, said in enumerate(customer.said):
-            if said.type == type_ and said.kind == kind and said.state == "OPEN" and said.time_us <= transaction.time_us:
-                signal = self._follow_up(customer, said, "CLOSE", trigger, transaction.time_us, reason, None)
-                out.append(Emission(signal, transaction))
-                customer.said[i] = said._replace(
-                    state="CLOSE", revision=said.revision + 1, active_until_us=transaction.time_us
-                )
-                customer.timers = [t for t in customer.timers if (t.name, t.episode) != (type_, said.episode)]
+    def _end(self, type_: str, kind: str, customer: Customer, transaction: Transaction, digest: int) -> None:
+        """This transaction shows that the open episodes of a kind are over. They end by a timer at its time, which fires when a
+        reversal of the transaction can no longer come: a reversed one ends nothing."""
+        for said in customer.said:
+            if (
+                said.type == type_
+                and said.kind == kind
+                and said.state == "OPEN"
+                and said.time_us <= transaction.time_us
+            ):
+                ends = sum(1 for timer in customer.timers if timer.cause and timer.episode == said.episode)
+                if ends < ENDS_MAX and len(customer.timers) < SAID_MAX:
+                    customer.timers.append(Timer(transaction.time_us, type_, said.episode, digest))
 
     def _goes_on(self, customer: Customer, type_: str, kind: str, time_us: int) -> bool:
         """Whether an episode of this type and kind is open around this time."""

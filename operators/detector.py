@@ -43,8 +43,8 @@ class Finding(msgspec.Struct, frozen=True):
     """Of a signal that says several things, which one: episodes of different kinds don't silence each other."""
     quiet_s: float | None = None
     """For how long an episode of this kind goes on, if not `Config.quiet_s`."""
-    ends: tuple[str, Reason] | None = None
-    """The kind of an open episode that this transaction ends, and why. Without `reasons` nothing else is said."""
+    ends: str = ""
+    """The kind of an open episode that this transaction ends, unless it is reversed in time. Without `reasons` nothing else is said."""
     sensitive: bool = False
     """It tells of health or the like: to be used with explicit consent only."""
     suspicious: bool = True

@@ -106,6 +106,8 @@ class Timer(NamedTuple):
     due_us: int
     name: str
     episode: str
+    cause: int = 0
+    """Digest of the transaction that showed that the episode is over; 0 if it ends because nothing more came."""
 
 
 class Account(NamedTuple):

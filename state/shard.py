@@ -120,6 +120,7 @@ class Shard:
         out: list[Emission] = []
         wait_us = self.policy.reorder_wait_us
         for event in events:
+            self.applying = None
             self.counters.received += 1
             customer = self._load(event.customer_id)
             if partition != customer.partition:

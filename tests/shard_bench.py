@@ -151,6 +151,8 @@ def profile(customer: Customer) -> dict[str, Any]:
         "quantiles": [(key, low.freeze(), high.freeze()) for key, (low, high) in customer.quantiles.items()],
         "merchants": list(customer.merchants.items()),
         "countries": list(customer.countries.items()),
+        "devices": list(customer.devices.items()),
+        "states": customer.states,
         "hours": customer.hours,
         "place": customer.place,
         "accounts": sorted(customer.accounts.items()),

@@ -3,9 +3,10 @@
 looks at   the logarithm of the amount against the customer's own mean and spread in the same spending group, currency and direction,
            shrunk to the customer's overall habit and that to a prior
 needs      nothing: with no history the prior speaks, and its wide spread keeps it quiet
-says       nothing by itself; adds "amount" to anomaly.transaction: standard deviations beyond `z_free`
+says       nothing by itself; adds "amount" to anomaly.transaction: standard deviations beyond `z_free`, the further out the less
+           for each, since amounts have heavier tails than a normal distribution
 state      none of its own (the profile's moments: 99 bytes for each of at most 48 kinds of shop)
-blind to   small amounts (testing a stolen card), slow growth, which becomes the habit
+blind to   small amounts (testing a stolen card), slow growth, which becomes the habit; whether a car or a stolen card was paid for
 source     normal-normal shrinkage, Gelman et al., Bayesian Data Analysis, 3rd ed., section 2.5
 """
 
@@ -21,18 +22,18 @@ from state.signals import Reason
 from state.windows import unpack_key
 
 NAME = "amount"
-VERSION = 1
+VERSION = 2
 SIGNAL = None
 State = None
 
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
     z_free: float = 1.0
-    z_max: float = 8.0
+    z_tail: float = 2.0
 
 
 def step(config: Config, state: None, transaction: Transaction, view: View) -> Finding | None:
-    excess = min(view.amount_z, config.z_max) - config.z_free
+    excess = view.amount_z - config.z_free
     if excess <= 0.0 or transaction.direction == "credit":
         return None
     usual = math.expm1(view.amount_mean)
@@ -42,7 +43,7 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
         feature="amount_z",
         value=view.amount_z,
         baseline=usual,
-        contribution=excess,
+        contribution=config.z_tail * math.log1p(excess / config.z_tail),
         text=f"{math.expm1(view.log_amount):.2f} {transaction.currency} is {view.amount_z:.1f} standard deviations above this customer's "
         f"usual {usual:.2f} ({group})",
     )

@@ -76,7 +76,10 @@ class Spot(msgspec.Struct, array_like=True):
 class State(msgspec.Struct, array_like=True):
     spots: list[Spot] = []
     matured: int = 0
-    last_us: int = 0
+    faded_us: int = 0
+    """Up to here the weights have faded; they do so once a day."""
+    home: int = -1
+    """Index of the spot with most of the weight; −1 while too little is known, or no spot has enough."""
     at: int = -1
     """Index of the spot where the customer was last."""
     since_us: int = 0
@@ -92,52 +95,62 @@ def step(config: Config, state: State, transaction: Transaction, view: View) -> 
     finding = _impossible(config, lat, lon, view)
     if finding is not None:
         return finding
-    home = home_of(config, state)
-    if home is None:
+    if state.home < 0:
         return None
+    km = _km_from_usual(config, state, lat, lon)
     said = view.customer.said
-    km = _km_from_usual(config, state, home, lat, lon)
     if km <= config.near_km:
-        if any(s.type == SIGNAL and s.kind == "trip" and s.state == "OPEN" for s in said):
-            text = "paid in person at a usual place again"
-            return Finding((), ends=("trip", Reason("BACK_HOME", "km_from_usual", km, config.near_km, None, text)))
+        if said and any(s.type == SIGNAL and s.kind == "trip" and s.state == "OPEN" for s in said):
+            return Finding((), ends="trip")
         return None
     if any(s.type == SIGNAL and s.kind == "impossible" and s.active_until_us >= view.time_us for s in said):
         return None  # Somebody else may be there.
-    return _away(config, state, home, km, transaction, view)
+    return _away(config, state, km, transaction, view)
 
 
 def learn(config: Config, state: State, recent: Recent, customer: Customer) -> None:
     if recent.lat is None or recent.lon is None or not in_person(recent.channel) or recent.key & 128:
         return
-    fading = 0.5 ** (max(0, recent.time_us - state.last_us) / DAY_US / config.half_life_days)
-    for spot in state.spots:
-        spot.weight *= fading
-    state.last_us = recent.time_us
     state.matured += 1
-    index = _spot_at(config, state, recent.lat, recent.lon)
-    spot = state.spots[index]
-    spot.weight += 1.0
-    if index != state.at:
-        state.at, state.since_us, state.everyday = index, recent.time_us, 0
-        spot.stays += 1
+    spots = state.spots
+    here = spots[state.at] if state.at >= 0 else None
+    if here is None or not is_near(config, here, recent.lat, recent.lon):
+        state.at = _spot_at(config, state, recent.lat, recent.lon)
+        here = spots[state.at]
+        here.stays += 1
+        state.since_us, state.everyday = recent.time_us, 0
+    here.weight += 1.0
     state.everyday += (recent.key & 127) in EVERYDAY
-    home = home_of(config, state)
-    if home is not None and home is not spot and _lives_there(config, recent.time_us - state.since_us, state.everyday):
+    if (
+        state.home >= 0
+        and state.home != state.at
+        and _lives_there(config, recent.time_us - state.since_us, state.everyday)
+    ):
         # The new home takes the old one's weight. What was the home is a place to travel to from now on.
-        spot.weight, home.weight, home.stays = home.weight + 1.0, 0.0, 0
+        old = spots[state.home]
+        here.weight, old.weight, old.stays = old.weight + 1.0, 0.0, 0
+        state.home = state.at
+    elif state.home < 0 or recent.time_us - state.faded_us >= DAY_US:
+        fading = 0.5 ** (max(0, recent.time_us - state.faded_us) / DAY_US / config.half_life_days)
+        for spot in spots:
+            spot.weight *= fading
+        state.faded_us = recent.time_us
+        state.home = _home(config, state)
 
 
-def home_of(config: Config, state: State) -> Spot | None:
-    """The spot with most of the recent weight; None while too little is known."""
+def is_near(config: Config, spot: Spot, lat: float, lon: float) -> bool:
+    # A degree of latitude is 111 km everywhere: that settles most cases without trigonometry.
+    if abs(spot.lat - lat) * 111.0 > config.near_km:
+        return False
+    return (spot.lat == lat and spot.lon == lon) or distance_km(spot.lat, spot.lon, lat, lon) <= config.near_km
+
+
+def _home(config: Config, state: State) -> int:
     if state.matured < config.matured_min:
-        return None
-    home = max(state.spots, key=_weight)
-    return home if home.weight >= config.home_share_min * sum(map(_weight, state.spots)) else None
-
-
-def _weight(spot: Spot) -> float:
-    return spot.weight
+        return -1
+    weights = [spot.weight for spot in state.spots]
+    most = max(weights)
+    return weights.index(most) if most >= config.home_share_min * sum(weights) else -1
 
 
 def _lives_there(config: Config, stay_us: int, everyday: int) -> bool:
@@ -145,25 +158,23 @@ def _lives_there(config: Config, stay_us: int, everyday: int) -> bool:
 
 
 def _spot_at(config: Config, state: State, lat: float, lon: float) -> int:
-    """The nearest spot within `near_km`; else a new one, in place of the one paid at least if there are too many."""
+    """The first spot within `near_km`; else a new one, in place of the one paid at least if there are too many."""
     spots = state.spots
-    if spots:
-        nearest = min(range(len(spots)), key=lambda i: distance_km(spots[i].lat, spots[i].lon, lat, lon))
-        if distance_km(spots[nearest].lat, spots[nearest].lon, lat, lon) <= config.near_km:
-            return nearest
+    for index, spot in enumerate(spots):
+        if is_near(config, spot, lat, lon):
+            return index
     if len(spots) < SPOTS_MAX:
         spots.append(Spot(lat, lon))
         return len(spots) - 1
-    least = min(range(len(spots)), key=lambda i: (spots[i].weight, i))
+    least = min((spot.weight, index) for index, spot in enumerate(spots) if index != state.home)[1]
     spots[least] = Spot(lat, lon)
-    if least == state.at:
-        state.at = -1
     return least
 
 
-def _km_from_usual(config: Config, state: State, home: Spot, lat: float, lon: float) -> float:
+def _km_from_usual(config: Config, state: State, lat: float, lon: float) -> float:
     """Distance from the home, or from a nearer place that the customer visits again and again."""
-    km = distance_km(home.lat, home.lon, lat, lon)
+    home = state.spots[state.home]
+    km = 0.0 if home.lat == lat and home.lon == lon else distance_km(home.lat, home.lon, lat, lon)
     if km > config.near_km:
         for spot in state.spots:
             if spot is not home and spot.stays >= config.stays_usual:
@@ -171,9 +182,7 @@ def _km_from_usual(config: Config, state: State, home: Spot, lat: float, lon: fl
     return km
 
 
-def _away(
-    config: Config, state: State, home: Spot, km: float, transaction: Transaction, view: View
-) -> Finding | None:
+def _away(config: Config, state: State, km: float, transaction: Transaction, view: View) -> Finding | None:
     lat, lon = transaction.lat, transaction.lon
     assert lat is not None and lon is not None
     group = view.key & 127
@@ -189,7 +198,7 @@ def _away(
             transaction_ids=ids,
             kind="relocation",
             quiet_s=config.relocation_quiet_s,
-            ends=("trip", Reason("PLACE_NEW", "days_there", days, config.relocation_days, None, text)),
+            ends="trip",
             suspicious=False,
         )
     far = min(config.distance_weight * math.log2(km / config.near_km), config.distance_max)
@@ -218,7 +227,8 @@ def _away(
 def _stay(config: Config, state: State, lat: float, lon: float, view: View) -> tuple[int, int, tuple[str, ...]]:
     """Since when the customer has been around here without a payment elsewhere, how many everyday payments there were, and the
     recent payments of this stay."""
-    since_us, everyday, ids = view.time_us, 0, []
+    since_us, everyday = view.time_us, 0
+    ids: list[str] = []
     for recent in reversed(view.customer.recent):
         if recent.time_us > view.time_us or not recent.learned or recent.lat is None or recent.lon is None:
             continue
@@ -231,7 +241,7 @@ def _stay(config: Config, state: State, lat: float, lon: float, view: View) -> t
         ids.append(recent.transaction_id)
     if state.at >= 0:
         spot = state.spots[state.at]
-        if distance_km(spot.lat, spot.lon, lat, lon) <= config.near_km:
+        if is_near(config, spot, lat, lon):
             since_us, everyday = min(since_us, state.since_us), everyday + state.everyday
     return since_us, everyday, tuple(ids[:EVIDENCE_MAX])
 
@@ -239,6 +249,8 @@ def _stay(config: Config, state: State, lat: float, lon: float, view: View) -> t
 def _impossible(config: Config, lat: float, lon: float, view: View) -> Finding | None:
     place = view.customer.place_before(view.time_us)
     if place is None:
+        return None
+    if place.lat == lat and place.lon == lon:
         return None
     km = distance_km(place.lat, place.lon, lat, lon)
     if km < config.distance_km_min:

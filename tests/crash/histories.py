@@ -101,7 +101,7 @@ def make_history(seed: int, events: int, partitions: int) -> History:
     for arrival_us, topic, customer_id, line in sorted(arriving):
         log = history.lines.setdefault((topic, partition_of(customer_id.encode(), partitions)), [])
         log.append((arrival_us, line))
-        if random_.random() < 0.03:
+        if random_.random() < 0.1:
             # What can't say when it arrived came when the record before it did.
             log.append((arrival_us, random_.choice((b'{"transaction_id": "t-', b"no JSON at all", b"[]"))))
     for partition in range(partitions):  # as many partitions as there are files

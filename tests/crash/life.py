@@ -147,7 +147,13 @@ class Life:
                         return self._open_shard(worker, number)
 
                     return ShardLogic(
-                        resume, open_shard, self.sink_partitions, self.live, settle_after_s, worker.quarantine
+                        resume,
+                        open_shard,
+                        self.sink_partitions,
+                        self.live,
+                        settle_after_s,
+                        worker.quarantine,
+                        worker.stopping.is_set,
                     )
 
                 self._cluster = Cluster(workers, make_logic, self.recovery, self.random, self.fuse, self._between)

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import pytest
 from broker import free_ports
-from bytewax.inputs import AbortExecution
 from bytewax.recovery import init_db_dir
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -160,14 +159,14 @@ def test_lag_counts_what_has_not_been_handed_on(kafka: str, topics: Topics) -> N
     assert source.lag == {f"{topic}/0": 20}
 
 
-def test_stopping_waits_for_its_epoch_and_then_aborts_without_end_of_input(kafka: str, topics: Topics) -> None:
+def test_stopping_waits_until_its_epoch_is_committed_and_then_ends(kafka: str, topics: Topics) -> None:
     topic, stopping = topics.create("in", 1), threading.Event()
     send(kafka, [Sent(topic, 0, b"1")])
     part = KafkaInput(settings(kafka), [topic], stopping).build_part("read", "0", None)
     stopping.set()
     assert [part.next_batch() for _ in range(3)] == [[], [], []]
     part.snapshot()
-    with pytest.raises(AbortExecution):
+    with pytest.raises(StopIteration):
         part.next_batch()
 
 

@@ -261,6 +261,7 @@ def _within_limits(customer: Customer) -> None:
         "quantiles": limits.AMOUNT_KEYS_MAX,
         "merchants": limits.MERCHANTS_MAX,
         "countries": limits.COUNTRIES_MAX,
+        "devices": limits.DEVICES_MAX,
         "accounts": limits.ACCOUNTS_MAX,
         "labels": limits.LABELS_MAX,
         "said": limits.SAID_MAX,
