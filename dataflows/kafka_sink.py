@@ -24,6 +24,9 @@ from state.settings import ConfigError, KafkaSettings
 class KafkaOutput(FixedPartitionedSink[OutputBatch, bytes]):
     """The output topics behind `sink_partitions` sink partitions, of which number i writes the Kafka partitions ≡ i.
 
+    Every sink partition must be given an item in every epoch (ticks do that). The engine keeps snapshots of epochs that
+    were never committed, and offers them at a later resume unless the repeated epoch has replaced them.
+
     Items are (route(key), OutputBatch); all outputs of one batch must have the same route.
 
     Attributes:

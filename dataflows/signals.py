@@ -32,7 +32,13 @@ def build(worker: Worker) -> Dataflow:
 
     def shard(resume: bytes | None) -> ShardLogic:
         return ShardLogic(
-            resume, worker.open_shard, worker.sink_partitions, worker.live, settle_after_s, worker.quarantine
+            resume,
+            worker.open_shard,
+            worker.sink_partitions,
+            worker.live,
+            settle_after_s,
+            worker.quarantine,
+            worker.stopping.is_set,
         )
 
     said = op.stateful_batch("customers", cast(KeyedStream[ShardBatch], split.trues), shard)

@@ -72,7 +72,7 @@ def test_what_a_run_refused_goes_back_after_the_fix(bank: Path, tmp_path: Path) 
     assert main(["dlq", "redrive", run, *again]) == 0
     ended = segone("run", "--input", tmp_path / "in", "--output", tmp_path / "out")
     assert ended.returncode == 0
-    assert "read 1 records: applied 1, duplicate 0, late 0, dead letters 0" in ended.stderr
+    assert "read 1 = applied 1 + duplicate 0 + late 0 + dead letters 0" in ended.stdout
 
 
 def test_a_reader_that_goes_away_is_no_error_worth_a_word(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_state_that_does_not_fit_the_settings_is_told(bank: Path, capsys: pyte
 def test_secrets_are_masked_and_other_settings_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "bank.toml"
     config.write_text(
-        '[log]\nkind = "kafka"\n[kafka]\nbootstrap_servers = "localhost:1"\nbroker_timeout_s = 0.2\n'
+        '[log]\nkind = "kafka"\n[kafka]\nbootstrap_servers = "localhost:1"\nbroker_timeout_s = 0.2\nstart_timeout_s = 0.2\n'
         '[kafka.client]\nsasl.username = "visible"\nsasl.password = "hidden-1"\nssl.key.pem = "hidden-2"\n'
         'sasl.oauthbearer.client.secret = "hidden-3"\n'
     )

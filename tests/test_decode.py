@@ -104,7 +104,8 @@ GOLDEN: dict[str, tuple[str, Any, str]] = {
 
 
 def test_every_code_has_an_example() -> None:
-    assert set(GOLDEN) == set(CODES)
+    # "internal.error" is not the decoder's: tests/test_quarantine.py.
+    assert set(GOLDEN) == set(CODES) - {"internal.error"}
 
 
 @pytest.mark.parametrize("code", GOLDEN)

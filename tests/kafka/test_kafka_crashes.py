@@ -172,7 +172,7 @@ def test_a_worker_whose_broker_is_gone_for_good_ends_with_an_error_that_says_so(
     feed, worker = Feed(kafka, prefix), Worker(kafka, prefix, tmp_path)
     feed.start()
     try:
-        worker.start(threads=1, broker_timeout_s=6.0)
+        worker.start(threads=1, broker_timeout_s=3.0)
         await_outputs(kafka, prefix, 100)
         mortal_broker.kill()
         code, said = worker.end()
