@@ -192,10 +192,14 @@ def _foreseen(error: BaseException) -> str | None:
     """What to say of an error that is no bug of ours: the output, the store or the brokers failed. None for any other."""
     from dataflows.file_sink import OutputFailed
     from dataflows.kafka_client import BrokerUnavailable, KafkaRefused
+    from dataflows.quarantine import Poisoned
+    from state.frozen import FrozenError
     from state.store_error import StoreError
 
     for one in _causes(error):
-        if isinstance(one, OutputFailed | BrokerUnavailable | KafkaRefused | StoreError | ConfigError):
+        if isinstance(
+            one, OutputFailed | BrokerUnavailable | KafkaRefused | StoreError | ConfigError | Poisoned | FrozenError
+        ):
             return str(one)
         if isinstance(one, OSError):
             return _os_sentence(one)

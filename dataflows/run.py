@@ -27,9 +27,6 @@ from state.settings import ConfigError, load_settings
 from state.store_lock import FolderLock
 
 PROGRESS_S = 5.0
-STOP_CHECK_S = 0.2
-STOP_PATIENCE_S = 5.0
-"""How long a process of a stopping cluster may take to end by itself once another one has ended."""
 PARENT_CHECK_S = 0.2
 LOCK_PATIENCE_S = 5.0
 """How long a start waits for killed predecessors to be gone from the state folder."""
@@ -95,8 +92,6 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     done = threading.Event()
     if _supervised():
         threading.Thread(target=_end_with_supervisor, args=(int(os.environ[SUPERVISOR]),), daemon=True).start()
-    if process_id is not None:
-        threading.Thread(target=_end_with_the_cluster, args=(worker, done), daemon=True).start()
     reporter = threading.Thread(
         target=_report_progress, args=(worker, done, accounting if process_id is None else share), daemon=True
     )
@@ -111,30 +106,10 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
         )
     finally:
         done.set()
-    if worker.stopping.is_set():
-        _stop_note(worker).touch()
     worker.finish()
     if process_id is not None:
         print(f"process {process_id}: {share(worker.totals())}", file=sys.stderr)
     return worker.totals()
-
-
-def _stop_note(worker: Worker) -> Path:
-    """Touched by a process that has stopped gracefully: everything read until then is committed in all processes."""
-    return worker.state_dir / "stopped"
-
-
-def _end_with_the_cluster(worker: Worker, done: threading.Event) -> None:
-    """Ends a process that has no source partition, and so nothing that could end the engine: when it was asked to stop and another
-    process has stopped, the last epoch is committed everywhere and no other can begin."""
-    started_s = time.time()
-    note = _stop_note(worker)
-    while not done.wait(STOP_CHECK_S):
-        if worker.stopping.is_set() and note.exists() and note.stat().st_mtime > started_s:
-            if done.wait(STOP_PATIENCE_S):
-                return
-            worker.finish_outputs()
-            os._exit(0)
 
 
 def share(totals: dict[str, int]) -> str:

@@ -89,15 +89,11 @@ class Worker:
             errors.update(step.detector_errors)
         return dict(errors)
 
-    def finish_outputs(self) -> None:
-        """After a clean end: what lies beyond the last commit is cut off, and readers may see the rest."""
+    def finish(self) -> None:
+        """After a clean end of the flow: what lies beyond the last commit is cut off, and readers may see the rest."""
         if isinstance(self.sink, FileOutput):
             for part in self.sink.parts:
                 part.finish()
-
-    def finish(self) -> None:
-        """After a clean end of the flow."""
-        self.finish_outputs()
         for shard in self._shards:
             shard.close()
 

@@ -15,6 +15,7 @@ from operators.view import View
 from state.customer import SAID_MAX, Customer, Recent, Said, Timer
 from state.estimators import sigmoid
 from state.events import Transaction
+from state.frozen import FrozenError
 from state.settings import Settings
 from state.shard import Emission, Policy
 from state.signals import (
@@ -160,12 +161,24 @@ class CustomerStep:
         return {name: [versions.get(name, 1), _state_encoder.encode(state)] for name, state in customer.states.items()}
 
     def thaw_states(self, customer: Customer, states: dict[str, list[Any]]) -> None:
-        """States of detectors that are switched off now are dropped: they begin anew when switched on."""
+        """States of detectors that are switched off now are dropped: they begin anew when switched on.
+
+        Raises FrozenError for a state of a newer version, or of an older one that the detector has no `upgrade` for.
+        """
         for detector in self._detectors:
-            if detector.State is not None and detector.NAME in states:
-                version, raw = states[detector.NAME]
-                if version == detector.VERSION:
-                    customer.states[detector.NAME] = msgspec.msgpack.decode(raw, type=detector.State)
+            if detector.State is None or detector.NAME not in states:
+                continue
+            version, raw = states[detector.NAME]
+            upgrade = getattr(detector, "upgrade", None)
+            if version == detector.VERSION:
+                customer.states[detector.NAME] = msgspec.msgpack.decode(raw, type=detector.State)
+            elif version < detector.VERSION and upgrade is not None:
+                customer.states[detector.NAME] = upgrade(version, raw)
+            else:
+                raise FrozenError(
+                    f"the state of detector {detector.NAME} was written by its version {version}, this release has version "
+                    f"{detector.VERSION} and no way from the one to the other: start the release that wrote it, or a newer one"
+                )
 
     def _speak(
         self,

@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_bench import Bench, loud, refrozen
 from streams import DAY_US, HOUR_US, NOON_US, account, full_life, hostile_life, moved, others, transaction
 
+from operators.catalogue import CATALOGUE
+from operators.customer_step import CustomerStep
 from state import frozen
 from state.customer import Customer
 from state.frozen import VERSION, FrozenError, freeze, thaw
+from state.settings import load_settings
 from state.shard import Policy
 
 RETENTION_US = Policy().retention_us
@@ -142,3 +146,17 @@ def test_thawing_gives_a_customer_of_its_own() -> None:
     other, _ = thaw("c-1", freeze(customer, {}), customer.ring.retention_us)
     other.ring.cancel(0)
     assert customer.ring.totals and not other.ring.totals
+
+
+def test_a_detector_state_of_another_version_is_refused_unless_there_is_a_way() -> None:
+    settings = load_settings(environment={})
+    step = CustomerStep(settings.detectors, settings.digest())
+    stateful = next(detector for detector in CATALOGUE if detector.State is not None)
+    assert stateful.State is not None
+    raw = msgspec.msgpack.encode(stateful.State())
+    customer = Customer("c-1", 0)
+    step.thaw_states(customer, {stateful.NAME: [stateful.VERSION, raw]})
+    assert customer.states[stateful.NAME] == stateful.State()
+    for version in (stateful.VERSION - 1, stateful.VERSION + 1):
+        with pytest.raises(FrozenError, match=f"detector {stateful.NAME} .* version {version}"):
+            step.thaw_states(customer, {stateful.NAME: [version, raw]})

@@ -98,7 +98,7 @@ def assert_the_rest_makes_it_whole(bank: Bank, folder: Path) -> None:
     assert differences(bank.reference, in_files(folder / "out")).first == []
 
 
-@pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGINT, 2), (signal.SIGTERM, 5)])
 def test_a_stop_by_signal_ends_with_0_and_loses_and_repeats_nothing(
     bank: Bank, worker: WorkerProcess, tmp_path: Path, number: signal.Signals, processes: int
 ) -> None:
