@@ -47,7 +47,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 schemas: $(READY)  ## write deploy/schemas and deploy/asyncapi.yaml anew
-	$(BIN)/python -m dataflows.schemas
+	$(BIN)/python -m dataflows.commands.schemas
 
 lock:  ## write requirements.lock anew (needs pip-tools)
 	printf 'setuptools\nwheel\n' | $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host \

@@ -13,8 +13,8 @@ from soak_phase import BROKER_TIMEOUT_S, FIRST_CHECKPOINT_S_MAX, Soak, checkpoin
 from streams_under_load import PARTITIONS, Feeder, KafkaLog, KafkaReader, bursts, outputs_on_kafka, records_on_kafka
 from worker_process import WorkerProcess
 
-from dataflows.init import run as init
-from dataflows.kafka_source import BROADCAST
+from dataflows.commands.init import run as init
+from dataflows.kafka.source import BROADCAST
 from state.events import TOPICS
 
 BROKER_GONE_TIMEOUT_S = 4.0

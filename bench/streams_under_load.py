@@ -17,7 +17,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from dataflows.file_sink import ALL_TOPICS
+from dataflows.files.sink import ALL_TOPICS
 from simulation.runs import Message
 from simulation.settings import Dirt, WorldSettings
 from simulation.world import stream

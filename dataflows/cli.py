@@ -26,7 +26,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command(
-        "dataflows.run",
+        "dataflows.commands.run",
         "the worker: events in, signals out, on Kafka or on the embedded log",
         (
             (
@@ -40,7 +40,7 @@ COMMANDS = {
         ),
     ),
     "replay": Command(
-        "dataflows.replay",
+        "dataflows.commands.replay",
         "any history through the production code",
         (
             ("segone replay bank/events --out out", "a folder of topics in canonical form"),
@@ -51,7 +51,7 @@ COMMANDS = {
         ),
     ),
     "simulate": Command(
-        "dataflows.simulate",
+        "dataflows.commands.simulate",
         "a synthetic bank with planted truth",
         (("segone simulate --customers 500 --days 365 --seed 1 --out bank", "the same seed gives the same bytes"),),
     ),
@@ -61,7 +61,7 @@ COMMANDS = {
         (("segone score out --truth bank/truth", "what the signals of a run are worth"),),
     ),
     "explain": Command(
-        "dataflows.explain",
+        "dataflows.commands.explain",
         "why something was said about a customer",
         (
             ("segone explain out 9eadadab8bada054bdbb3198589b0845", "one signal and its episode, to the last digit"),
@@ -70,7 +70,7 @@ COMMANDS = {
         ),
     ),
     "check": Command(
-        "dataflows.check",
+        "dataflows.commands.check",
         "settings, detectors, input and output, before the first record",
         (
             ("segone check --input bank/events --output out", "would this run start?"),
@@ -78,7 +78,7 @@ COMMANDS = {
         ),
     ),
     "init": Command(
-        "dataflows.init",
+        "dataflows.commands.init",
         "make the topics (Kafka) or folders, and the state folder",
         (
             ("segone init --config kafka.toml", "makes what is missing, leaves the rest alone"),
@@ -86,7 +86,7 @@ COMMANDS = {
         ),
     ),
     "dlq": Command(
-        "dataflows.dlq",
+        "dataflows.commands.dlq",
         "list dead letters, and send them back after a fix",
         (
             ("segone dlq list out", "counts by code and topic, then the letters"),
@@ -95,7 +95,7 @@ COMMANDS = {
         ),
     ),
     "state": Command(
-        "dataflows.state_command",
+        "dataflows.commands.state_command",
         "inspect, verify or compact the state folder",
         (("segone state verify out/.segone", "is everything as it was written?"),),
     ),
@@ -190,8 +190,8 @@ def _os_sentence(error: OSError) -> str:
 
 def _foreseen(error: BaseException) -> str | None:
     """What to say of an error that is no bug of ours: the output, the store or the brokers failed. None for any other."""
-    from dataflows.file_sink import OutputFailed
-    from dataflows.kafka_client import BrokerUnavailable, KafkaRefused
+    from dataflows.files.sink import OutputFailed
+    from dataflows.kafka.client import BrokerUnavailable, KafkaRefused
     from dataflows.quarantine import Poisoned
     from state.frozen import FrozenError
     from state.store_error import StoreError

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 from bytewax.recovery import init_db_dir
 
-from dataflows.file_sink import ALL_TOPICS, FileOutput, read_committed
-from dataflows.file_source import FileInput
-from dataflows.kafka_sink import KafkaOutput
-from dataflows.kafka_source import BROADCAST, KafkaInput
+from dataflows.files.sink import ALL_TOPICS, FileOutput, read_committed
+from dataflows.files.source import FileInput
+from dataflows.kafka.sink import KafkaOutput
+from dataflows.kafka.source import BROADCAST, KafkaInput
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
 from operators.customer_step import CustomerStep, make_policy

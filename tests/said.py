@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from dataflows.file_sink import ALL_TOPICS
+from dataflows.files.sink import ALL_TOPICS
 from operators.dead_letter import as_file_line
 from state.records import Output
 

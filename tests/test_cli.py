@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from cli_samples import ODD, ROOT, as_line, segone, signal, transaction, write_log, write_signals
 
-from dataflows import explain
 from dataflows.cli import COMMANDS, main
+from dataflows.commands import explain
 
 CUSTOMERS, PURCHASES = 3, 60
 

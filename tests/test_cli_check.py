@@ -8,7 +8,7 @@ import pytest
 from cli_samples import as_line, signal, transaction, write_log, write_signals
 
 from dataflows.cli import main
-from dataflows.kafka_topics import faults, plans
+from dataflows.kafka.topics import faults, plans
 from state.events import TOPICS
 from state.settings import KafkaSettings, load_settings
 

@@ -12,10 +12,10 @@ from cli_samples import as_line, transaction, write_committed_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows import redrive
 from dataflows.cli import main
-from dataflows.letter_list import view
-from dataflows.redriven import Offsets, Redriven
+from dataflows.commands import redrive
+from dataflows.commands.letter_list import view
+from dataflows.commands.redriven import Offsets, Redriven
 from state.digest import partition_of
 
 PARTITIONS = 3

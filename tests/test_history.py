@@ -9,7 +9,7 @@ import duckdb
 import orjson
 import pytest
 
-from dataflows.history import open_history
+from dataflows.history.ordered import open_history
 from operators.decode import Decoder, Rejection
 from state.events import TOPICS, rfc3339
 from state.records import Record

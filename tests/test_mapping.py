@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflows.history import open_history
-from dataflows.mapping import KINDS, FieldRule, duration_us, field_sql, load_mapping
+from dataflows.history.mapping import KINDS, FieldRule, duration_us, field_sql, load_mapping
+from dataflows.history.ordered import open_history
 from operators.decode import Decoder
 from operators.fields import FIELDS
 from state.events import EVENT_TYPES, TOPICS, Transaction

@@ -12,7 +12,7 @@ import pytest
 from decode_samples import FULL, record_of
 from jsonschema import Draft202012Validator
 
-from dataflows import schemas as published
+from dataflows.commands import schemas as published
 from operators.dead_letter import as_file_line, dead_letter
 from operators.decode import Decoder, Rejection
 from operators.fields import FIELDS
@@ -30,7 +30,7 @@ def is_valid(name: str, body: Any) -> bool:
 
 
 def test_the_generated_files_are_current() -> None:
-    assert published.main(["--check"]) == 0, "run `python -m dataflows.schemas`"
+    assert published.main(["--check"]) == 0, "run `python -m dataflows.commands.schemas`"
 
 
 def test_check_names_what_is_stale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

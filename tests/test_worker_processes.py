@@ -16,7 +16,7 @@ from bytewax.recovery import init_db_dir
 from said import Said, differences, in_files
 from worker_process import PATIENCE_S, CommittedReader, WorkerProcess
 
-from dataflows.file_sink import ALL_TOPICS, FileSinkPartition, OutputFailed, read_committed, write_committed
+from dataflows.files.sink import ALL_TOPICS, FileSinkPartition, OutputFailed, read_committed, write_committed
 from dataflows.worker import prepare_state
 from simulation.settings import WorldSettings
 from simulation.world import stream

@@ -10,7 +10,7 @@ import threading
 from hashlib import blake2b
 from pathlib import Path
 
-from dataflows.file_sink import ALL_TOPICS, read_committed
+from dataflows.files.sink import ALL_TOPICS, read_committed
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60.0

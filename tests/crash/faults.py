@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import lmdb
 
-from dataflows import file_sink
+from dataflows.files import sink as file_sink
 from state.store import DiskStore
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -89,7 +89,7 @@ class Disk:
         with ExitStack() as stack:
             for name, value in {
                 "dataflows.worker.DiskStore": self,
-                "dataflows.file_sink.write_committed": self._write_committed(file_sink.write_committed),
+                "dataflows.files.sink.write_committed": self._write_committed(file_sink.write_committed),
                 "lmdb.open": self._open_table(lmdb.open),
                 "os.fsync": self._sync(os.fsync, "sink"),
                 "os.fdatasync": self._sync(os.fdatasync, ""),

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from dataflows.file_sink import as_line
+from dataflows.files.sink import as_line
 from operators.customer_step import CustomerStep, make_policy
 from operators.dead_letter import dead_letter
 from operators.decode import Decoder, Rejection, parse_json

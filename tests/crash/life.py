@@ -15,8 +15,8 @@ from engine import SHARD, SINK, Cluster, Recovery, Stopped
 from faults import ALL_POINTS, POWER_POINTS, Crash, Disk, Fuse
 from histories import HOUR_US, Expected, History, make_history, undisturbed
 
-from dataflows.file_sink import FileOutput, OutputFailed, read_committed
-from dataflows.file_source import FileInput
+from dataflows.files.sink import FileOutput, OutputFailed, read_committed
+from dataflows.files.source import FileInput
 from dataflows.shard_logic import ShardLogic
 from dataflows.worker import Worker
 from state.settings import Settings, load_settings

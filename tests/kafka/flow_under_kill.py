@@ -22,8 +22,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig
 
 from dataflows.batches import OutputBatch, RecordBatch
-from dataflows.kafka_sink import KafkaOutput
-from dataflows.kafka_source import KafkaInput
+from dataflows.kafka.sink import KafkaOutput
+from dataflows.kafka.source import KafkaInput
 from state.records import Output, Record
 from state.settings import KafkaSettings
 

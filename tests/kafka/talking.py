@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from dataflows.batches import RecordBatch
-from dataflows.kafka_source import KafkaPartition
+from dataflows.kafka.source import KafkaPartition
 from state.settings import KafkaSettings
 
 PATIENCE_S = 30.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.arrival_merge import ArrivalMerge, Log
+from dataflows.kafka.arrival_merge import ArrivalMerge, Log
 from state.records import Record
 
 

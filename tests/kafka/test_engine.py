@@ -19,8 +19,8 @@ from talking import PATIENCE_S, Sent, committed, send
 from worker_process import WorkerProcess
 
 from dataflows.cli import main
-from dataflows.file_sink import ALL_TOPICS
-from dataflows.kafka_topics import OUTPUTS
+from dataflows.files.sink import ALL_TOPICS
+from dataflows.kafka.topics import OUTPUTS
 from simulation.runs import Message
 from simulation.settings import Dirt, WorldSettings
 from simulation.world import stream

@@ -10,10 +10,10 @@ from conftest import Topics
 from talking import Sent, committed, poll_until, send, settings
 
 from dataflows.batches import OutputBatch
-from dataflows.kafka_client import BrokerUnavailable
-from dataflows.kafka_sink import KafkaOutput
-from dataflows.kafka_source import KafkaInput
-from dataflows.kafka_tail import ID_HEADER
+from dataflows.kafka.client import BrokerUnavailable
+from dataflows.kafka.sink import KafkaOutput
+from dataflows.kafka.source import KafkaInput
+from dataflows.kafka.tail import ID_HEADER
 from state.records import Output
 
 PARTITIONS = 2

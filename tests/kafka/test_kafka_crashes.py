@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from conftest import Topics
 from talking import PATIENCE_S, committed
 
-from dataflows.kafka_tail import ID_HEADER
+from dataflows.kafka.tail import ID_HEADER
 
 SCRIPT = Path(__file__).with_name("flow_under_kill.py")
 ROOT = Path(__file__).parents[2]

@@ -20,10 +20,10 @@ from conftest import Topics
 from talking import committed, settings
 
 from dataflows.batches import OutputBatch
-from dataflows.kafka_client import BrokerUnavailable, KafkaRefused, TopicPlan, create_topics, partition_counts
-from dataflows.kafka_publisher import OMITTED_HEADER, Fenced
-from dataflows.kafka_sink import KafkaOutput, KafkaOutputPartition
-from dataflows.kafka_tail import ID_HEADER, UNMATCHED_AGE_S_MAX, Unmatched, marks
+from dataflows.kafka.client import BrokerUnavailable, KafkaRefused, TopicPlan, create_topics, partition_counts
+from dataflows.kafka.publisher import OMITTED_HEADER, Fenced
+from dataflows.kafka.sink import KafkaOutput, KafkaOutputPartition
+from dataflows.kafka.tail import ID_HEADER, UNMATCHED_AGE_S_MAX, Unmatched, marks
 from state.records import Output
 from state.settings import ConfigError
 
@@ -236,7 +236,7 @@ def test_sink_partitions_cannot_change_under_a_used_recovery(kafka: str, topics:
 def test_a_lost_recovery_directory_is_told_instead_of_filling_the_memory(
     kafka: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dataflows.kafka_tail.TAIL_IDS_MAX", 50)
+    monkeypatch.setattr("dataflows.kafka.tail.TAIL_IDS_MAX", 50)
     topic = topics.create("out", PARTITIONS)
     lost = part(kafka, topic)
     lost.write_batch(outputs(topic, range(60)))

@@ -19,8 +19,8 @@ from confluent_kafka.admin import AdminClient
 from conftest import Topics
 from talking import PATIENCE_S, Sent, drain, poll_until, send, settings
 
-from dataflows.kafka_client import BrokerUnavailable, KafkaRefused
-from dataflows.kafka_source import KafkaInput, KafkaPartition
+from dataflows.kafka.client import BrokerUnavailable, KafkaRefused
+from dataflows.kafka.source import KafkaInput, KafkaPartition
 from state.settings import ConfigError, load_settings
 
 
@@ -64,7 +64,7 @@ def test_topics_are_merged_by_arrival_whatever_the_batch_size(
 def test_a_topic_far_ahead_of_another_is_paused_and_nothing_is_lost(
     kafka: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dataflows.kafka_logs.WAITING_MAX", 50)
+    monkeypatch.setattr("dataflows.kafka.logs.WAITING_MAX", 50)
     names = [topics.create(name, 1) for name in ("early", "late")]
     send(kafka, [Sent(names[1], 0, b"%d" % n, arrival_ms=9_000 + n) for n in range(2_000)])
     send(kafka, [Sent(names[0], 0, b"%d" % n, arrival_ms=1_000 + n) for n in range(2_000)])

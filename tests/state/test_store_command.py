@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflows import state_command
+from dataflows.commands import state_command
 from state.settings import ConfigError
 from state.store import DiskStore, shard_folder
 

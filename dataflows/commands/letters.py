@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from dataflows.run_folder import Line, read_topic
+from dataflows.commands.run_folder import Line, read_topic
 from operators.dead_letter import TOPIC_SUFFIX
 from state.settings import ConfigError
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from dataflows.mapping import literal, nearest
+from dataflows.history.mapping import literal, nearest
 from operators.decode import arrival_of, parse_json
 from state.events import TOPICS
 from state.records import Record

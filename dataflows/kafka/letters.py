@@ -9,7 +9,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from dataflows.kafka_client import (
+from dataflows.commands.letters import Letter
+from dataflows.commands.redrive import Accepted
+from dataflows.kafka.client import (
     Address,
     KafkaRefused,
     consumer,
@@ -19,8 +21,6 @@ from dataflows.kafka_client import (
     required_partitions,
     unavailable,
 )
-from dataflows.letters import Letter
-from dataflows.redrive import Accepted
 from operators.dead_letter import TOPIC_SUFFIX
 from state.digest import partition_of
 from state.settings import KafkaSettings

@@ -20,8 +20,8 @@ from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
 from rich.console import Console
 
+from dataflows.commands.summary import accounting, print_summary
 from dataflows.signals import build
-from dataflows.summary import accounting, print_summary
 from dataflows.worker import Worker
 from state.settings import ConfigError, load_settings
 from state.store_lock import FolderLock

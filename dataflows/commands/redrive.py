@@ -14,11 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from dataflows.file_sink import write_committed
-from dataflows.file_source import count_partitions
-from dataflows.letters import Letter
-from dataflows.redriven import Redriven
-from dataflows.run_folder import LINE_BYTES_MAX, committed_bytes
+from dataflows.commands.letters import Letter
+from dataflows.commands.redriven import Redriven
+from dataflows.commands.run_folder import LINE_BYTES_MAX, committed_bytes
+from dataflows.files.sink import write_committed
+from dataflows.files.source import count_partitions
 from operators.decode import Decoder, Rejection, arrival_of, parse_json
 from state.digest import partition_of
 from state.events import TOPICS

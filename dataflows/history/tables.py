@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import duckdb
 import orjson
 
-from dataflows.mapping import literal, quoted
+from dataflows.history.mapping import literal, quoted
 from operators.decode import parse_json
 from state.settings import ConfigError
 

@@ -14,7 +14,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from dataflows.kafka_client import Address, Properties, admin, consumer, insist, unavailable
+from dataflows.kafka.client import Address, Properties, admin, consumer, insist, unavailable
 from state.settings import ConfigError, KafkaSettings
 
 ID_HEADER = "segone-id"

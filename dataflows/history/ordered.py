@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Self
 
 import duckdb
 
-from dataflows.lines import Lines, SourceFile, index_lines, topic_files
-from dataflows.mapping import (
+from dataflows.history.lines import Lines, SourceFile, index_lines, topic_files
+from dataflows.history.mapping import (
     ARRIVED_AT,
     KINDS,
     FieldRule,
@@ -32,7 +32,7 @@ from dataflows.mapping import (
     time_sql,
     value_sql,
 )
-from dataflows.tables import SUFFIXES, Table, brief, open_table
+from dataflows.history.tables import SUFFIXES, Table, brief, open_table
 from state.events import EVENT_TYPES, TOPICS
 from state.records import Record
 from state.settings import ConfigError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException, Producer
 
-from dataflows.kafka_client import required_partitions
+from dataflows.kafka.client import required_partitions
 from simulation import command
 from simulation.runs import Message
 from simulation.world import stream

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dataflows.file_sink import ALL_TOPICS
+from dataflows.files.sink import ALL_TOPICS
 from state.settings import ConfigError
 
 LINE_BYTES_MAX = 16 << 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from dataflows.file_sink import ALL_TOPICS
-from dataflows.kafka_client import TopicPlan
-from dataflows.kafka_source import BROADCAST
+from dataflows.files.sink import ALL_TOPICS
+from dataflows.kafka.client import TopicPlan
+from dataflows.kafka.source import BROADCAST
 from state.events import TOPICS
 from state.settings import KafkaSettings
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from dataflows.letters import Letter
-from dataflows.terminal import console, harmless, plain, shortened
+from dataflows.commands.letters import Letter
+from dataflows.commands.terminal import console, harmless, plain, shortened
 from operators.decode import CODES
 
 ORIGINAL_CHARACTERS_MAX = 240

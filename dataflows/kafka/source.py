@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from dataflows.arrival_merge import ArrivalMerge
 from dataflows.batches import RecordBatch
-from dataflows.kafka_client import required_partitions
-from dataflows.kafka_logs import KafkaLog, KafkaLogs
+from dataflows.kafka.arrival_merge import ArrivalMerge
+from dataflows.kafka.client import required_partitions
+from dataflows.kafka.logs import KafkaLog, KafkaLogs
 from state.records import Record
 from state.settings import ConfigError, KafkaSettings
 

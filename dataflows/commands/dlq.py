@@ -14,17 +14,17 @@ from pathlib import Path
 
 import orjson
 
-from dataflows.arguments import state_folder
-from dataflows.kafka_client import BrokerUnavailable
-from dataflows.kafka_letters import KafkaTarget, read_kafka_letters
-from dataflows.kafka_topics import silence_client
-from dataflows.letter_list import as_json, print_letters
-from dataflows.letters import Letter, read_letters
-from dataflows.mapping import nearest
-from dataflows.redrive import FileTarget, Tally, Target, redrive, refused_lines, send_lines
-from dataflows.redriven import Redriven
-from dataflows.run_folder import require_run
-from dataflows.terminal import harmless
+from dataflows.commands.arguments import state_folder
+from dataflows.commands.letter_list import as_json, print_letters
+from dataflows.commands.letters import Letter, read_letters
+from dataflows.commands.redrive import FileTarget, Tally, Target, redrive, refused_lines, send_lines
+from dataflows.commands.redriven import Redriven
+from dataflows.commands.run_folder import require_run
+from dataflows.commands.terminal import harmless
+from dataflows.history.mapping import nearest
+from dataflows.kafka.client import BrokerUnavailable
+from dataflows.kafka.letters import KafkaTarget, read_kafka_letters
+from dataflows.kafka.topics import silence_client
 from operators.dead_letter import TOPIC_SUFFIX
 from operators.decode import CODES, DecodeLimits, Decoder
 from state.events import TOPICS

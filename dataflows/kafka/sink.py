@@ -1,8 +1,8 @@
 """Writing Kafka so that a read-committed reader sees each output exactly once, whatever crashes.
 
 Each sink partition has a transactional id of its own, which fences every predecessor when it starts. Outputs are published
-promptly in short transactions (`kafka_publisher`). A snapshot names the offsets up to which outputs are covered and the
-ids beyond that the engine has yet to make again; a restart reads the ids from there and skips what is there (`kafka_tail`).
+promptly in short transactions (`publisher`). A snapshot names the offsets up to which outputs are covered and the
+ids beyond that the engine has yet to make again; a restart reads the ids from there and skips what is there (`tail`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from dataflows.batches import OutputBatch
-from dataflows.kafka_client import Address, consumer, message_bytes_max, required_partitions
-from dataflows.kafka_publisher import Publisher
-from dataflows.kafka_tail import Covered, Unmatched, ids_between, marks, watermarks
+from dataflows.kafka.client import Address, consumer, message_bytes_max, required_partitions
+from dataflows.kafka.publisher import Publisher
+from dataflows.kafka.tail import Covered, Unmatched, ids_between, marks, watermarks
 from state.digest import partition_of
 from state.settings import ConfigError, KafkaSettings
 

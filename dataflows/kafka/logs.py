@@ -11,8 +11,8 @@ from functools import partial
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
-from dataflows.arrival_merge import Log
-from dataflows.kafka_client import Address, KafkaRefused, Properties, consumer, insist, unavailable
+from dataflows.kafka.arrival_merge import Log
+from dataflows.kafka.client import Address, KafkaRefused, Properties, consumer, insist, unavailable
 from state.records import Record
 from state.settings import KafkaSettings
 

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dataflows.explanation import print_episode, print_overview
-from dataflows.run_folder import require_run
-from dataflows.signal_reader import Found, read_signals
-from dataflows.terminal import console, harmless
+from dataflows.commands.explanation import print_episode, print_overview
+from dataflows.commands.run_folder import require_run
+from dataflows.commands.signal_reader import Found, read_signals
+from dataflows.commands.terminal import console, harmless
 from operators.encode import SIGNAL_TOPICS
 from state.settings import ConfigError
 

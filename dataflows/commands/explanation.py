@@ -8,8 +8,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from dataflows.signal_reader import SUM_ERROR_MAX, Found, ReadSignal
-from dataflows.terminal import plain
+from dataflows.commands.signal_reader import SUM_ERROR_MAX, Found, ReadSignal
+from dataflows.commands.terminal import plain
 
 BAR_CHARACTERS = 20
 _LEVEL_STYLE = {"HIGH": "bold red", "MEDIUM": "yellow", "LOW": "dim"}

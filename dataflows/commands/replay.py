@@ -23,9 +23,9 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dataflows.file_sink import as_line, write_committed
-from dataflows.history import History, open_history
-from dataflows.summary import print_summary, write_report
+from dataflows.commands.summary import print_summary, write_report
+from dataflows.files.sink import as_line, write_committed
+from dataflows.history.ordered import History, open_history
 from operators.customer_step import CustomerStep, make_policy
 from operators.dead_letter import dead_letter
 from operators.decode import DecodeLimits, Decoder, Rejection

@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dataflows.arguments import add_settings_arguments, settings_of, state_folder
-from dataflows.kafka_client import BrokerUnavailable, create_topics, partition_counts
-from dataflows.kafka_source import BROADCAST
-from dataflows.kafka_topics import faults, plans, silence_client
+from dataflows.commands.arguments import add_settings_arguments, settings_of, state_folder
+from dataflows.kafka.client import BrokerUnavailable, create_topics, partition_counts
+from dataflows.kafka.source import BROADCAST
+from dataflows.kafka.topics import faults, plans, silence_client
 from dataflows.worker import prepare_state
 from state.events import TOPICS
 from state.settings import ConfigError, Settings

@@ -15,8 +15,8 @@ from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from dataflows.kafka_client import Address, BrokerUnavailable, KafkaRefused, Properties, producer
-from dataflows.kafka_tail import ID_HEADER
+from dataflows.kafka.client import Address, BrokerUnavailable, KafkaRefused, Properties, producer
+from dataflows.kafka.tail import ID_HEADER
 from state.digest import partition_of
 from state.records import Output
 from state.settings import KafkaSettings

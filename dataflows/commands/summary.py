@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dataflows.run_folder import read_topic
-from dataflows.terminal import harmless
+from dataflows.commands.run_folder import read_topic
+from dataflows.commands.terminal import harmless
 from operators.encode import SIGNAL_TOPICS
 
 EXAMPLES = 3

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import msgspec
 from rich.table import Table
 
-from dataflows.arguments import add_settings_arguments, settings_of, state_folder
-from dataflows.file_sink import read_committed
-from dataflows.file_source import count_partitions
-from dataflows.kafka_client import BrokerUnavailable, partition_counts
-from dataflows.kafka_topics import faults, silence_client
-from dataflows.terminal import console, plain
+from dataflows.commands.arguments import add_settings_arguments, settings_of, state_folder
+from dataflows.commands.terminal import console, plain
+from dataflows.files.sink import read_committed
+from dataflows.files.source import count_partitions
+from dataflows.kafka.client import BrokerUnavailable, partition_counts
+from dataflows.kafka.topics import faults, silence_client
 from dataflows.worker import prepare_state
 from operators.customer_step import CustomerStep
 from state.events import TOPICS

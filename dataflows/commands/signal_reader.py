@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from dataflows.run_folder import Line, read_topic
+from dataflows.commands.run_folder import Line, read_topic
 from state.settings import ConfigError
 
 SUM_ERROR_MAX = 1e-9

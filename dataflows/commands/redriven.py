@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from dataflows.letters import Letter
+from dataflows.commands.letters import Letter
 from state.settings import ConfigError
 
 

@@ -1,0 +1,1 @@
+"""What `segone` can do, one file a command."""

@@ -1,0 +1,1 @@
+"""The embedded log: a folder of JSON Lines, read and written."""

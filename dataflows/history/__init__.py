@@ -1,0 +1,1 @@
+"""Any history, as tables or lines, in the order of arrival."""
