@@ -1,8 +1,9 @@
 """The only door to River: small per-customer estimators that freeze to exact bytes and thaw bit for bit.
 
 River 0.26 keeps these estimators in compiled objects whose `__getstate__` gives their exact state (33 to 170 bytes).
-We hold the compiled objects themselves, not River's Python wrappers: half the memory, and no pickles. River is pinned
-in pyproject.toml, and a test with golden bytes fails when a new release changes the layout.
+We hold the compiled objects themselves, not River's Python wrappers: half the memory, no pickles, and a worker that starts without
+NumPy and SciPy, which River's packages import (half a second). What needs those packages imports them when it is first used. River is
+pinned in pyproject.toml; tests compare with River's own classes, and golden bytes fail when a new release changes the layout.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from river import linear_model, stats
+from river._river_rust import stats as compiled
 
-_EWMean: Any = type(stats.EWMean(0.5)._ewmean)
-_EWVar: Any = type(stats.EWVar(0.5)._ewvar)
-_Quantile: Any = type(stats.Quantile(0.5)._quantile)
+_EWMean: Any = compiled.RsEWMean
+_EWVar: Any = compiled.RsEWVar
+_Quantile: Any = compiled.RsQuantile
 
 MOMENTS_BYTES = 33 + 66
 MOMENTS_FLAGS = (24, 57, 82)
@@ -149,8 +150,7 @@ class Logistic:
 
     def __init__(self, version: str, intercept: float, weights: Mapping[str, float]) -> None:
         self.version = version
-        self._regression = linear_model.LogisticRegression(intercept_init=intercept)
-        self._regression._weights.update(weights)
+        self._regression: Any = None
         self.intercept = intercept
         self.weights = dict(weights)
 
@@ -161,4 +161,9 @@ class Logistic:
 
     def predict(self, values: Mapping[str, float]) -> float:
         """The probability, by River itself: in [0, 1]."""
+        if self._regression is None:
+            from river.linear_model import LogisticRegression
+
+            self._regression = LogisticRegression(intercept_init=self.intercept)
+            self._regression._weights.update(self.weights)
         return float(self._regression.predict_proba_one(dict(values))[True])
