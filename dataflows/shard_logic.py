@@ -12,7 +12,8 @@ from dataflows.batches import OutputBatch
 from dataflows.quarantine import Quarantine
 from dataflows.route import ShardBatch, to_sink
 from operators.encode import encode
-from state.shard import Emission, Shard
+from state.shard import Shard
+from state.step import Emission
 from state.store_error import StoreError
 
 IDLE = timedelta(seconds=1)

@@ -30,19 +30,21 @@ PROFILE = "profile"
 """The table of config/detectors.toml that belongs to no detector: the priors of the profile."""
 
 
-def read_configs(tables: Mapping[str, Mapping[str, Any]]) -> tuple[Priors, transaction.Config, dict[str, Any]]:
+def read_configs(
+    tables: Mapping[str, Mapping[str, Any]], detectors: tuple[Detector, ...] = CATALOGUE
+) -> tuple[Priors, transaction.Config, dict[str, Any]]:
     """The typed tables of config/detectors.toml: the priors, the fused detector's and the others' by name.
 
     Raises ConfigError for an unknown table, an unknown key or a value of the wrong type.
     """
-    known = {PROFILE, transaction.NAME, *(detector.NAME for detector in CATALOGUE)}
+    known = {PROFILE, transaction.NAME, *(detector.NAME for detector in (*CATALOGUE, *detectors))}
     for name in tables:
         if name not in known:
             raise ConfigError(f"detectors.toml:[{name}]: no such detector; known are {', '.join(sorted(known))}")
     priors = _convert(PROFILE, tables.get(PROFILE, {}), Priors)
     fused = _convert(transaction.NAME, tables.get(transaction.NAME, {}), transaction.Config)
     others = {
-        detector.NAME: _convert(detector.NAME, tables.get(detector.NAME, {}), detector.Config) for detector in CATALOGUE
+        detector.NAME: _convert(detector.NAME, tables.get(detector.NAME, {}), detector.Config) for detector in detectors
     }
     return priors, fused, others
 

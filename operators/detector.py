@@ -1,23 +1,31 @@
-"""What a detector is: one module with a card (its docstring), `Config`, perhaps `State`, and a pure `step`.
+"""What a detector is: one module with a card (its docstring), `Config`, perhaps `State`, and the hooks that it needs, all pure.
 
 The catalogue (operators/catalogue.py) lists the modules; config/detectors.toml has a table for each. A detector that names a
-`SIGNAL` speaks for itself when its score reaches `Config.threshold`; one that names none only adds to `anomaly.transaction`.
+`SIGNAL` speaks for itself; one that names none only adds to `anomaly.transaction`. Hooks, each of them optional:
 
-A detector with a `State` changes it in `learn` only, never in `step`: what it has learned is then as independent of the order
-of arrival as the habits are (docs/architecture.md, "Score on arrival, learn at maturity").
+    step(config, state, transaction, view)         judges a new transaction before it counts: a Finding or None
+    on_event(config, state, event, customer)       an event of one of `TOPICS` has been applied (new, updated or reversing)
+    on_timer(config, state, timer, customer)       a timer set by `Wake` has come due: the event is that nothing came
+    learn(config, state, recent, customer)         a transaction has matured; may change `state`
+    learn_event(config, state, event, customer)    an event of one of `LEARNS` has matured; may change `state`
+
+All but `step` answer with any number of `Say` (about an episode) and `Wake` (a timer). `state` changes in `learn` and
+`learn_event` only, which are called in event-time order: what a detector has learned is then as independent of the order of
+arrival as the habits are (docs/architecture.md, "Score on arrival, learn at maturity"). What was said and is waited for is
+kept in the customer: `open_episode` finds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
-from operators.view import View
-from state.customer import Customer, Recent
-from state.events import Transaction
-from state.signals import Reason, WindowSpan
+from state.customer import Customer, Recent, Said, Timer
+from state.events import Event
+from state.signals import Level, Reason, WindowSpan
+from state.signals import State as Step
 
 
 class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,15 +64,66 @@ class Finding(msgspec.Struct, frozen=True):
         return sum(reason.contribution or 0.0 for reason in self.reasons)
 
 
+class Say(msgspec.Struct, frozen=True):
+    """What a detector has to say about one of its episodes, which `kind` tells apart (a stream, an account); one of a kind is open
+    at most. An OPEN is said if none is open and the score reaches `Config.threshold`; anything else only if one is open. So
+    a detector may repeat itself, and hysteresis is its own: it decides when the episode is over (CLOSE) or was wrong
+    (RETRACT).
+
+    With `score` (in [0, 1]) there is no link, and contributions are None; without, contributions are in log-odds.
+    """
+
+    state: Step
+    reasons: tuple[Reason, ...]
+    kind: str = ""
+    score: float | None = None
+    transaction_ids: tuple[str, ...] = ()
+    """Evidence. Of silence: the transactions that raised the expectation."""
+    details: Mapping[str, Any] = {}
+    windows: tuple[WindowSpan, ...] = ()
+    counterfactual: Mapping[str, Any] | None = None
+    forecast: Mapping[str, Any] | None = None
+    valid_until_us: int | None = None
+    """If not `Config.valid_s` after the event."""
+    severity: Level | None = None
+    """If not by `Config.severity_high`."""
+    sensitive: bool = False
+    calibrated: bool = False
+    """Whether the score is a probability."""
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """A timer of the detector's own: `on_timer` is called when the arrival clock passes `due_us` plus the allowed lateness, and
+    what is said then has the due time as its event time. A detector has one timer of each name: setting it again moves it,
+    None calls it off."""
+
+    due_us: int | None
+    name: str = ""
+
+
+Answer = Iterable[Say | Wake]
+
+
 class Learn(Protocol):
     """`learn` of a detector module that has one: called for every transaction that matures, in event-time order, just before the
     habits of `customer` learn it. Changes `state` only."""
 
-    def __call__(self, config: Any, state: Any, recent: Recent, customer: Customer) -> None: ...
+    def __call__(self, config: Any, state: Any, recent: Recent, customer: Customer) -> Answer | None: ...
+
+
+class OnEvent(Protocol):
+    """`on_event` or `learn_event` of a detector module that has one."""
+
+    def __call__(self, config: Any, state: Any, event: Event, customer: Customer) -> Answer | None: ...
+
+
+class OnTimer(Protocol):
+    def __call__(self, config: Any, state: Any, timer: Timer, customer: Customer) -> Answer | None: ...
 
 
 class Detector(Protocol):
-    """A detector module. `State` is None, or a msgspec struct that starts empty and is bounded in size; then there is a `learn`, too."""
+    """A detector module; its optional hooks are listed above. `State` is None, or a msgspec struct that starts empty and is bounded
+    in size. Modules with `on_event` have `TOPICS`, those with `learn_event` have `LEARNS`: frozen sets of topics."""
 
     @property
     def NAME(self) -> str: ...  # noqa: N802 - modules keep this: their constants are upper case
@@ -81,11 +140,19 @@ class Detector(Protocol):
     @property
     def State(self) -> type[Any] | None: ...  # noqa: N802
 
-    def step(self, config: Any, state: Any, transaction: Transaction, view: View) -> Finding | None:
-        """What this transaction means, given what was known before it; None if nothing. Pure; only reads `state`."""
+
+HOOKS = ("step", "on_event", "on_timer", "learn", "learn_event")
 
 
-def confidence(matured: int) -> str:
+def open_episode(customer: Customer, signal: str, kind: str = "") -> Said | None:
+    """The open episode of a signal type and kind, if there is one."""
+    for said in customer.said:
+        if said.type == signal and said.kind == kind and said.state == "OPEN":
+            return said
+    return None
+
+
+def confidence(matured: int) -> Level:
     """How much of the customer is known: LOW below 10 learned transactions, MEDIUM below 50, then HIGH.
 
     >>> confidence(3), confidence(20), confidence(500)

@@ -7,8 +7,8 @@ import msgspec
 from state.digest import digest128
 from state.events import Event
 from state.records import Output
-from state.shard import Emission
 from state.signals import DetectorError, Late, Score, Signal
+from state.step import Emission
 
 _encode = msgspec.json.Encoder().encode
 

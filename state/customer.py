@@ -16,17 +16,21 @@ from typing import Any, Final, NamedTuple
 
 from state.digest import digest64
 from state.estimators import Moments, Quantile
-from state.events import Transaction
+from state.events import Event, Transaction
 from state.windows import Ring
 
 RECENT_MAX: Final = 1024
 """Beyond it the oldest recent entry matures before its time (and a still later one would be learned out of order)."""
+RECENT_EVENTS_MAX: Final = 256
+"""The same for events of other topics."""
 MERCHANTS_MAX: Final = 256
 COUNTRIES_MAX: Final = 64
 DEVICES_MAX: Final = 32
 AMOUNT_KEYS_MAX: Final = 48
 ACCOUNTS_MAX: Final = 32
 SAID_MAX: Final = 64
+OWN_TIMERS_MAX: Final = 8
+"""Timers that one detector may have set for itself."""
 WAITING_MAX: Final = 64
 REFUNDS_MAX: Final = 64
 SEEN_MAX: Final = 512
@@ -83,7 +87,7 @@ class Said(NamedTuple):
     score: float
     transaction_id: str
     state: str
-    """OPEN or CLOSE."""
+    """OPEN, CLOSE or RETRACT."""
     kind: str = ""
     """Of a type that says several things, which one: each has episodes of its own."""
     sensitive: bool = False
@@ -105,7 +109,9 @@ class Timer(NamedTuple):
 
     due_us: int
     name: str
+    """The signal type of an episode that is to end; of a detector's own timer the detector's name, which has no dot."""
     episode: str
+    """Or what the detector calls its timer."""
     cause: int = 0
     """Digest of the transaction that showed that the episode is over; 0 if it ends because nothing more came."""
 
@@ -142,6 +148,7 @@ class Customer:
         "place",
         "quantiles",
         "recent",
+        "recent_events",
         "refunds",
         "ring",
         "said",
@@ -161,6 +168,8 @@ class Customer:
         """The newest arrival of this customer's own events."""
         self.ring = Ring(retention_us)
         self.recent: list[Recent] = []
+        self.recent_events: list[Event] = []
+        """Events of other topics that a detector wants to learn from, within twice the allowed lateness, in event-time order."""
         self.matured = 0
         """Number of transactions learned."""
         self.amounts: dict[int, Moments] = {}

@@ -49,6 +49,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     timers: list[Timer]
     held: list[tuple[str, bytes]]
     states: dict[str, list[Any]]
+    recent_events: list[tuple[str, bytes]] = []
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -87,6 +88,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.timers,
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
         states,
+        [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
     )
     return _VERSION_BYTE + _encoder.encode(fields)
 
@@ -134,6 +136,7 @@ def _thaw(customer_id: str, fields: Fields, retention_us: int) -> tuple[Customer
     customer.seen = fields.seen
     customer.timers = fields.timers
     customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.held]
+    customer.recent_events = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.recent_events]
     return customer, fields.states
 
 

@@ -6,13 +6,14 @@ Tests, replay, simulation and Bytewax all drive the same object: `apply(events)`
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable
 from heapq import heappop, heappush
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
-from state.customer import HELD_MAX, LABELS_MAX, RECENT_MAX, SEEN_MAX, Customer, Said, Timer
+from state.customer import HELD_MAX, LABELS_MAX, RECENT_EVENTS_MAX, RECENT_MAX, SEEN_MAX, Customer, Timer
 from state.digest import digest64
 from state.events import Account as AccountEvent
 from state.events import Application, Event, Label, Transaction
@@ -20,14 +21,14 @@ from state.frozen import freeze, thaw
 from state.habits import learn, mature, observe
 from state.life_cycle import Outcome, admit, classify, forget_waiting
 from state.signals import EventTrigger, Late
+from state.step import CustomerStep, Emission
 from state.store import Store
-from state.times import rfc3339
+from state.times import NEVER_US, rfc3339
 from state.windows import LENGTHS_US
 
 DIRTY_SETTLED_MAX: Final = 4
 """Changed customers left unfrozen by `settle`, which the driver calls late in an epoch: the checkpoint then has little to do."""
 WRITE_BEHIND_CHUNK: Final = 64
-NEVER_US: Final = 1 << 62
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -51,32 +52,6 @@ class Policy(msgspec.Struct, frozen=True):
         """How far the arrival clock must be past a timer's due time before it fires by itself. Where events are held back for
         sorting, those up to there come a wait late and are held for another; later ones fire it before they are applied."""
         return self.lateness_us + 2 * self.reorder_wait_us
-
-
-class Emission(msgspec.Struct, gc=False):
-    """Something to be written: a Signal, Score, Late or DetectorError, and the event that caused it (None for timers)."""
-
-    body: Any
-    event: Event | None
-
-
-class CustomerStep(Protocol):
-    """What is done for one customer: score, learn, withdraw, and act on timers. Appends to `out`, never raises."""
-
-    def score(self, customer: Customer, transaction: Transaction, digest: int, out: list[Emission]) -> None: ...
-    def learn(self, customer: Customer, recent: Any) -> None: ...
-    def withdraw(
-        self,
-        customer: Customer,
-        said: Said,
-        trigger: EventTrigger,
-        time_us: int,
-        event: Transaction,
-        out: list[Emission],
-    ) -> None: ...
-    def on_timer(self, customer: Customer, timer: Timer, out: list[Emission]) -> None: ...
-    def freeze_states(self, customer: Customer) -> dict[str, list[Any]]: ...
-    def thaw_states(self, customer: Customer, states: dict[str, list[Any]]) -> None: ...
 
 
 class Counters(msgspec.Struct):
@@ -182,7 +157,7 @@ class Shard:
         outcome = (
             self._apply_transaction(customer, event, out)
             if isinstance(event, Transaction)
-            else self._apply_other(customer, event)
+            else self._apply_other(customer, event, out)
         )
         if outcome is Outcome.APPLIED:
             self.counters.applied += 1
@@ -196,24 +171,25 @@ class Shard:
         step = classify(customer, transaction, self.policy.lateness_us)
         if step.outcome is not Outcome.APPLIED:
             return step.outcome
-        self._see(customer, transaction.time_us)
+        self._see(customer, transaction.time_us, out)
         if step.new:
             customer.ring.advance(transaction.time_us)
             self._step.score(customer, transaction, step.digest, out)
             step = admit(customer, transaction, self.policy.lateness_us)
             if len(customer.recent) > RECENT_MAX:
-                self._mature(customer)
+                self._mature(customer, out)
         if step.reversed_digest:
             trigger = EventTrigger(Transaction.TOPIC, step.reversed_by)
-            for said in [said for said in customer.said if said.trigger == step.reversed_digest]:
+            for said in [s for s in customer.said if s.trigger == step.reversed_digest and s.state != "RETRACT"]:
                 customer.said.remove(said)
                 customer.timers = [
                     timer for timer in customer.timers if timer.episode != said.episode or timer.name != said.type
                 ]
                 self._step.withdraw(customer, said, trigger, step.reversed_us, transaction, out)
+        self._step.react(customer, transaction, out)
         return Outcome.APPLIED
 
-    def _apply_other(self, customer: Customer, event: Event) -> Outcome:
+    def _apply_other(self, customer: Customer, event: Event, out: list[Emission]) -> Outcome:
         name = f"{event.TOPIC}\0{event.event_id}"
         if isinstance(event, Application):
             name += f"\0{event.status}"
@@ -223,7 +199,7 @@ class Shard:
         if event.time_us < customer.newest_us - self.policy.lateness_us:
             return Outcome.LATE
         customer.seen[digest] = event.time_us
-        self._see(customer, event.time_us)
+        self._see(customer, event.time_us, out)
         if len(customer.seen) > SEEN_MAX:
             horizon_us = customer.newest_us - self.policy.duplicate_horizon_us
             customer.seen = {d: t for d, t in customer.seen.items() if t >= horizon_us}
@@ -233,21 +209,37 @@ class Shard:
             observe(customer, event)
         elif isinstance(event, Label) and (event.label in customer.labels or len(customer.labels) < LABELS_MAX):
             customer.labels[event.label] = customer.labels.get(event.label, 0) + 1
+        if event.TOPIC in self._step.learns:
+            insort(customer.recent_events, event, key=_in_time)
+            if len(customer.recent_events) > RECENT_EVENTS_MAX:
+                self._step.learn_event(customer, customer.recent_events.pop(0), out)
+        self._step.react(customer, event, out)
         return Outcome.APPLIED
 
-    def _see(self, customer: Customer, time_us: int) -> None:
+    def _see(self, customer: Customer, time_us: int, out: list[Emission]) -> None:
         """Moves the customer's newest event time on; what can no longer be preceded is learned."""
         if time_us > customer.newest_us:
             customer.newest_us = time_us
-            self._mature(customer)
+            self._mature(customer, out)
             forget_waiting(customer, time_us - 2 * self.policy.lateness_us)
 
-    def _mature(self, customer: Customer) -> None:
+    def _mature(self, customer: Customer, out: list[Emission]) -> None:
+        """Learns what can no longer be preceded, all topics in one order of time."""
+
+        def learn_events(until_us: int) -> None:
+            while customer.recent_events and customer.recent_events[0].time_us < until_us:
+                self._step.learn_event(customer, customer.recent_events.pop(0), out)
+
         def learn_one(recent: Any) -> None:
-            self._step.learn(customer, recent)
+            if customer.recent_events:
+                learn_events(recent.time_us)
+            self._step.learn(customer, recent, out)
             learn(customer, recent, self.policy.fading_factor)
 
-        mature(customer, customer.newest_us - 2 * self.policy.lateness_us, RECENT_MAX, learn_one)
+        horizon_us = customer.newest_us - 2 * self.policy.lateness_us
+        mature(customer, horizon_us, RECENT_MAX, learn_one)
+        if customer.recent_events:
+            learn_events(horizon_us)
 
     # ---- sorting within reorder_wait, and timers
 
@@ -374,6 +366,10 @@ class Shard:
 
     def close(self) -> None:
         self._store.close()
+
+
+def _in_time(event: Event) -> tuple[int, str, str]:
+    return event.time_us, event.TOPIC, event.event_id
 
 
 def _late(customer: Customer, event: Event, lateness_us: int) -> Late:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1)
 """Naive, because arithmetic on naive times is quicker; it stands for UTC."""
+NEVER_US = 1 << 62
+"""After any time there can be."""
 
 
 def rfc3339(time_us: int) -> str:

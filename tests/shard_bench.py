@@ -16,7 +16,8 @@ from state.customer import Customer
 from state.events import Event
 from state.frozen import freeze, thaw
 from state.settings import load_settings
-from state.shard import Emission, Policy, Shard
+from state.shard import Policy, Shard
+from state.step import Emission
 from state.store import MemoryStore
 from state.windows import COUNTED
 
@@ -146,6 +147,7 @@ def profile(customer: Customer) -> dict[str, Any]:
         "counted": [(ring.times[i], ring.amounts[i], ring.keys[i], ring.digests[i], ring.flags[i]) for i in counted],
         "known": sorted(ring.digests),
         "recent": [entry for entry in customer.recent if entry.learned],
+        "recent_events": [(event.time_us, event.event_id) for event in customer.recent_events],
         "matured": customer.matured,
         "amounts": [(key, moments.freeze()) for key, moments in customer.amounts.items()],
         "quantiles": [(key, low.freeze(), high.freeze()) for key, (low, high) in customer.quantiles.items()],

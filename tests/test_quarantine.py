@@ -17,7 +17,8 @@ from state.customer import Customer
 from state.events import Transaction
 from state.records import Record
 from state.settings import load_settings
-from state.shard import Emission, Shard
+from state.shard import Shard
+from state.step import Emission
 from state.store import MemoryStore
 
 

@@ -22,7 +22,8 @@ from state.digest import partition_of, shard_of
 from state.events import TOPICS
 from state.records import Record
 from state.settings import Settings
-from state.shard import Emission, Shard
+from state.shard import Shard
+from state.step import Emission
 from state.store import MemoryStore
 from state.times import rfc3339
 

@@ -16,15 +16,17 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probe import probe
 from shard_bench import TABLES, Bench, Said, loud, refrozen
 from streams import HOUR_US, HUGE_MINOR, MINUTE_US, NOON_US, histories, hostile_life, transaction
 
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE
-from operators.detector import Detector, Finding
+from operators.detector import HOOKS, Detector, Finding
 from operators.view import View
 from state import customer as limits
 from state.customer import Customer
@@ -43,7 +45,7 @@ STATE_BYTES_MAX = 16 * 1024
 """Of one detector's own state."""
 HOSTILE_EVENTS = 20_000
 
-SUBJECTS: dict[str, tuple[Detector, ...]] = {detector.NAME: (detector,) for detector in CATALOGUE}
+SUBJECTS: dict[str, tuple[Detector, ...]] = {detector.NAME: (detector,) for detector in (*CATALOGUE, probe)}
 SUBJECTS[fused.NAME] = CATALOGUE
 subjects = pytest.mark.parametrize("name", SUBJECTS)
 
@@ -53,19 +55,25 @@ def bench_of(name: str, policy: Policy = SHORT) -> Bench:
 
 
 def spy_on(detector: Detector, look: Any) -> Any:
-    """The detector, with `look(config, state, transaction, view)` called before each step."""
+    """The detector, with `look(config, state, subject, view or customer)` called before each of its hooks."""
 
-    def step(config: Any, state: Any, transaction: Transaction, view: View) -> Any:
-        look(config, state, transaction, view)
-        return detector.step(config, state, transaction, view)
+    def spied(hook: Any) -> Any:
+        def call(config: Any, state: Any, subject: Any, surroundings: Any) -> Any:
+            look(config, state, subject, surroundings)
+            return hook(config, state, subject, surroundings)
 
-    return with_step(detector, step)
+        return call
+
+    return with_hooks(detector, **{name: spied(hook) for name, hook in hooks_of(detector).items()})
 
 
-def with_step(detector: Detector, step: Any) -> Any:
-    """A copy of the detector with another step."""
-    fields = ("NAME", "VERSION", "SIGNAL", "Config", "State")
-    return SimpleNamespace(step=step, **{field: getattr(detector, field) for field in fields})
+def hooks_of(detector: Detector) -> dict[str, Any]:
+    return {name: hook for name in HOOKS if (hook := getattr(detector, name, None)) is not None}
+
+
+def with_hooks(detector: Detector, **hooks: Any) -> Any:
+    """A copy of the detector with other hooks."""
+    return SimpleNamespace(**{**vars(detector), **hooks})
 
 
 # ---- law 1: score first, then learn
@@ -100,7 +108,9 @@ def _cause(body: Said) -> str:
 def test_a_detector_never_sees_the_event_in_the_profile_that_it_judges_it_by(
     name: str, events: list[Transaction]
 ) -> None:
-    def look(config: Any, state: Any, event: Transaction, view: View) -> None:
+    def look(config: Any, state: Any, event: Transaction, view: Any) -> None:
+        if not isinstance(view, View):
+            return  # only a step judges
         digest = digest64(event.transaction_id)
         assert view.customer.ring.find(digest) == -1 and view.customer.recent_index(digest) == -1
         seen.append(event.transaction_id)
@@ -111,7 +121,8 @@ def test_a_detector_never_sees_the_event_in_the_profile_that_it_judges_it_by(
     spies = tuple(spy_on(detector, look) for detector in SUBJECTS[name])
     bench = Bench(loud(), SHORT, spies).run(events)
     assert bench.on("detector_errors") == []
-    assert seen == [event.transaction_id for event in events for _ in spies]
+    judges = [detector for detector in SUBJECTS[name] if "step" in hooks_of(detector)]
+    assert seen == [event.transaction_id for event in events for _ in judges]
 
 
 @subjects
@@ -120,16 +131,47 @@ def test_a_detector_never_sees_the_event_in_the_profile_that_it_judges_it_by(
 def test_a_detector_leaves_the_profile_as_it_found_it(name: str, events: list[Transaction]) -> None:
     """Learning is the profile's business, after the score; a detector changes nothing but its own state."""
 
-    def guarded(detector: Detector) -> Any:
-        def step(config: Any, state: Any, event: Transaction, view: View) -> Any:
-            before = freeze(view.customer, {})
-            finding = detector.step(config, state, event, view)
-            assert freeze(view.customer, {}) == before
-            return finding
+    def guarded(hook: Any) -> Any:
+        def call(config: Any, state: Any, subject: Any, surroundings: Any) -> Any:
+            customer = surroundings.customer if isinstance(surroundings, View) else surroundings
+            before = freeze(customer, {})
+            answer = hook(config, state, subject, surroundings)
+            assert freeze(customer, {}) == before
+            return answer
 
-        return with_step(detector, step)
+        return call
 
-    bench = Bench(loud(), SHORT, tuple(guarded(detector) for detector in SUBJECTS[name])).run(events)
+    guards = (
+        with_hooks(detector, **{name: guarded(hook) for name, hook in hooks_of(detector).items()})
+        for detector in SUBJECTS[name]
+    )
+    bench = Bench(loud(), SHORT, tuple(guards)).run(events)
+    assert bench.on("detector_errors") == []
+
+
+@subjects
+@settings(max_examples=15)
+@given(events=histories())
+def test_a_detector_changes_its_state_only_when_something_matures(name: str, events: list[Transaction]) -> None:
+    """Otherwise the state would depend on the order of arrival."""
+
+    def guarded(hook: Any) -> Any:
+        def call(config: Any, state: Any, subject: Any, surroundings: Any) -> Any:
+            before = msgspec.msgpack.encode(state)
+            answer = hook(config, state, subject, surroundings)
+            assert msgspec.msgpack.encode(state) == before
+            return answer
+
+        return call
+
+    guards = (
+        with_hooks(
+            detector,
+            **{name: guarded(hook) for name, hook in hooks_of(detector).items() if not name.startswith("learn")},
+        )
+        for detector in SUBJECTS[name]
+    )
+    bench = Bench(loud(), SHORT, tuple(guards)).run(events)
     assert bench.on("detector_errors") == []
 
 
@@ -209,21 +251,24 @@ def test_five_thousand_purchases_in_an_hour_at_as_many_merchants_fail_no_detecto
     assert bench.shard.counters.applied == len(bench.on("scores")) == 5_000
 
 
-@pytest.mark.parametrize("broken", [detector.NAME for detector in CATALOGUE])
+@pytest.mark.parametrize("broken", [detector.NAME for detector in (*CATALOGUE, probe)])
 @settings(max_examples=10)
 @given(events=histories(count_max=25))
 def test_a_failing_detector_is_reported_once_and_the_others_go_on(broken: str, events: list[Transaction]) -> None:
-    def fail(config: Any, state: Any, event: Transaction, view: View) -> None:
-        raise ZeroDivisionError(f"secret {event.customer_id} {event.amount_minor}")
+    def fail(config: Any, state: Any, subject: Any, surroundings: Any) -> None:
+        calls.append(subject)
+        raise ZeroDivisionError(f"secret {subject}")
 
-    detectors = tuple(spy_on(d, fail) if broken == d.NAME else d for d in CATALOGUE)
+    calls: list[Any] = []
+    everybody = (*CATALOGUE, probe)
+    detectors = tuple(spy_on(d, fail) if broken == d.NAME else d for d in everybody)
     bench = Bench(loud(), SHORT, detectors).run(events)
     errors = bench.on("detector_errors")
-    assert [(body["detector"], body["event_id"]) for body in errors] == [(broken, e.transaction_id) for e in events]
+    assert {body["detector"] for body in errors} == {broken} and len(errors) == len(calls) > 0
     assert "secret" not in str(errors) and all(body["error"] == "ZeroDivisionError" for body in errors)
-    assert bench.step.detector_errors == {broken: len(events)}
+    assert bench.step.detector_errors == {broken: len(calls)}
     assert bench.shard.counters.applied == len(bench.on("scores")) == len(events)
-    without = Bench(loud(), SHORT, tuple(d for d in CATALOGUE if broken != d.NAME)).run(events)
+    without = Bench(loud(), SHORT, tuple(d for d in everybody if broken != d.NAME)).run(events)
     assert [body for body in bench.said if "error" not in body] == without.said
 
 
@@ -234,7 +279,7 @@ def test_a_contribution_that_is_no_number_is_a_failure_of_its_detector(contribut
     def step(config: Any, state: Any, event: Transaction, view: View) -> Any:
         return Finding((Reason("X", "x", 0, 0, contribution, ""),))
 
-    bench = Bench(loud(), SHORT, (with_step(null, step),)).run([transaction("t-1", NOON_US)])
+    bench = Bench(loud(), SHORT, (with_hooks(null, step=step),)).run([transaction("t-1", NOON_US)])
     assert [body["detector"] for body in bench.on("detector_errors")] == ["null"]
     assert bench.on("signals") == [] and bench.shard.counters.applied == 1
 
@@ -269,7 +314,8 @@ def _within_limits(customer: Customer) -> None:
         "refunds": limits.REFUNDS_MAX,
         "seen": limits.SEEN_MAX,
         "held": limits.HELD_MAX,
-        "timers": limits.SAID_MAX,
+        "timers": limits.SAID_MAX + limits.OWN_TIMERS_MAX * len(CATALOGUE),
+        "recent_events": limits.RECENT_EVENTS_MAX,
         "hours": 24,
         "ring": CAPACITY,
         "states": len(CATALOGUE),

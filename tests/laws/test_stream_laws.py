@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from probe import probe
 from shard_bench import Bench, Said, loud, profile
 from streams import (
     DAY_US,
@@ -26,18 +27,20 @@ from streams import (
     transaction,
 )
 
+from operators.catalogue import CATALOGUE
 from state.events import Event, Transaction
 from state.shard import Policy
 from state.times import rfc3339
 
 LATENESS_US = 2 * DAY_US
 PATIENT = Policy(lateness_us=LATENESS_US)
+SPEAKERS = (*CATALOGUE, probe)
 SEEDS = range(8)
 seeds = pytest.mark.parametrize("seed", SEEDS)
 
 
 def run(events: Sequence[Event], policy: Policy = PATIENT, **arguments: Any) -> Bench:
-    return Bench(loud(), policy, **arguments).run(events)
+    return Bench(loud(), policy, SPEAKERS, **arguments).run(events)
 
 
 def tail(customer_id: str, after_us: int, seed: int) -> list[Transaction]:
@@ -56,6 +59,7 @@ def test_any_order_within_the_lateness_ends_in_the_same_profile(seed: int) -> No
     events = full_life(seed, 120, LATENESS_US)
     ordered, disordered = run(events), run(shuffled(events, seed, LATENESS_US))
     assert disordered.shard.counters.late == 0
+    assert ordered.on("detector_errors") == disordered.on("detector_errors") == []
     assert profile(disordered.shard.customer("c-1")) == profile(ordered.shard.customer("c-1"))
     last = tail("c-1", end_of(events) + LATENESS_US, seed)
     scores = [
@@ -68,7 +72,7 @@ def test_any_order_within_the_lateness_ends_in_the_same_profile(seed: int) -> No
 @seeds
 def test_a_restart_between_any_two_events_changes_neither_profile_nor_signals(seed: int) -> None:
     events = shuffled(full_life(seed, 80, LATENESS_US), seed, LATENESS_US)
-    straight, restarted = run(events), Bench(loud(), PATIENT)
+    straight, restarted = run(events), Bench(loud(), PATIENT, SPEAKERS)
     for event in events:
         restarted.apply([event])
         restarted.restart()
@@ -96,7 +100,7 @@ def test_within_the_reorder_wait_signals_equal_those_of_the_ordered_stream(seed:
 def test_holding_back_says_what_sorting_beforehand_would_have_said(seed: int) -> None:
     """The ordered stream without any wait is the yardstick."""
     events = full_life(seed, 120, LATENESS_US)
-    held = Bench(loud(), Policy(lateness_us=LATENESS_US, reorder_wait_us=6 * HOUR_US))
+    held = Bench(loud(), Policy(lateness_us=LATENESS_US, reorder_wait_us=6 * HOUR_US), SPEAKERS)
     held.run(shuffled(events, seed, 6 * HOUR_US))
     expected = run(events)
     for bench in (held, expected):
@@ -226,7 +230,7 @@ def test_reversal_pairs_leave_no_trace_but_their_own_signals_and_retracts(seed: 
 
 
 def _moved_partition(events: Sequence[Event]) -> Bench:
-    bench = Bench(loud(), PATIENT)
+    bench = Bench(loud(), PATIENT, SPEAKERS)
     for event in numbered(events):
         bench.apply([moved(event, partition=7, offset=event.offset + 1_000_000)], partition=7)
     return bench
@@ -255,7 +259,7 @@ def test_one_open_for_each_episode_and_revisions_count_from_one() -> None:
         for body in bench.on("signals"):
             episode = (body["type"], body["customer_id"] + body["episode"])
             revisions.setdefault(episode, []).append((body["revision"], body["state"]))
-    assert {state for steps in revisions.values() for _, state in steps} == {"OPEN", "CLOSE", "RETRACT"}
+    assert {state for steps in revisions.values() for _, state in steps} == {"OPEN", "UPDATE", "CLOSE", "RETRACT"}
     for steps in revisions.values():
         assert [number for number, _ in steps] == list(range(1, len(steps) + 1))
         assert [state for _, state in steps].count("OPEN") == 1 and steps[0][1] == "OPEN"
@@ -270,7 +274,7 @@ def test_every_record_ends_as_one_of_applied_duplicate_and_late(seed: int) -> No
     events: list[Event] = [*full_life(seed, 100, LATENESS_US)]
     events += random_.choices(events, k=30)
     for wait_us in (0, HOUR_US):
-        bench = Bench(loud(), Policy(lateness_us=6 * HOUR_US, reorder_wait_us=wait_us))
+        bench = Bench(loud(), Policy(lateness_us=6 * HOUR_US, reorder_wait_us=wait_us), SPEAKERS)
         for number, event in enumerate(shuffled(events, seed, DAY_US), 1):
             bench.apply([event])
             if random_.random() < 0.2:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 
 import pytest
+from probe import probe
 from shard_bench import TABLES, Bench, loud
 from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, end_of, full_life, moved, shuffled, transaction
 
+from operators.catalogue import CATALOGUE
 from state.events import Event, Transaction
 from state.shard import Policy
 from state.times import parse_rfc3339, rfc3339
 
 LATENESS_US = 2 * DAY_US
 PATIENT = Policy(lateness_us=LATENESS_US)
+SPEAKERS = (*CATALOGUE, probe)
 SEEDS = range(8)
 seeds = pytest.mark.parametrize("seed", SEEDS)
 
@@ -45,12 +48,12 @@ def test_timers_say_the_same_however_the_clock_is_moved(seed: int) -> None:
     events = crowd(seed)
     random_ = random.Random(f"ticks/{seed}")
     end_us = end_of(events) + 60 * DAY_US
-    one_batch = Bench(loud(), PATIENT)
+    one_batch = Bench(loud(), PATIENT, SPEAKERS)
     one_batch.apply(events)
-    lazily = Bench(loud(), PATIENT)
+    lazily = Bench(loud(), PATIENT, SPEAKERS)
     for event in events:  # each customer's timers fire at its own next event, or at the end
         lazily._hear(lazily.shard.apply([event], 0))
-    eagerly = Bench(loud(), PATIENT)
+    eagerly = Bench(loud(), PATIENT, SPEAKERS)
     for event in events:
         for tick_us in sorted(random_.randrange(event.arrival_us - HOUR_US, event.arrival_us + 1) for _ in range(3)):
             eagerly.advance(tick_us)
@@ -71,7 +74,7 @@ def test_timers_and_held_events_take_turns_however_the_clock_is_moved(seed: int)
     policy = Policy(lateness_us=3 * HOUR_US, reorder_wait_us=HOUR_US)
     events = shuffled(crowd(seed), seed, HOUR_US)
     random_ = random.Random(f"ticks/{seed}")
-    lazily, eagerly = Bench(loud(), policy), Bench(loud(), policy)
+    lazily, eagerly = Bench(loud(), policy, SPEAKERS), Bench(loud(), policy, SPEAKERS)
     for event in events:
         lazily._hear(lazily.shard.apply([event], 0))
         for tick_us in sorted(random_.randrange(event.arrival_us - HOUR_US, event.arrival_us + 1) for _ in range(3)):
@@ -87,7 +90,7 @@ def test_timers_and_held_events_take_turns_however_the_clock_is_moved(seed: int)
 
 
 def test_the_end_of_input_releases_events_held_before_a_restart() -> None:
-    bench = Bench(loud(), Policy(reorder_wait_us=30 * DAY_US))
+    bench = Bench(loud(), Policy(reorder_wait_us=30 * DAY_US), SPEAKERS)
     bench.apply([transaction(f"t-{number}", NOON_US + number, customer_id=f"c-{number}") for number in range(50)])
     bench.restart()
     assert bench.said == []
@@ -97,18 +100,21 @@ def test_the_end_of_input_releases_events_held_before_a_restart() -> None:
 
 @pytest.mark.parametrize("first_moves_on", [False, True])
 def test_a_customer_who_moves_to_another_partition_keeps_its_timers(first_moves_on: bool) -> None:
-    bench = Bench(loud(), PATIENT)
+    bench = Bench(loud(), PATIENT, SPEAKERS)
     for event in burst("c-1", NOON_US):
         bench.apply([event], partition=0)
     bench.apply([transaction("t-last", NOON_US + 11 * MINUTE_US)], partition=1)
     if first_moves_on:
         assert bench.advance(NOON_US + 10 * DAY_US, partition=0) == []
     closed = bench.advance(NOON_US + 10 * DAY_US, partition=1)
-    assert {body["state"] for body in closed} == {"CLOSE"}
+    assert {body["state"] for body in closed if body["type"] != probe.SIGNAL} == {"CLOSE"}
+    (opened,) = [body for body in closed if body["type"] == probe.SIGNAL]
+    assert (opened["state"], opened["trigger"]["timer"]) == ("OPEN", "alert.probe.due")
+    assert opened["event_time"] == opened["trigger"]["due"] == opened["details"]["on"]
 
 
 def test_a_timer_fires_once_at_its_due_time_and_never_early() -> None:
-    bench = Bench(loud(), PATIENT).run(burst("c-1", NOON_US))
+    bench = Bench(loud(), PATIENT, SPEAKERS).run(burst("c-1", NOON_US))
     opened = next(body for body in bench.on("signals") if body["type"] == "anomaly.velocity")
     due_us = parse_rfc3339(opened["event_time"]) + int(TABLES["velocity"]["quiet_s"] * 1e6)
     assert bench.advance(due_us + LATENESS_US) == []
