@@ -69,6 +69,16 @@ COMMANDS = {
             ("segone explain out --customer c-17 --json", "the signals as they are, one a line"),
         ),
     ),
+    "report": Command(
+        "dataflows.commands.report",
+        "a page to look at: customers' stories and the fleet",
+        (
+            ("segone report out --out page.html", "all customers, and the stories behind the strongest signals"),
+            ("segone report out --customer c-17 --out page.html", "one customer's story"),
+            ("segone report out --type anomaly.geo --worst 20 --out page.html", "twenty customers behind one signal"),
+            ("segone report out --truth bank/truth --out page.html", "with the scorecard"),
+        ),
+    ),
     "check": Command(
         "dataflows.commands.check",
         "settings, detectors, input and output, before the first record",

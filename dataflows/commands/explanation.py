@@ -46,10 +46,16 @@ def print_episode(screen: Console, episode: list[Found]) -> None:
 
 
 def sentence(signal: ReadSignal) -> str:
-    """What was said, in one sentence; the reasons with the largest contributions first."""
+    """What was said, in one sentence."""
+    return (
+        f"{signal.state} {signal.type} at {signal.event_time} about customer {signal.customer_id}: {because(signal)}."
+    )
+
+
+def because(signal: ReadSignal) -> str:
+    """The reasons as text, those with the largest contributions first."""
     strongest = sorted(signal.reasons, key=lambda reason: -abs(reason.contribution or 0.0))
-    because = "; ".join(reason.text for reason in strongest if reason.text) or "no reason was written"
-    return f"{signal.state} {signal.type} at {signal.event_time} about customer {signal.customer_id}: {because}."
+    return "; ".join(reason.text for reason in strongest if reason.text) or "no reason was written"
 
 
 def _revision(signal: ReadSignal) -> str:

@@ -23,6 +23,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from dataflows.commands.report import write_page
+from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import print_summary, write_report
 from dataflows.files.sink import as_line, write_committed
 from dataflows.history.ordered import History, open_history
@@ -56,12 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from", dest="from_", metavar="T", help="only what arrived at T (RFC 3339 or a date, UTC) or later"
     )
     parser.add_argument("--to", metavar="T", help="only what arrived before T")
-    parser.add_argument("--report", action="store_true", help="also write report.md, a summary of what was found")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="also write report.md, a summary of what was found, and report.html, to look at (as segone report does)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     settings = load_settings(args.config)
     replay = Replay(settings, prepare_out(args.out))
+    write_run_note(args.out, args.data, args.mapping)
     interrupted = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     try:
@@ -76,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         write_scores_parquet(args.out)
     if args.report:
         write_report(args.out, args.out / "report.md")
+        write_page(args.out, settings, args.out / "report.html")
     print_summary(Console(), args.out, replay.totals(), replay.elapsed_s)
     if interrupted.is_set():
         print(f"segone replay: interrupted; {args.out} holds what was found until then", file=sys.stderr)

@@ -20,6 +20,7 @@ from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
 from rich.console import Console
 
+from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import accounting, print_summary
 from dataflows.signals import build
 from dataflows.worker import Worker
@@ -74,6 +75,9 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     # Two clusters on one recovery folder would ruin it: the engine keeps only what its newest execution can resume from.
     lock = FolderLock(worker.state_dir, LOCK_PATIENCE_S) if not _supervised() and not args.process_id else None
+    if lock is not None and settings.log.kind == "files":
+        Path(settings.log.output).mkdir(parents=True, exist_ok=True)
+        write_run_note(Path(settings.log.output), Path(settings.log.input))
     if args.processes > 1:
         assert lock is not None, "--process-id goes with --processes 1"
         code, totals = _supervise(args.processes, lock), None

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from dataflows.files.sink import ALL_TOPICS
 from state.settings import ConfigError
 
@@ -84,3 +86,32 @@ def committed_bytes(path: Path) -> int | None:
     if not text.isdecimal():
         raise ConfigError(f"{note}: must hold the committed length in bytes; restore it, or start the worker again")
     return int(text)
+
+
+class RunNote(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run leaves in RUN/run.json for those who look at it later: where its events are, as absolute paths."""
+
+    events: str
+    mapping: str | None = None
+
+
+RUN_NOTE = "run.json"
+
+
+def write_run_note(run: Path, events: Path, mapping: Path | None = None) -> None:
+    """Replaces the note atomically: a report may be reading."""
+    note = RunNote(events=str(events.resolve()), mapping=str(mapping.resolve()) if mapping is not None else None)
+    draft = run / f"{RUN_NOTE}.new"
+    draft.write_bytes(msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
+    draft.replace(run / RUN_NOTE)
+
+
+def read_run_note(run: Path) -> RunNote | None:
+    """None if the run left none. Raises ConfigError for a damaged one."""
+    path = run / RUN_NOTE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunNote)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: is damaged ({error}); delete it, and name the events with --events DIR") from error

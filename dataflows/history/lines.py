@@ -70,7 +70,7 @@ def index_lines(db: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], fold
     with copy.open("w", encoding="ascii") as index:
         for file in files:
             topic, arrival_us = TOPICS[file.topic_order], 0
-            for row, position, line in _lines(file.path):
+            for row, position, line in lines_of(file.path):
                 arrived_us = arrival_of(topic, _parsed(line))
                 arrival_us = arrival_us if arrived_us is None else arrived_us
                 index.write(
@@ -114,7 +114,7 @@ class Lines:
         return descriptor
 
 
-def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+def lines_of(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """(line number, position in bytes, line without its end) of the lines that are not empty, up to what is committed."""
     end = _committed(path)
     position = 0

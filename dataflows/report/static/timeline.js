@@ -1,0 +1,433 @@
+// The timeline: lanes of flags, amounts on a logarithmic axis with the usual band, what is expected, balances. Points are painted
+// on one canvas, which stays quick with tens of thousands; flags are buttons above it, for keyboards and screen readers.
+
+const FAMILIES = ["anomaly", "intent", "alert"];
+const SHAPES = 7;
+const LANE = 34, FLAG = 26, STREAM = 22, STREAMS_SHOWN = 8, BALANCE = 130, AXIS = 26, GAP = 14;
+const SPAN_MIN_MS = 6 * HOUR_MS;
+
+/** Paints a category's shape; seven shapes and eight hues make 56 pairs, so no two categories look alike. */
+function shape(path, kind, x, y, r) {
+  const corners = { 1: [4, Math.PI / 4], 2: [3, -Math.PI / 2], 3: [4, 0], 4: [3, Math.PI / 2], 5: [6, 0], 6: [5, -Math.PI / 2] }[kind];
+  if (!corners) { path.moveTo(x + r, y); path.arc(x, y, r, 0, 2 * Math.PI); return; }
+  const [number, turn] = corners, reach = r * 1.25;
+  for (let i = 0; i <= number; i++) {
+    const angle = turn + (2 * Math.PI * i) / number;
+    path[i ? "lineTo" : "moveTo"](x + reach * Math.cos(angle), y + reach * Math.sin(angle));
+  }
+}
+
+class Timeline {
+  /** `episodes` are {key, family, type, opened, closed, severity, retracted, open}; `on` has episode(key) and transaction(index). */
+  constructor(story, groups, episodes, on) {
+    Object.assign(this, { story, groups, episodes, on, hidden: new Set(), marked: new Set(), selected: null, band: story.usual[0] ?? null });
+    const columns = story.transactions;
+    this.time = Float64Array.from(columns.time);
+    this.amount = Float64Array.from(columns.amount, Number);
+    this.group = columns.group.map((text) => columns.texts[text]);
+    this.currencies = [...new Set(columns.currency)].map((text) => columns.texts[text]);
+    this.currency = this.currencies[0] ?? story.usual[0]?.currency ?? "";
+    this.streams = story.outlook.streams.filter((stream) => stream.next.length).slice(0, STREAMS_SHOWN);
+    this.families = FAMILIES.filter((family) => episodes.some((episode) => episode.family === family));
+    episodes.forEach(({ family }) => { if (!this.families.includes(family)) this.families.push(family); });
+    this.whole = this.extent();
+    this.view = [...this.whole];
+    this.canvas = el("canvas", { role: "img", "aria-label": this.inWords() });
+    this.flags = el("div", { class: "flags", role: "toolbar", "aria-label": "Signals; the arrow keys go from one to the next" });
+    this.tip = el("div", { class: "tip", hidden: true, "aria-hidden": "true" });
+    this.box = el("div", { class: "timeline", tabindex: "0", role: "group", "aria-label": "Timeline; left and right move it, plus and minus zoom, 0 shows all" }, this.canvas, this.flags, this.tip);
+    this.listen();
+    this.watch = new ResizeObserver(() => this.draw());
+    this.watch.observe(this.box);
+  }
+
+  extent() {
+    const times = [...this.episodes.map((episode) => episode.opened), ...this.story.outlook.fans.flatMap((fan) => fan.points.map(([time]) => time)), ...this.streams.flatMap((stream) => stream.next.map(([time]) => time))];
+    if (this.time.length) times.push(this.time[0], this.time.at(-1));
+    if (!times.length) return [0, DAY_MS];
+    const [first, last] = times.reduce(([low, high], time) => [Math.min(low, time), Math.max(high, time)], [Infinity, -Infinity]);
+    const margin = Math.max((last - first) * .02, DAY_MS / 2);
+    return [first - margin, last + margin];
+  }
+
+  inWords() {
+    const of = this.time.length;
+    const period = of ? `${count(of)} transactions from ${day(this.time[0])} to ${day(this.time.at(-1))}` : "no transactions";
+    return `Timeline of ${period} with ${this.episodes.length} signals. The buttons and the table below hold the same.`;
+  }
+
+  // ---- geometry
+
+  measure() {
+    const width = this.box.clientWidth || 600;
+    const narrow = width < 560;
+    const left = narrow ? 54 : 64;
+    let y = 0;
+    const lanes = this.families.map((family) => ({ family, top: (y += LANE) - LANE }));
+    y += this.families.length ? GAP / 2 : 0;
+    const plot = { top: y, bottom: (y += narrow ? 230 : 320) };
+    y += AXIS;
+    const streams = this.streams.map((stream) => ({ stream, top: (y += STREAM) - STREAM }));
+    y += this.streams.length ? GAP : 0;
+    const balances = this.balances();
+    const balance = balances.length || this.fan() ? { top: y + GAP, bottom: (y += BALANCE) } : null;
+    if (balance) y += AXIS;
+    this.size = { width, height: y, left, right: width - 8, lanes, plot, streams, balance, narrow };
+    this.x = linear(this.view[0], this.view[1], left, this.size.right);
+    const low = Math.max(.01, this.amount.length ? this.amount.reduce((least, each) => (each > 0 && each < least ? each : least), Infinity) : 1);
+    const high = Math.max(low * 10, this.amount.reduce((most, each) => Math.max(most, each), 0));
+    const log = linear(Math.log10(Math.min(low, high)) - .08, Math.log10(high) + .08, plot.bottom, plot.top);
+    this.y = (amount) => log(Math.log10(Math.max(amount, low)));
+    this.decades = decades(low, high).filter((tick) => tick >= low / 1.3 && tick <= high * 1.3);
+  }
+
+  balances() { return this.story.balances.filter((each) => each.currency === this.currency && each.points.length > 1).slice(0, 1); }
+
+  fan() {
+    const fans = this.story.outlook.fans;
+    return (this.selected !== null && fans.findLast((fan) => fan.time <= this.selected.opened)) || fans.at(-1) || null;
+  }
+
+  // ---- painting
+
+  draw() {
+    if (!this.box.isConnected) return;
+    this.measure();
+    const { width, height } = this.size, ratio = window.devicePixelRatio || 1;
+    this.canvas.width = width * ratio;
+    this.canvas.height = height * ratio;
+    this.canvas.style.height = `${height}px`;
+    const paint = this.canvas.getContext("2d");
+    paint.scale(ratio, ratio);
+    paint.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    this.ink = { soft: colour("soft"), grid: colour("grid"), line: colour("line"), ink: colour("ink"), accent: colour("accent"), band: colour("band"), hues: Array.from({ length: HUES }, (_, i) => colour(`hue-${i}`)) };
+    this.paintAxes(paint);
+    paint.save();
+    paint.beginPath();
+    paint.rect(this.size.left, 0, this.size.right - this.size.left + 4, height);
+    paint.clip();
+    this.paintEpisodes(paint);
+    this.paintBand(paint);
+    this.paintPoints(paint);
+    this.paintMarked(paint);
+    this.paintStreams(paint);
+    if (this.size.balance) this.paintBalance(paint);
+    paint.restore();
+    this.placeFlags();
+  }
+
+  paintAxes(paint) {
+    const { left, right, plot, lanes, streams, balance, narrow } = this.size;
+    const rule = (y, ink) => { paint.strokeStyle = ink; paint.beginPath(); paint.moveTo(left, Math.round(y) + .5); paint.lineTo(right, Math.round(y) + .5); paint.stroke(); };
+    paint.fillStyle = this.ink.soft;
+    paint.textBaseline = "middle";
+    paint.textAlign = "right";
+    lanes.forEach(({ family, top }) => { rule(top + LANE, this.ink.grid); paint.fillText(family, left - 6, top + LANE / 2); });
+    streams.forEach(({ top }) => rule(top + STREAM, this.ink.grid));
+    this.decades.forEach((tick) => { const y = this.y(tick); if (y > plot.top - 1 && y < plot.bottom + 1) { rule(y, this.ink.grid); paint.fillText(tick >= 1e5 ? tick.toExponential(0) : String(tick), left - 6, y); } });
+    paint.textAlign = "center";
+    paint.textBaseline = "top";
+    const ticks = times(this.view[0], this.view[1], Math.max(2, Math.floor((right - left) / (narrow ? 80 : 95))));
+    for (const [tick, text] of ticks) {
+      const x = Math.round(this.x(tick)) + .5;
+      paint.strokeStyle = this.ink.grid;
+      paint.beginPath(); paint.moveTo(x, 0); paint.lineTo(x, plot.bottom); paint.stroke();
+      paint.fillText(text, Math.min(Math.max(x, left + 14), right - 24), plot.bottom + 7);
+      if (balance) paint.fillText(text, Math.min(Math.max(x, left + 14), right - 24), balance.bottom + 7);
+    }
+    rule(plot.bottom, this.ink.line);
+    paint.textAlign = "left";
+    paint.fillText(this.currency ? `${this.currency}, log` : "", left + 4, plot.top + 4);
+  }
+
+  paintEpisodes(paint) {
+    for (const { family, top } of this.size.lanes) {
+      for (const episode of this.episodes) {
+        if (episode.family !== family || !episode.closed) continue;
+        paint.strokeStyle = episode.key === this.selected?.key ? this.ink.accent : this.ink.line;
+        paint.lineWidth = 4;
+        paint.beginPath(); paint.moveTo(this.x(episode.opened), top + LANE / 2); paint.lineTo(this.x(episode.closed), top + LANE / 2); paint.stroke();
+      }
+    }
+    paint.lineWidth = 1;
+  }
+
+  paintBand(paint) {
+    const points = this.band?.currency === this.currency ? this.band.points : [];
+    if (points.length < 2) return;
+    paint.fillStyle = this.ink.band;
+    paint.beginPath();
+    points.forEach(([time, low]) => paint.lineTo(this.x(time), this.y(low)));
+    points.toReversed().forEach(([time, , , high]) => paint.lineTo(this.x(time), this.y(high)));
+    paint.fill();
+    paint.strokeStyle = this.ink.accent;
+    paint.setLineDash([5, 4]);
+    paint.beginPath();
+    points.forEach(([time, , usual]) => paint.lineTo(this.x(time), this.y(usual)));
+    paint.stroke();
+    paint.setLineDash([]);
+  }
+
+  shown(i) { return !this.hidden.has(this.group[i]) && (this.currencies.length < 2 || this.story.transactions.texts[this.story.transactions.currency[i]] === this.currency); }
+
+  paintPoints(paint) {
+    const from = firstFrom(this.time, this.view[0]), to = firstFrom(this.time, this.view[1]);
+    const { credit, status, texts } = this.story.transactions;
+    const paths = new Map();
+    const size = to - from > 3000 ? 2.4 : 3.4;
+    for (let i = from; i < to; i++) {
+      if (!this.shown(i)) continue;
+      const kind = this.groups.indexOf(this.group[i]);
+      const hollow = credit[i] || texts[status[i]] === "reversed";
+      const key = kind * 2 + (hollow ? 1 : 0);
+      let path = paths.get(key);
+      if (!path) paths.set(key, path = new Path2D());
+      shape(path, kind % SHAPES, this.x(this.time[i]), this.y(this.amount[i]), size);
+    }
+    paint.globalAlpha = this.marked.size ? .3 : .8;
+    for (const [key, path] of paths) {
+      const ink = this.ink.hues[(key >> 1) % HUES];
+      if (key & 1) { paint.strokeStyle = ink; paint.lineWidth = 1.3; paint.stroke(path); } else { paint.fillStyle = ink; paint.fill(path); }
+    }
+    paint.globalAlpha = 1;
+    paint.lineWidth = 1;
+  }
+
+  paintMarked(paint) {
+    for (const i of this.marked) {
+      const x = this.x(this.time[i]), y = this.y(this.amount[i]), kind = Math.max(0, this.groups.indexOf(this.group[i]));
+      const path = new Path2D();
+      shape(path, kind % SHAPES, x, y, 5);
+      paint.fillStyle = this.ink.hues[kind % HUES];
+      paint.fill(path);
+      paint.strokeStyle = this.ink.ink;
+      paint.lineWidth = 2;
+      paint.beginPath(); paint.arc(x, y, 10, 0, 2 * Math.PI); paint.stroke();
+    }
+    if (this.selected) {
+      paint.strokeStyle = this.ink.accent;
+      paint.setLineDash([3, 3]);
+      const x = this.x(this.selected.opened);
+      paint.beginPath(); paint.moveTo(x, 0); paint.lineTo(x, this.size.plot.bottom); paint.stroke();
+      paint.setLineDash([]);
+    }
+    paint.lineWidth = 1;
+  }
+
+  paintStreams(paint) {
+    this.size.streams.forEach(({ stream, top }, i) => {
+      paint.fillStyle = this.ink.soft;
+      paint.textAlign = "left"; paint.textBaseline = "middle";
+      paint.fillText(stream.status ? `${stream.name} (${stream.status.toLowerCase()})` : stream.name, this.size.left + 4, top + STREAM / 2);
+      paint.strokeStyle = this.ink.hues[i % HUES];
+      paint.fillStyle = this.ink.hues[i % HUES];
+      for (const [time, , seen] of stream.next) {
+        const path = new Path2D();
+        shape(path, 3, this.x(time), top + STREAM / 2, 4.5);
+        if (seen) paint.fill(path); else { paint.lineWidth = 1.5; paint.stroke(path); }
+      }
+    });
+    paint.lineWidth = 1;
+  }
+
+  paintBalance(paint) {
+    const { balance, left } = this.size;
+    const [line] = this.balances(), fan = this.fan();
+    const own = (line?.points ?? []).map(([time, text]) => [time, Number(text)]);
+    const fans = (fan?.points ?? []).map(([time, quantiles]) => [time, Object.entries(quantiles).map(([q, value]) => [Number(q), value]).sort((a, b) => a[0] - b[0])]);
+    const values = [0, ...own.filter(([time]) => time >= this.view[0] && time <= this.view[1]).map(([, value]) => value), ...fans.flatMap(([, row]) => row.map(([, value]) => value))];
+    const [low, high] = values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+    const y = linear(low, high, balance.bottom, balance.top);
+    paint.strokeStyle = this.ink.line;
+    paint.beginPath(); paint.moveTo(left, y(0)); paint.lineTo(this.size.right, y(0)); paint.stroke();
+    if (fans.length) this.paintFan(paint, fans, y);
+    paint.strokeStyle = this.ink.ink;
+    paint.lineWidth = 1.2;
+    paint.beginPath();
+    const from = Math.max(0, firstFrom(own.map(([time]) => time), this.view[0]) - 1);
+    own.slice(from).forEach(([time, value], i) => { if (i) paint.lineTo(this.x(time), y(own[from + i - 1][1])); paint.lineTo(this.x(time), y(value)); });
+    paint.stroke();
+    paint.lineWidth = 1;
+    paint.fillStyle = this.ink.soft;
+    paint.textAlign = "left"; paint.textBaseline = "top";
+    paint.fillText(`balance${line ? `, ${line.kind}` : ""}: ${short(low)} to ${short(high)} ${this.currency}`, left + 4, balance.top - 12);
+  }
+
+  paintFan(paint, fans, y) {
+    const widest = fans[0][1].length;
+    for (let inner = 0; inner < Math.floor(widest / 2); inner++) {
+      const rows = fans.filter(([, row]) => row.length === widest);
+      paint.fillStyle = this.ink.band;
+      paint.beginPath();
+      rows.forEach(([time, row]) => paint.lineTo(this.x(time), y(row[inner][1])));
+      rows.toReversed().forEach(([time, row]) => paint.lineTo(this.x(time), y(row[widest - 1 - inner][1])));
+      paint.fill();
+    }
+    paint.strokeStyle = this.ink.accent;
+    paint.setLineDash([5, 4]);
+    paint.beginPath();
+    fans.forEach(([time, row]) => { const middle = row.find(([q]) => q === 50); if (middle) paint.lineTo(this.x(time), y(middle[1])); });
+    paint.stroke();
+    paint.setLineDash([]);
+  }
+
+  // ---- flags
+
+  placeFlags() {
+    const focused = this.flags.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const buttons = [];
+    for (const { family, top } of this.size.lanes) {
+      let cluster = [];
+      const close = () => { if (cluster.length) buttons.push(this.flag(cluster, top)); cluster = []; };
+      for (const episode of this.episodes) {
+        if (episode.family !== family || episode.opened < this.view[0] || episode.opened > this.view[1]) continue;
+        if (cluster.length && this.x(episode.opened) - this.x(cluster[0].opened) > FLAG + 2) close();
+        cluster.push(episode);
+      }
+      close();
+    }
+    buttons.sort((a, b) => a.at - b.at);
+    this.flags.replaceChildren(...buttons.map((each) => each.button));
+    const chosen = buttons.find((each) => each.keys.includes(focused ?? this.selected?.key)) ?? buttons[0];
+    if (chosen) chosen.button.tabIndex = 0;
+    if (focused && chosen) chosen.button.focus({ preventScroll: true });
+  }
+
+  flag(cluster, top) {
+    const strongest = cluster.toSorted((a, b) => b.open.score - a.open.score)[0];
+    const chosen = cluster.some((episode) => episode.key === this.selected?.key);
+    const first = chosen ? this.selected : cluster[0];
+    const one = cluster.length === 1;
+    const said = one ? `${first.type}, ${first.severity}, ${when(first.opened)}${first.retracted ? ", retracted" : ""}` : `${cluster.length} signals from ${when(cluster[0].opened)}: ${[...new Set(cluster.map((each) => each.type))].join(", ")}`;
+    const button = el("button", {
+      class: `${strongest.severity} ${one && first.retracted ? "retracted" : ""}`, "aria-label": said, title: said, "aria-pressed": String(chosen), tabindex: "-1", "data-key": first.key,
+      text: one ? first.type.split(".")[1]?.slice(0, 2) ?? "?" : String(cluster.length),
+      style: { left: `${Math.min(Math.max(this.x(cluster[0].opened), this.size.left) - (one ? FLAG / 2 : 0), this.size.right - FLAG)}px`, top: `${top + (LANE - FLAG) / 2}px` },
+      onclick: () => this.on.episode(this.after(cluster)),
+    });
+    return { button, at: cluster[0].opened, keys: cluster.map((each) => each.key) };
+  }
+
+  /** Of several signals under one flag, each click opens the next. */
+  after(cluster) {
+    const at = cluster.findIndex((episode) => episode.key === this.selected?.key);
+    return cluster[(at + 1) % cluster.length].key;
+  }
+
+  // ---- what others ask for
+
+  /** Marks an episode and its evidence, and moves the view where they can be seen. */
+  select(episode, marked) {
+    this.selected = episode;
+    this.marked = new Set(marked);
+    const amounts = this.story.usual.find((band) => marked.length && band.group === this.group[marked[0]]);
+    if (amounts) this.band = amounts;
+    if (marked.length) this.currency = this.story.transactions.texts[this.story.transactions.currency[marked[0]]];
+    const times = [...marked.map((i) => this.time[i]), ...(episode ? [episode.opened] : [])];
+    if (times.length && (Math.min(...times) < this.view[0] || Math.max(...times) > this.view[1])) {
+      const [low, high] = [Math.min(...times), Math.max(...times)], margin = Math.max((high - low) * .2, 3 * DAY_MS);
+      this.view = [Math.max(this.whole[0], low - margin), Math.min(this.whole[1], high + margin)];
+    }
+    this.draw();
+  }
+
+  zoom(factor, at = (this.view[0] + this.view[1]) / 2) {
+    const span = Math.min(this.whole[1] - this.whole[0], Math.max(SPAN_MIN_MS, (this.view[1] - this.view[0]) * factor));
+    const share = (at - this.view[0]) / (this.view[1] - this.view[0]);
+    this.show(at - share * span, span);
+  }
+
+  pan(ms) { this.show(this.view[0] + ms, this.view[1] - this.view[0]); }
+
+  show(from, span) {
+    const first = Math.min(Math.max(from, this.whole[0]), Math.max(this.whole[0], this.whole[1] - span));
+    this.view = [first, Math.min(this.whole[1], first + span)];
+    this.draw();
+  }
+
+  last(days) { const span = days * DAY_MS; this.show(this.whole[1] - span, Math.min(span, this.whole[1] - this.whole[0])); }
+
+  all() { this.show(this.whole[0], this.whole[1] - this.whole[0]); }
+
+  // ---- hands
+
+  listen() {
+    const moves = { ArrowLeft: () => this.pan(-this.step()), ArrowRight: () => this.pan(this.step()), "+": () => this.zoom(.6), "=": () => this.zoom(.6), "-": () => this.zoom(1 / .6), 0: () => this.all() };
+    this.box.addEventListener("keydown", (event) => {
+      if (event.target === this.box && moves[event.key] && !event.ctrlKey && !event.metaKey) { event.preventDefault(); moves[event.key](); }
+    });
+    this.flags.addEventListener("keydown", (event) => {
+      const buttons = [...this.flags.children], at = buttons.indexOf(event.target);
+      const next = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: buttons.length - 1 }[event.key];
+      if (next === undefined || !buttons[next]) return;
+      event.preventDefault();
+      buttons[at].tabIndex = -1;
+      buttons[next].tabIndex = 0;
+      buttons[next].focus();
+    });
+    this.canvas.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey && !event.metaKey) return; // the page scrolls
+      event.preventDefault();
+      this.zoom(Math.exp(event.deltaY * .002), this.x.invert(event.offsetX));
+    }, { passive: false });
+    this.drag();
+  }
+
+  step() { return (this.view[1] - this.view[0]) / 10; }
+
+  drag() {
+    const fingers = new Map();
+    let moved = 0;
+    this.canvas.addEventListener("pointerdown", (event) => { fingers.set(event.pointerId, event); moved = 0; this.canvas.setPointerCapture(event.pointerId); });
+    this.canvas.addEventListener("pointermove", (event) => {
+      const before = fingers.get(event.pointerId);
+      if (!before) { this.point(event); return; }
+      fingers.set(event.pointerId, event);
+      const other = [...fingers.values()].find((finger) => finger.pointerId !== event.pointerId);
+      const dx = event.offsetX - before.offsetX;
+      moved += Math.abs(dx);
+      if (other) {
+        const was = Math.abs(before.offsetX - other.offsetX), is = Math.abs(event.offsetX - other.offsetX);
+        if (was > 10 && is > 10) this.zoom(was / is, this.x.invert((event.offsetX + other.offsetX) / 2));
+      } else if (moved > 4) this.pan(this.x.invert(0) - this.x.invert(dx));
+    });
+    const up = (event) => {
+      const pressed = fingers.delete(event.pointerId);
+      if (!pressed || moved > 4 || event.type === "pointercancel") return;
+      const i = this.near(event.offsetX, event.offsetY);
+      if (i !== null) this.on.transaction(i);
+    };
+    this.canvas.addEventListener("pointerup", up);
+    this.canvas.addEventListener("pointercancel", up);
+    this.canvas.addEventListener("pointerleave", () => { this.tip.hidden = true; });
+  }
+
+  point(event) {
+    const i = this.near(event.offsetX, event.offsetY);
+    this.tip.hidden = i === null;
+    if (i === null) return;
+    this.tip.textContent = oneLine(this.story.transactions, i);
+    this.tip.style.left = `${Math.max(0, Math.min(event.offsetX + 12, this.size.width - 230))}px`;
+    this.tip.style.top = `${event.offsetY + 14}px`;
+  }
+
+  /** The shown transaction nearest to a place on the canvas, within a finger's width. */
+  near(x, y) {
+    const reach = 12;
+    let best = null, least = reach * reach;
+    const to = firstFrom(this.time, this.x.invert(x + reach));
+    for (let i = firstFrom(this.time, this.x.invert(x - reach)); i < to; i++) {
+      const distance = (this.x(this.time[i]) - x) ** 2 + (this.y(this.amount[i]) - y) ** 2;
+      if (distance < least && this.shown(i)) { least = distance; best = i; }
+    }
+    return best;
+  }
+}
+
+/** A transaction in one line. */
+function oneLine(columns, i) {
+  const text = (name) => columns.texts[columns[name][i]];
+  const parts = [`${columns.credit[i] ? "+" : "−"}${columns.amount[i]} ${text("currency")}`, readable(text("group")), text("place"), text("note"), when(columns.time[i])];
+  if (text("status") !== "posted") parts.push(text("status"));
+  return parts.filter(Boolean).join(" · ");
+}
