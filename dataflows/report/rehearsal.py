@@ -8,7 +8,7 @@ band is the one that its detectors judged by, bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from operators.anomaly import amount
 from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep, make_policy
-from operators.detector import Detector
+from operators.detector import HOOKS, Detector
+from operators.view import View
 from state.categories import GROUPS
-from state.events import Event
+from state.events import Event, Transaction
 from state.settings import Settings
 from state.shard import Shard
 from state.store import MemoryStore
@@ -42,11 +43,11 @@ class Band(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What `step` of a detector took over `transactions` transactions."""
+    """What all hooks of a detector took together, for each of `transactions` transactions."""
 
     detector: str
     transactions: int
-    step_us_mean: float
+    cost_us_mean: float
 
 
 class Rehearsal:
@@ -55,9 +56,8 @@ class Rehearsal:
     def __init__(self, settings: Settings) -> None:
         self.bands: dict[str, list[Band]] = {}
         self._settings = settings
-        self._spent_ns: dict[str, int] = {}
-        self._calls: dict[str, int] = {}
-        self._names = {detector.NAME: f"{detector.NAME}@{detector.VERSION}" for detector in CATALOGUE}
+        self._spent_ns = {f"{detector.NAME}@{detector.VERSION}": 0 for detector in CATALOGUE}
+        self._transactions = 0
 
     def run(self, events: Mapping[str, Iterable[Event]]) -> None:
         """Applies the events of each customer, in order of arrival; fills `bands` by customer."""
@@ -66,35 +66,49 @@ class Rehearsal:
         shard.restore(None)
         for of_customer in events.values():
             own = list(of_customer)
+            self._transactions += sum(isinstance(event, Transaction) for event in own)
             for first in range(0, len(own), BATCH_EVENTS):
                 shard.apply(own[first : first + BATCH_EVENTS], 0)
         shard.finish()
 
     def costs(self) -> list[Cost]:
-        """The detectors that were asked, slowest first."""
+        """The detectors that had something to do, slowest first."""
         costs = [
-            Cost(self._names[name], calls, self._spent_ns[name] / calls / 1000)
-            for name, calls in self._calls.items()
-            if calls
+            Cost(name, self._transactions, spent_ns / self._transactions / 1000)
+            for name, spent_ns in self._spent_ns.items()
+            if spent_ns
         ]
-        return sorted(costs, key=lambda cost: -cost.step_us_mean)
+        return sorted(costs, key=lambda cost: -cost.cost_us_mean)
 
     def _watched(self, detector: Detector) -> Any:
-        """The detector with a watch around its `step`; all else stays as it is."""
-        self._spent_ns[detector.NAME] = self._calls[detector.NAME] = 0
+        """The detector with a watch around each of its hooks; all else stays as it is."""
+        hooks = {
+            hook: self._timed(f"{detector.NAME}@{detector.VERSION}", getattr(detector, hook))
+            for hook in HOOKS
+            if getattr(detector, hook, None) is not None
+        }
+        if detector.NAME == amount.NAME:
+            hooks["step"] = self._noting_bands(hooks["step"])
+        return SimpleNamespace(**{**vars(detector), **hooks})
 
-        def step(config: Any, state: Any, transaction: Any, view: Any) -> Any:
-            if detector.NAME == amount.NAME:
-                self._note_band(transaction, view)
+    def _timed(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
             start_ns = perf_counter_ns()
-            found = detector.step(config, state, transaction, view)
-            self._spent_ns[detector.NAME] += perf_counter_ns() - start_ns
-            self._calls[detector.NAME] += 1
-            return found
+            try:
+                return hook(*arguments)
+            finally:
+                self._spent_ns[name] += perf_counter_ns() - start_ns
 
-        return SimpleNamespace(**{**vars(detector), "step": step})
+        return timed
 
-    def _note_band(self, transaction: Any, view: Any) -> None:
+    def _noting_bands(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(config: Any, state: Any, transaction: Transaction, view: View) -> Any:
+            self._note_band(transaction, view)
+            return step(config, state, transaction, view)
+
+        return noting
+
+    def _note_band(self, transaction: Transaction, view: View) -> None:
         mean, sd = view.amount_mean, view.amount_sd
         _, credit, group = unpack_key(view.key)
         self.bands.setdefault(transaction.customer_id, []).append(
