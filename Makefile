@@ -28,6 +28,7 @@ demo: $(READY)  ## simulate a small bank, run the real dataflow over it, show wh
 	@echo
 	@echo "events:  $(DEMO)/bank/events     truth: $(DEMO)/bank/truth (the engine never reads it)"
 	@echo "signals: $(DEMO)/run/signals.*   more:  $(BIN)/segone explain $(DEMO)/run --customer ID"
+	@echo "live:    $(BIN)/segone watch $(DEMO)/run"
 	@echo
 	@$(BIN)/segone report $(DEMO)/run --truth $(DEMO)/bank/truth --worst 8 --out $(DEMO)/report.html
 

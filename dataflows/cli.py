@@ -79,6 +79,15 @@ COMMANDS = {
             ("segone report out --truth bank/truth --out page.html", "with the scorecard"),
         ),
     ),
+    "watch": Command(
+        "dataflows.commands.watch",
+        "the same page, live: a small read-only server",
+        (
+            ("segone watch out", "what the worker that writes to out says, at http://127.0.0.1:8011/"),
+            ("segone watch --config kafka.toml", "from the signal topics on Kafka"),
+            ("segone watch out --host 0.0.0.0", "for other machines; needs [watch] token_file"),
+        ),
+    ),
     "check": Command(
         "dataflows.commands.check",
         "settings, detectors, input and output, before the first record",

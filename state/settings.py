@@ -117,12 +117,30 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65_535)] = 0
 
 
+class WatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The live page (`segone watch`): where it listens, who may look, how much it remembers."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8011
+    token: str = ""
+    token_file: str = ""
+    """Names a file that holds the token."""
+    signals_max: Count = 10_000
+    profiles_max: Count = 5_000
+    bytes_max: Annotated[int, Meta(ge=1 << 16, le=1 << 34)] = 1 << 25
+    """Of the signals, and again of the profiles."""
+    poll_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
+    push_ms: Annotated[int, Meta(ge=10, le=60_000)] = 1000
+    clients_max: Annotated[int, Meta(ge=1, le=10_000)] = 50
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     kafka: KafkaSettings = KafkaSettings()
     shard: ShardSettings = ShardSettings()
     state: StateSettings = StateSettings()
     metrics: MetricsSettings = MetricsSettings()
+    watch: WatchSettings = WatchSettings()
     detectors: dict[str, dict[str, Any]] = {}
 
     def digest(self) -> str:
@@ -284,19 +302,26 @@ def _flatten_kafka(tables: dict[str, Any]) -> None:
 
 
 def _read_secret_files(name: str, tables: dict[str, Any]) -> None:
-    """`sasl.password_file = "path"` under [kafka.client|consumer|producer] becomes `sasl.password` with the file's contents."""
+    """`sasl.password_file = "path"` under [kafka.client|consumer|producer] becomes `sasl.password` with the file's contents;
+    `[watch] token_file` becomes `token`."""
     for section in ("client", "consumer", "producer"):
         table = tables.get("kafka", {}).get(section, {})
         if not isinstance(table, dict):
             continue  # the wrong type is told by the check that follows
         for key in [key for key in table if key.endswith(("_file", ".file"))]:
-            secret = Path(str(table.pop(key)))
-            place = f"{name}:[kafka.{section}] {key}: {secret}"
-            try:
-                table[key[:-5]] = secret.read_text("utf-8").rstrip("\r\n")
-            except OSError as error:
-                raise ConfigError(f"{place} cannot be read ({error.strerror}); check path and permissions") from error
-            except UnicodeDecodeError as error:
-                raise ConfigError(
-                    f"{place} is not UTF-8 text; the file must hold the secret and nothing else"
-                ) from error
+            secret = str(table.pop(key))
+            table[key[:-5]] = _read_secret(f"{name}:[kafka.{section}] {key}", secret)
+    watch = tables.get("watch", {})
+    if watch.get("token_file"):
+        watch["token"] = _read_secret(f"{name}:[watch] token_file", str(watch["token_file"]))
+
+
+def _read_secret(place: str, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"{place}: {path} cannot be read ({error.strerror}); check path and permissions") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{place}: {path} is not UTF-8 text; the file must hold the secret and nothing else"
+        ) from error

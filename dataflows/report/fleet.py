@@ -76,6 +76,7 @@ class Fleet:
     def add(self, signal: ReadSignal) -> None:
         time_ms = parse_rfc3339(signal.event_time) // 1000
         self.signals += 1
+        self.customers.add(signal.customer_id)
         self._see(time_ms)
         self._tally(self.types, signal.type).add(signal, time_ms // DAY_MS)
         self._tally(self.detectors, signal.detector or OTHER).add(signal, time_ms // DAY_MS)

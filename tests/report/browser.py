@@ -55,7 +55,9 @@ class Visit:
 
     def open(self, url: str) -> Visit:
         self.page.goto(url)
-        self.page.wait_for_function("performance.getEntriesByName('ready').length > 0")
+        self.page.wait_for_selector(
+            "html[data-ready]"
+        )  # by the page's policy nothing may be evaluated in it from a text
         return self
 
     def keep_screenshot(self, name: str) -> None:

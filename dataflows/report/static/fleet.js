@@ -6,18 +6,18 @@ const YEAR_DAYS = 365.25;
 function fleetPage(page, openable, openSignal) {
   const fleet = page.fleet;
   const days = fleet.first === null ? 0 : Math.max(1, (fleet.last - fleet.first) / DAY_MS);
-  const years = (fleet.customers * days) / YEAR_DAYS;
+  const years = fleet.scored ? (fleet.customers * days) / YEAR_DAYS : 0; // without scores only those are known of whom something was said
   const opens = fleet.types.reduce((sum, type) => sum + (type.states.OPEN ?? 0), 0);
   return el("div", {},
     el("h1", { text: page.live ? "Live: all customers" : "All customers" }),
     ...page.notes.map((text) => el("p", { class: "note", text })),
-    el("dl", { class: "figures" }, [["customers", count(fleet.customers)], ["transactions scored", count(fleet.scored)], ["signals opened", count(opens)], ["per customer-year", years ? short(opens / years) : "–"], ["from", fleet.first === null ? "–" : day(fleet.first)], ["to", fleet.last === null ? "–" : day(fleet.last)]].map(([term, value]) => el("div", {}, el("dt", { text: term }), el("dd", { text: value })))),
+    el("dl", { class: "figures" }, [[fleet.scored ? "customers" : "customers with signals", count(fleet.customers)], ...(fleet.scored ? [["transactions scored", count(fleet.scored)]] : []), ["signals opened", count(opens)], ["per customer-year", years ? short(opens / years) : "–"], ["from", fleet.first === null ? "–" : day(fleet.first)], ["to", fleet.last === null ? "–" : day(fleet.last)]].map(([term, value]) => el("div", {}, el("dt", { text: term }), el("dd", { text: value })))),
     el("div", { class: "fleet" },
       page.newest ? card("Newest signals", signalList("Newest signals", page.newest, openable, openSignal), "wide") : null,
       card("Signals opened over time", el("div", {}, stackedBars(fleet.types, `Signals opened over time, by type: ${fleet.types.map((type) => `${type.name} ${type.states.OPEN ?? 0}`).join(", ")}`),
         folded("As a table", () => table("Signals by type and state", [["type", (each) => each.name], ...["OPEN", "UPDATE", "CLOSE", "RETRACT"].map((state) => [state, (each) => each.states[state] ?? 0]), ["customers", (each) => each.customers]], fleet.types))), "wide"),
       card("Scores of signals, by type", el("div", { class: "small" }, fleet.types.map((type) => el("figure", {}, el("figcaption", { text: `${type.name}: ${count(type.states.OPEN ?? 0)}` }), histogram(type.bins, `Scores of ${type.name}`))))),
-      card("Scores of all transactions", el("figure", { style: { margin: "0", "max-width": "420px" } }, histogram(fleet.scores, "Scores of transactions", true), el("figcaption", { text: "Heights grow with the logarithm of the number." }))),
+      fleet.scored ? card("Scores of all transactions", el("figure", { style: { margin: "0", "max-width": "420px" } }, histogram(fleet.scores, "Scores of transactions", true), el("figcaption", { text: "Heights grow with the logarithm of the number." }))) : null,
       card("Detectors, the loudest first", detectors(fleet, years), "wide"),
       page.costs.length ? card("Detectors, the slowest first", costs(page.costs)) : null,
       page.scorecard ? card("Against the truth", scorecard(page.scorecard), "wide") : null,

@@ -66,4 +66,4 @@ function theme() {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => shown?.timeline.draw());
 addEventListener("hashchange", route);
 if (!location.hash && page.selected) history.replaceState(null, "", address(page.selected));
-route().then(() => { if (page.live) listen(); performance.mark("ready"); });
+route().then(() => { if (page.live) listen(); performance.mark("ready"); document.documentElement.dataset.ready = ""; });
