@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
-from cli_samples import reason, signal, write_signals
+from cli_samples import as_line, reason, signal, transaction, write_log, write_signals
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dataflows.cli import main
+from dataflows.commands.past import BLOCKS, sparkline
 
 
 def explained(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -193,3 +197,35 @@ def test_nothing_beyond_the_committed_length_is_read(tmp_path: Path, capsys: pyt
     code, _, err = explained(capsys, tmp_path, "b" * 32)
     assert code == 2
     assert "0.committed: must hold the committed length in bytes" in err
+
+
+def test_the_evidence_is_shown_with_its_amounts_and_the_past_as_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bought = [transaction(1, number, merchant_name="Corner \x1b[31mshop") for number in range(40)]
+    write_log(tmp_path / "in", "in.transactions", [("c-1", as_line(each)) for each in bought])
+    evidence = {"transaction_ids": ["t-1-3", "t-1-2", "t-gone"], "windows": []}
+    write_signals(tmp_path / "run", signal(evidence=evidence, event_time="2025-01-20T00:00:00.000000Z"))
+    arguments = (tmp_path / "run", "a" * 32, "--events", tmp_path / "in")
+    code, out, _ = explained(capsys, *arguments)
+    assert code == 0
+    rows = [line.split() for line in out.splitlines() if line.startswith("t-1-")]
+    assert [(row[0], row[2]) for row in rows] == [(f"t-1-{n}", f"-{bought[n]['amount']}") for n in (2, 3)]
+    assert r"Corner \x1b[31mshop" in out
+    # Two purchases a day since the first of January, 19 days before: the first of the weeks is not whole.
+    sums = [sum(float(each["amount"]) for each in bought[first:last]) for first, last in ((0, 10), (10, 24), (24, 38))]
+    line = next(line for line in out.splitlines() if line.startswith("history"))
+    assert f"spending of 3 weeks until then, at most {max(sums):.2f} EUR a week" in line
+    assert sparkline([round(100 * each) for each in sums]) in line
+    _, out, _ = explained(capsys, *arguments, "--without-events")
+    assert "history" not in out
+
+
+@given(st.lists(st.integers(0, 10**15), min_size=1))
+def test_a_line_of_blocks_is_as_high_as_its_values(values: list[int]) -> None:
+    heights = [BLOCKS.index(block) for block in sparkline(values)]
+    assert len(heights) == len(values)
+    for (one, height), (other, other_height) in itertools.pairwise(sorted(zip(values, heights, strict=True))):
+        assert one <= other
+        assert height <= other_height
+    assert max(values) == 0 or max(heights) == len(BLOCKS) - 1

@@ -2,7 +2,8 @@
 
 For a signal: the sentence, the whole episode, the score with its base and contributions to the last digit (and whether they
 really add up to it), each value beside the customer's own baseline, the evidence, and the versions that said it. Nothing is
-computed again: this is what was known when it was said.
+computed again: this is what was known when it was said. Where the events of the run are found, the evidence is shown with amounts
+and places, and what the customer usually spends as a line.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dataflows.commands.explanation import print_episode, print_overview
+from dataflows.commands.past import Past, read_past
+from dataflows.commands.report import add_source_arguments, event_source
 from dataflows.commands.run_folder import require_run
 from dataflows.commands.signal_reader import Found, read_signals
 from dataflows.commands.terminal import console, harmless
+from dataflows.report.document import decode_limits
 from operators.encode import SIGNAL_TOPICS
-from state.settings import ConfigError
+from state.settings import ConfigError, load_settings
 
 EPISODES_SHOWN = 20
 
@@ -33,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=EPISODES_SHOWN,
         help=f"with --customer: explain the newest N episodes (default {EPISODES_SHOWN}; 0 for all)",
     )
+    add_source_arguments(parser)
+    parser.add_argument("--without-events", action="store_true", help="don't look for the transactions in the events")
     parser.add_argument("--json", action="store_true", help="the signals as they were written, one a line")
 
 
@@ -56,7 +62,14 @@ def run(args: argparse.Namespace) -> int:
         for one in found:
             sys.stdout.buffer.write(one.line.value + b"\n")
         return 0
-    return _print(found, args.customer, args.limit)
+    return _print(found, args.customer, args.limit, _past(args, found[0].signal.customer_id))
+
+
+def _past(args: argparse.Namespace, customer_id: str) -> Past | None:
+    if args.without_events:
+        return None
+    source = event_source(args.run, args.events, args.mapping)
+    return read_past(source, customer_id, decode_limits(load_settings(args.config)))
 
 
 def _of_signal(run: Path, signal_id: str) -> tuple[int, list[Found]]:
@@ -89,7 +102,7 @@ def _sorted(found: Iterator[Found] | list[Found]) -> list[Found]:
     return sorted(found, key=lambda one: (one.signal.event_time, one.signal.thread, one.signal.revision))
 
 
-def _print(found: list[Found], customer: str | None, limit: int) -> int:
+def _print(found: list[Found], customer: str | None, limit: int, past: Past | None) -> int:
     screen = console()
     episodes: dict[tuple[str, str, str], list[Found]] = {}
     for one in found:
@@ -98,7 +111,7 @@ def _print(found: list[Found], customer: str | None, limit: int) -> int:
         print_overview(screen, customer, found)
     shown = list(episodes.values())[-limit:] if customer is not None and limit else list(episodes.values())
     for episode in shown:
-        print_episode(screen, episode)
+        print_episode(screen, episode, past)
     if len(shown) < len(episodes):
         left = len(episodes) - len(shown)
         screen.print(f"{left} older episodes are not explained here; --limit 0 explains all", style="dim")

@@ -8,10 +8,15 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from dataflows.commands.past import Past, describe
 from dataflows.commands.signal_reader import SUM_ERROR_MAX, Found, ReadSignal
-from dataflows.commands.terminal import plain
+from dataflows.commands.terminal import plain, shortened
+from state.categories import GROUPS, group_of
+from state.money import format_minor
+from state.times import parse_rfc3339, rfc3339
 
 BAR_CHARACTERS = 20
+PLACE_CHARACTERS_MAX = 40
 _LEVEL_STYLE = {"HIGH": "bold red", "MEDIUM": "yellow", "LOW": "dim"}
 
 
@@ -33,7 +38,7 @@ def print_overview(screen: Console, customer: str, found: list[Found]) -> None:
     screen.print(table)
 
 
-def print_episode(screen: Console, episode: list[Found]) -> None:
+def print_episode(screen: Console, episode: list[Found], past: Past | None) -> None:
     """One episode: its revisions, then each explained. A retraction is told first: it changes what the rest is worth."""
     first = episode[0].signal
     screen.print()
@@ -42,7 +47,7 @@ def print_episode(screen: Console, episode: list[Found]) -> None:
     if any(one.signal.state == "RETRACT" for one in episode):
         screen.print(plain("It was RETRACTED: what it rested on was taken back.", "bold red"))
     for one in episode:
-        _print_signal(screen, one)
+        _print_signal(screen, one, past)
 
 
 def sentence(signal: ReadSignal) -> str:
@@ -62,7 +67,7 @@ def _revision(signal: ReadSignal) -> str:
     return f"revision {signal.revision} {signal.state} at {signal.event_time}"
 
 
-def _print_signal(screen: Console, one: Found) -> None:
+def _print_signal(screen: Console, one: Found, past: Past | None) -> None:
     signal = one.signal
     screen.print()
     screen.print(plain(sentence(signal), "bold"))
@@ -74,6 +79,8 @@ def _print_signal(screen: Console, one: Found) -> None:
     _print_sum(screen, signal)
     for name in ("details", "evidence", "counterfactual", "forecast", "inputs"):
         _print_part(screen, name, getattr(signal, name))
+        if name == "evidence" and past is not None:
+            _print_past(screen, signal, past)
     screen.print(
         plain(f"said by     detector {signal.detector}, model {signal.model or 'none'}, config {signal.config}")
     )
@@ -135,10 +142,37 @@ def _print_part(screen: Console, name: str, part: dict[str, Any] | None) -> None
             )
 
 
+def _print_past(screen: Console, signal: ReadSignal, past: Past) -> None:
+    """The transactions of the evidence, and what the customer usually spends: what a reader would look up next."""
+    named = [past.by_id[id_] for id_ in signal.evidence.get("transaction_ids") or [] if id_ in past.by_id]
+    if named:
+        table = _table("evidence", "time", "amount", "", "category", "to or from", "channel", "status")
+        for each in sorted(named, key=lambda each: each.time_us):
+            sign = "+" if each.direction == "credit" else "-"
+            table.add_row(
+                plain(each.transaction_id),
+                plain(rfc3339(each.time_us)[:19]),
+                plain(sign + format_minor(each.amount_minor, each.currency)),
+                plain(each.currency),
+                plain(GROUPS[group_of(each.mcc, each.channel)]),
+                plain(
+                    shortened(each.merchant_name or each.counterparty or each.merchant_id or "", PLACE_CHARACTERS_MAX)
+                ),
+                plain(each.channel),
+                plain(each.status),
+            )
+        screen.print(table)
+    spending = past.spending(parse_rfc3339(signal.event_time))
+    if spending is not None:
+        screen.print(plain(f"history     {describe(spending)}"))
+
+
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in names:
-        table.add_column(name, justify="right" if name in ("score", "contribution") else "left", overflow="fold")
+        table.add_column(
+            name, justify="right" if name in ("score", "contribution", "amount") else "left", overflow="fold"
+        )
     return table
 
 
