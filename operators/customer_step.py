@@ -24,8 +24,6 @@ from state.signals import DetectorError, EventTrigger, Score, TimerTrigger
 from state.step import Emission
 from state.times import rfc3339
 
-_state_encoder = msgspec.msgpack.Encoder()
-
 
 class Hook(NamedTuple):
     """One hook of one detector, bound to its configuration."""
@@ -63,6 +61,7 @@ class CustomerStep:
         self._on_event = self._hooks_by_topic("on_event", "TOPICS", configs)
         self._event_learners = self._hooks_by_topic("learn_event", "LEARNS", configs)
         self.learns = frozenset(self._event_learners)
+        self._versions = {d.NAME: d.VERSION for d in self._detectors}
         self._score_of_nothing = sigmoid(self._fused_config.score_base)
         by_signal: dict[str, DetectorConfig] = {d.SIGNAL: configs[d.NAME] for d in detectors if d.SIGNAL}
         names = {d.SIGNAL: f"{d.NAME}@{d.VERSION}" for d in detectors if d.SIGNAL}
@@ -180,10 +179,11 @@ class CustomerStep:
                 self._ask(hook, timer, customer, cause, out)
 
     def freeze_states(self, customer: Customer) -> dict[str, list[Any]]:
-        versions = {detector.NAME: detector.VERSION for detector in self._detectors}
-        return {name: [versions.get(name, 1), _state_encoder.encode(state)] for name, state in customer.states.items()}
+        """The detectors' own states, each as [version, state]."""
+        versions = self._versions
+        return {name: [versions[name], state] for name, state in customer.states.items()}
 
-    def thaw_states(self, customer: Customer, states: dict[str, list[Any]]) -> None:
+    def thaw_states(self, customer: Customer, states: dict[str, tuple[int, msgspec.Raw]]) -> None:
         """States of detectors that are switched off now are dropped: they begin anew when switched on.
 
         Raises FrozenError for a state of a newer version, or of an older one that the detector has no `upgrade` for.
@@ -196,7 +196,7 @@ class CustomerStep:
             if version == detector.VERSION:
                 customer.states[detector.NAME] = msgspec.msgpack.decode(raw, type=detector.State)
             elif version < detector.VERSION and upgrade is not None:
-                customer.states[detector.NAME] = upgrade(version, raw)
+                customer.states[detector.NAME] = upgrade(version, bytes(raw))
             else:
                 raise FrozenError(
                     f"the state of detector {detector.NAME} was written by its version {version}, this release has version "

@@ -15,8 +15,9 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from state.digest import digest64
-from state.estimators import Moments, Quantile
+from state.estimators import MomentsTable
 from state.events import Event, Transaction
+from state.packed import Met, Seen
 from state.windows import Ring
 
 RECENT_MAX: Final = 1024
@@ -146,7 +147,6 @@ class Customer:
         "newest_us",
         "partition",
         "place",
-        "quantiles",
         "recent",
         "recent_events",
         "refunds",
@@ -172,14 +172,13 @@ class Customer:
         """Events of other topics that a detector wants to learn from, within twice the allowed lateness, in event-time order."""
         self.matured = 0
         """Number of transactions learned."""
-        self.amounts: dict[int, Moments] = {}
-        """Log amounts in major units, by key (currency, direction, group); least recently learned first."""
-        self.quantiles: dict[int, tuple[Quantile, Quantile]] = {}
-        """Median and 95th percentile of the amounts in major units, by overall key (currency and direction)."""
-        self.merchants: dict[int, int] = {}
-        """Digest → when last seen; so for countries and devices."""
+        self.amounts = MomentsTable()
+        """Log amounts in major units, by key (currency, direction, group)."""
+        self.merchants = Met()
+        """By digest; so for devices."""
+        self.devices = Met()
         self.countries: dict[str, int] = {}
-        self.devices: dict[int, int] = {}
+        """Country → when last seen."""
         self.hours: list[int] = [0] * 24
         self.place: Place | None = None
         self.accounts: dict[str, Account] = {}
@@ -189,8 +188,8 @@ class Customer:
         """By the digest of the reversal's own id."""
         self.refunds: dict[int, Waiting] = {}
         """By the digest of the original's id: all that was refunded of it, should a posted amount still replace a pending one."""
-        self.seen: dict[int, int] = {}
-        """Digest → event time of records of the other topics, for the duplicate check; oldest first."""
+        self.seen = Seen()
+        """Records of the other topics, for the duplicate check."""
         self.timers: list[Timer] = []
         self.held: list[Any] = []
         """Events held back to be sorted (`reorder_wait_s`)."""

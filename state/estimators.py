@@ -1,6 +1,6 @@
 """The only door to River: small per-customer estimators that freeze to exact bytes and thaw bit for bit.
 
-River 0.26 keeps these estimators in compiled objects whose `__getstate__` gives their exact state (33 to 170 bytes).
+River 0.26 keeps these estimators in compiled objects whose `__getstate__` gives their exact state.
 We hold the compiled objects themselves, not River's Python wrappers: half the memory, no pickles, and a worker that starts without
 NumPy and SciPy, which River's packages import (half a second). What needs those packages imports them when it is first used. River is
 pinned in pyproject.toml; tests compare with River's own classes, and golden bytes fail when a new release changes the layout.
@@ -9,70 +9,94 @@ pinned in pyproject.toml; tests compare with River's own classes, and golden byt
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from river._river_rust import stats as compiled
 
-_EWMean: Any = compiled.RsEWMean
+from state.packed import entry_at
+
 _EWVar: Any = compiled.RsEWVar
 _Quantile: Any = compiled.RsQuantile
 
-MOMENTS_BYTES = 33 + 66
-MOMENTS_FLAGS = (24, 57, 82)
+COUNT_MAX: Final = 2**32 - 1
 QUANTILE_BYTES = 170
 QUANTILE_FLAGS = (169,)
-"""Where the states hold a truth value: any byte but 0 and 1 there would be a panic in River, which no handler catches."""
+"""Where the state holds a truth value: any byte but 0 and 1 there would be a panic in River, which no handler catches."""
+
+_ENTRY: Final = struct.Struct("<iIdd")
+_KEY: Final = struct.Struct("<i")
+_EWVAR: Final = struct.Struct("<ddd?ddd?dd")
+"""The state of River's EWVar: an EWMean of the values and one of their squares (each: mean, fading factor, 1 − fading factor, whether
+anything was learned), then fading factor twice more."""
 
 
-class Moments:
-    """Exponentially weighted mean and variance of one quantity (River's EWMean and EWVar) with the number of values seen.
+class Moments(NamedTuple):
+    """What is known of one quantity: exponentially weighted mean and variance, and the number of values seen."""
 
-    `fading_factor` in (0, 1]: the weight of the newest value; 1 / fading_factor is about how many values are remembered.
+    n: int
+    mean: float
+    variance: float
+    """Never negative: it is E[x²] − E[x]², whose rounding can fall a hair below zero."""
 
-    >>> m = Moments.new(0.5)
-    >>> for x in (1.0, 3.0, 5.0): m.learn(x)
-    >>> m.n, m.mean, m.variance
-    (3, 3.5, 2.75)
-    >>> Moments.thaw(*m.freeze()).mean
-    3.5
+
+class MomentsTable:
+    """Exponentially weighted mean and variance (River's EWVar) of one customer's quantities by key, the least recently learned first.
+
+    Keys are integers of 32 bits. What River's estimator holds beside the fading factor, two doubles, is kept packed, 24 bytes a key;
+    to learn, River gets its whole state back and is taken apart again, so that all arithmetic of learning is River's.
+
+    >>> table = MomentsTable()
+    >>> for x in (1.0, 3.0, 5.0): table.learn(7, x, fading_factor=0.5, limit=48)
+    >>> table.get(7), table.get(8)
+    (Moments(n=3, mean=3.5, variance=2.75), None)
     """
 
-    __slots__ = ("_mean", "_variance", "n")
+    __slots__ = ("_entries",)
 
-    def __init__(self, n: int, mean: Any, variance: Any) -> None:
-        self.n = n
-        self._mean = mean
-        self._variance = variance
+    def __init__(self, frozen: bytes = b"") -> None:
+        """Raises ValueError for bytes that `freeze` can't have made."""
+        if len(frozen) % _ENTRY.size:
+            raise ValueError("moments are cut short")
+        self._entries = bytearray(frozen)
 
-    @classmethod
-    def new(cls, fading_factor: float) -> Moments:
-        return cls(0, _EWMean(fading_factor), _EWVar(fading_factor))
+    def __len__(self) -> int:
+        return len(self._entries) // _ENTRY.size
 
-    def learn(self, value: float) -> None:
-        self._mean.update(value)
-        self._variance.update(value)
-        self.n += 1
+    def __iter__(self) -> Iterator[int]:
+        return (key for key, *_ in _ENTRY.iter_unpack(bytes(self._entries)))
 
-    @property
-    def mean(self) -> float:
-        return float(self._mean.get()) if self.n else 0.0
+    def get(self, key: int) -> Moments | None:
+        """The moments of a key, or None where nothing was learned."""
+        at = entry_at(self._entries, _KEY.pack(key), _ENTRY.size)
+        if at < 0:
+            return None
+        _, n, mean, square = _ENTRY.unpack_from(self._entries, at)
+        variance = square - mean * mean
+        return Moments(n, mean, variance if variance > 0.0 else 0.0)
 
-    @property
-    def variance(self) -> float:
-        """Never negative: River computes E[x²] − E[x]², whose rounding can fall a hair below zero."""
-        return max(0.0, float(self._variance.get())) if self.n else 0.0
+    def learn(self, key: int, value: float, fading_factor: float, limit: int) -> None:
+        """One more value; beyond `limit` keys the least recently learned one is forgotten.
 
-    def freeze(self) -> tuple[int, bytes]:
-        return self.n, self._mean.__getstate__() + self._variance.__getstate__()
+        `fading_factor` in (0, 1]: the weight of this value; 1 / fading_factor is about how many values are remembered.
+        """
+        entries = self._entries
+        river = _EWVar(fading_factor)
+        n = 0
+        at = entry_at(entries, _KEY.pack(key), _ENTRY.size)
+        if at >= 0:
+            _, n, mean, square = _ENTRY.unpack_from(entries, at)
+            del entries[at : at + _ENTRY.size]
+            factors = (fading_factor, 1.0 - fading_factor, True)
+            river.__setstate__(_EWVAR.pack(mean, *factors, square, *factors, fading_factor, fading_factor))
+        river.update(value)
+        mean, _, _, _, square, *_ = _EWVAR.unpack(river.__getstate__())
+        entries += _ENTRY.pack(key, min(n + 1, COUNT_MAX), mean, square)
+        del entries[: max(0, len(entries) - limit * _ENTRY.size)]
 
-    @classmethod
-    def thaw(cls, n: int, state: bytes) -> Moments:
-        _check(state, MOMENTS_BYTES, MOMENTS_FLAGS)
-        mean, variance = _EWMean(0.5), _EWVar(0.5)
-        mean.__setstate__(state[:33])
-        variance.__setstate__(state[33:])
-        return cls(n, mean, variance)
+    def freeze(self) -> bytes:
+        return bytes(self._entries)
 
 
 class Quantile:

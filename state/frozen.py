@@ -1,27 +1,27 @@
 """Freezing a customer to compact bytes and thawing them again: one versioned format, MessagePack around packed columns.
 
-Layout: one byte of format version, then `Fields` as a MessagePack array. Columns of numbers are packed, River's estimators are their own
-exact state bytes. A field added at the end of `Fields` with a default is read from older bytes as that default; any other
-change needs a new version and a function in `UPGRADES`. A newer version is refused.
+Layout: one byte of format version, then `Fields` as a MessagePack array. What there is much of is kept packed (state/windows.py,
+state/packed.py, state/estimators.py) and copied as it is; the rest is encoded in one pass in C. A field added at the end of `Fields`
+with a default is read from older bytes as that default; any other change needs a new version and, from the first release on, a
+function in `UPGRADES`. A version that is newer, or too old, is refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from state.customer import Account, Customer, Place, Recent, Said, Timer, Waiting
-from state.estimators import Moments, Quantile
+from state.estimators import MomentsTable
 from state.events import EVENT_TYPES
+from state.packed import Met, Seen
 from state.windows import Ring
 
-VERSION: Final = 1
+VERSION: Final = 2
 UPGRADES: Final[dict[int, Callable[[bytes], bytes]]] = {}
 """From an older version to the next one: a function from the older bytes (without the version byte) to the newer."""
-
-Estimator = tuple[int, bytes]
 
 
 class Fields(msgspec.Struct, array_like=True, gc=False):
@@ -33,27 +33,32 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     ring: list[Any]
     recent: list[Recent]
     matured: int
-    amounts: dict[int, Estimator]
-    quantiles: dict[int, tuple[Estimator, Estimator]]
-    merchants: dict[int, int]
+    amounts: bytes
+    merchants: bytes
     countries: dict[str, int]
-    devices: dict[int, int]
+    devices: bytes
     hours: bytes | list[int]
     place: Place | None
-    accounts: dict[str, list[str | None]]
+    accounts: Mapping[str, Sequence[int | str | None]]
     labels: dict[str, int]
     said: list[Said]
     waiting: dict[int, Waiting]
     refunds: dict[int, Waiting]
-    seen: dict[int, int]
+    seen: bytes
     timers: list[Timer]
     held: list[tuple[str, bytes]]
-    states: dict[str, list[Any]]
+    states: Mapping[str, Sequence[Any]]
     recent_events: list[tuple[str, bytes]] = []
 
 
+class FrozenFields(Fields, array_like=True, gc=False):
+    """The same, as it is read: detectors' states are left to the detectors."""
+
+    states: dict[str, tuple[int, msgspec.Raw]]
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Fields)
+_decoder = msgspec.msgpack.Decoder(FrozenFields)
 _EVENT_DECODERS: Final = {topic: msgspec.json.Decoder(type_) for topic, type_ in EVENT_TYPES.items()}
 _VERSION_BYTE: Final = bytes([VERSION])
 
@@ -63,7 +68,7 @@ class FrozenError(Exception):
 
 
 def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
-    """The bytes of a customer. `states` holds the detectors' own states, each as [version, bytes]."""
+    """The bytes of a customer. `states` holds the detectors' own states, each as [version, state]."""
     hours = customer.hours
     fields = Fields(
         customer.partition,
@@ -72,60 +77,67 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.ring.freeze(),
         customer.recent,
         customer.matured,
-        {key: moments.freeze() for key, moments in customer.amounts.items()},
-        {key: (low.freeze(), high.freeze()) for key, (low, high) in customer.quantiles.items()},
-        customer.merchants,
+        customer.amounts.freeze(),
+        customer.merchants.freeze(),
         customer.countries,
-        customer.devices,
+        customer.devices.freeze(),
         bytes(hours) if max(hours) < 256 else hours,
         customer.place,
-        {key: _account_fields(account) for key, account in customer.accounts.items()},
+        customer.accounts,
         customer.labels,
         customer.said,
         customer.waiting,
         customer.refunds,
-        customer.seen,
+        customer.seen.freeze(),
         customer.timers,
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
         states,
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
     )
-    return _VERSION_BYTE + _encoder.encode(fields)
+    try:
+        return _VERSION_BYTE + _encoder.encode(fields)
+    except OverflowError:  # a balance of 15 digits and 4 decimals does not fit 64 bits
+        fields.accounts = {key: _account_as_text(account) for key, account in customer.accounts.items()}
+        return _VERSION_BYTE + _encoder.encode(fields)
 
 
-def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, dict[str, list[Any]]]:
-    """The customer and the detectors' states. Raises FrozenError for bytes that this release can't read."""
+def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, dict[str, tuple[int, msgspec.Raw]]]:
+    """The customer and the detectors' states, each as (version, bytes). Raises FrozenError for bytes that this release can't read."""
     version = frozen[0] if frozen else 0
     if version > VERSION:
         raise FrozenError(
             f"a profile was written in format {version}, this release reads up to {VERSION}: "
             "start the newer release, or restore an older state"
         )
+    body = frozen[1:]
+    while 0 < version < VERSION:
+        if version not in UPGRADES:
+            raise FrozenError(
+                f"a profile was written in format {version}, which this release no longer reads (it reads {VERSION}): "
+                "start the release that wrote it, or replay the input into an empty state folder"
+            )
+        body = UPGRADES[version](body)
+        version += 1
     try:
-        body = frozen[1:]
-        while version < VERSION:
-            body = UPGRADES[version](body)
-            version += 1
-        return _thaw(customer_id, _decoder.decode(body), retention_us)
+        customer = Customer(customer_id, retention_us)
+        fields = _decoder.decode(body)
+        _fill(customer, fields)
+        return customer, fields.states
     except (msgspec.DecodeError, ValueError, IndexError, KeyError, TypeError) as error:
         raise FrozenError(
             f"a profile's bytes are damaged ({type(error).__name__}): run `segone state verify`"
         ) from error
 
 
-def _thaw(customer_id: str, fields: Fields, retention_us: int) -> tuple[Customer, dict[str, list[Any]]]:
-    customer = Customer(customer_id, retention_us)
+def _fill(customer: Customer, fields: Fields) -> None:
     customer.partition, customer.newest_us, customer.arrival_us = fields.partition, fields.newest_us, fields.arrival_us
-    customer.ring = Ring.thaw(fields.ring, retention_us)
+    customer.ring = Ring.thaw(fields.ring, customer.ring.retention_us)
     customer.recent = fields.recent
     customer.matured = fields.matured
-    customer.amounts = {key: Moments.thaw(*moments) for key, moments in fields.amounts.items()}
-    customer.quantiles = {
-        key: (Quantile.thaw(*low), Quantile.thaw(*high)) for key, (low, high) in fields.quantiles.items()
-    }
-    customer.merchants = fields.merchants
+    customer.amounts = MomentsTable(fields.amounts)
+    customer.merchants = Met(fields.merchants)
     customer.countries = fields.countries
-    customer.devices = fields.devices
+    customer.devices = Met(fields.devices)
     customer.hours = list(fields.hours)
     customer.place = fields.place
     customer.accounts = {key: _account(account) for key, account in fields.accounts.items()}
@@ -133,28 +145,26 @@ def _thaw(customer_id: str, fields: Fields, retention_us: int) -> tuple[Customer
     customer.said = fields.said
     customer.waiting = fields.waiting
     customer.refunds = fields.refunds
-    customer.seen = fields.seen
+    customer.seen = Seen(fields.seen)
     customer.timers = fields.timers
     customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.held]
     customer.recent_events = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.recent_events]
-    return customer, fields.states
 
 
-def _account_fields(account: Account) -> list[str | None]:
-    """Money is kept as text: a balance of 15 digits and 4 decimals does not fit 64 bits."""
+def _account_as_text(account: Account) -> list[str | None]:
     return [None if value is None else str(value) for value in account]
 
 
-def _account(fields: list[str | None]) -> Account:
+def _account(fields: Sequence[int | str | None]) -> Account:
     observed, kind, currency, balance, status, overdraft, credit = fields
     if observed is None or kind is None or currency is None or balance is None or status is None:
         raise ValueError("an account lacks a field that every account has")
     return Account(
         int(observed),
-        kind,
-        currency,
+        str(kind),
+        str(currency),
         int(balance),
-        status,
+        str(status),
         int(overdraft) if overdraft is not None else None,
         int(credit) if credit is not None else None,
     )

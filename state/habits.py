@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from state.customer import (
     ACCOUNTS_MAX,
@@ -19,13 +19,10 @@ from state.customer import (
     Recent,
     in_person,
 )
-from state.estimators import Moments, Quantile
 from state.events import Account as AccountEvent
 from state.money import EXPONENT
 from state.times import hour_of
 from state.windows import overall_key, unpack_key
-
-K = TypeVar("K", int, str)
 
 
 def log_amount(amount_minor: int, currency: str) -> float:
@@ -47,25 +44,16 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
     currency, credit, _ = unpack_key(recent.key)
     customer.matured += 1
     value = log_amount(recent.amount_minor, currency)
-    overall = overall_key(recent.key)
-    for key in (recent.key, overall):
-        moments = customer.amounts.pop(key, None)
-        if moments is None:
-            moments = Moments.new(fading_factor)
-        moments.learn(value)
-        customer.amounts[key] = moments
-    _bound(customer.amounts, AMOUNT_KEYS_MAX)
-    quantiles = customer.quantiles.pop(overall, None) or (Quantile.new(0.5), Quantile.new(0.95))
-    for quantile in quantiles:
-        quantile.learn(major_units(recent.amount_minor, currency))
-    customer.quantiles[overall] = quantiles
-    _bound(customer.quantiles, AMOUNT_KEYS_MAX)
+    customer.amounts.learn(recent.key, value, fading_factor, AMOUNT_KEYS_MAX)
+    customer.amounts.learn(overall_key(recent.key), value, fading_factor, AMOUNT_KEYS_MAX)
     if recent.merchant:
-        _meet(customer.merchants, recent.merchant, recent.time_us, MERCHANTS_MAX)
-    if recent.country:
-        _meet(customer.countries, recent.country, recent.time_us, COUNTRIES_MAX)
+        customer.merchants.meet(recent.merchant, MERCHANTS_MAX)
     if recent.device:
-        _meet(customer.devices, recent.device, recent.time_us, DEVICES_MAX)
+        customer.devices.meet(recent.device, DEVICES_MAX)
+    if recent.country:
+        customer.countries[recent.country] = recent.time_us
+        if len(customer.countries) > COUNTRIES_MAX:
+            del customer.countries[min(customer.countries, key=lambda c: (customer.countries[c], c))]
     if not credit:
         customer.hours[hour_of(recent.time_us)] += 1
         if sum(customer.hours) > HOURS_TOTAL_MAX:
@@ -103,16 +91,3 @@ def observe(customer: Customer, event: AccountEvent) -> None:
     )
     if len(customer.accounts) > ACCOUNTS_MAX:
         del customer.accounts[min(customer.accounts, key=lambda a: (customer.accounts[a].observed_us, a))]
-
-
-def _meet(known: dict[K, int], name: K, time_us: int, limit: int) -> None:
-    known[name] = time_us
-    if len(known) > limit:
-        # An eighth at a time, so that the search for the oldest costs little per newcomer.
-        for stale in sorted(known, key=lambda other: (known[other], other))[: limit // 8]:
-            del known[stale]
-
-
-def _bound(table: dict[int, Any], limit: int) -> None:
-    while len(table) > limit:
-        del table[next(iter(table))]

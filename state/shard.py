@@ -48,6 +48,11 @@ class Policy(msgspec.Struct, frozen=True):
         return max(LENGTHS_US[-1], self.duplicate_horizon_us) + self.lateness_us
 
     @property
+    def seen_us(self) -> int:
+        """How long the ids of other topics are remembered: while they can still be applied, whatever the horizon."""
+        return max(self.duplicate_horizon_us, self.lateness_us)
+
+    @property
     def timer_delay_us(self) -> int:
         """How far the arrival clock must be past a timer's due time before it fires by itself. Where events are held back for
         sorting, those up to there come a wait late and are held for another; later ones fire it before they are applied."""
@@ -198,13 +203,10 @@ class Shard:
             return Outcome.DUPLICATE
         if event.time_us < customer.newest_us - self.policy.lateness_us:
             return Outcome.LATE
-        customer.seen[digest] = event.time_us
+        customer.seen.add(digest, event.time_us)
         self._see(customer, event.time_us, out)
         if len(customer.seen) > SEEN_MAX:
-            horizon_us = customer.newest_us - self.policy.duplicate_horizon_us
-            customer.seen = {d: t for d, t in customer.seen.items() if t >= horizon_us}
-            while len(customer.seen) > SEEN_MAX:
-                del customer.seen[min(customer.seen, key=lambda d: (customer.seen[d], d))]
+            customer.seen.forget(0, SEEN_MAX)
         if isinstance(event, AccountEvent):
             observe(customer, event)
         elif isinstance(event, Label) and (event.label in customer.labels or len(customer.labels) < LABELS_MAX):
@@ -222,6 +224,7 @@ class Shard:
             customer.newest_us = time_us
             self._mature(customer, out)
             forget_waiting(customer, time_us - 2 * self.policy.lateness_us)
+            customer.seen.forget(time_us - self.policy.seen_us, SEEN_MAX)
 
     def _mature(self, customer: Customer, out: list[Emission]) -> None:
         """Learns what can no longer be preceded, all topics in one order of time."""

@@ -13,13 +13,20 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from sys import byteorder
 from typing import Any, Final
+
+from state.packed import entry_at
 
 HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 24 * HOUR_US
 WINDOWS: Final = (("1h", HOUR_US), ("24h", DAY_US), ("7d", 7 * DAY_US), ("30d", 30 * DAY_US))
 LENGTHS_US: Final = tuple(length_us for _, length_us in WINDOWS)
 CAPACITY: Final = 4096
+NARROW: Final = "I"
+WIDE: Final = "Q"
+"""Types of the column of amounts: 32 bits until there is one that needs 64."""
+NARROW_MAX: Final = 2**32 - 1
 AMOUNT_SUMMED_MAX: Final = 2**50
 """Up to here the sums of CAPACITY amounts fit 64 bits; the totals of a customer with a larger one are frozen as decimal text."""
 ALL_GROUPS: Final = 127
@@ -82,7 +89,7 @@ class Ring:
     def __init__(self, retention_us: int) -> None:
         # Packed columns: they freeze and thaw as they are, and take a quarter of the memory of lists.
         self.times = array("q")
-        self.amounts = array("Q")
+        self.amounts = array(NARROW)
         self.keys = array("i")
         self.digests = array("Q")
         self.flags = bytearray()
@@ -99,8 +106,8 @@ class Ring:
 
     def find(self, digest: int) -> int:
         """The index of the transaction with this digest, or −1."""
-        digests = self.digests
-        return digests.index(digest) if digest in digests else -1
+        at = entry_at(self.digests.tobytes(), digest.to_bytes(8, byteorder), 8)
+        return at >> 3
 
     def advance(self, time_us: int) -> None:
         """Moves the end of all windows forward to `time_us`; what leaves a window leaves its totals."""
@@ -131,6 +138,8 @@ class Ring:
             while at < len(times) and times[at] == time_us and self.digests[at] < digest:
                 at += 1
         times.insert(at, time_us)
+        if amount_minor > NARROW_MAX and self.amounts.typecode == NARROW:
+            self.amounts = array(WIDE, self.amounts)
         self.amounts.insert(at, amount_minor)
         self.keys.insert(at, key)
         self.digests.insert(at, digest)
@@ -226,7 +235,7 @@ class Ring:
         self.heads = [max(0, head - count) for head in self.heads]
 
     def freeze(self) -> list[Any]:
-        """A list of integers, byte strings and lists, from which `thaw` makes an equal ring."""
+        """A list of numbers, byte strings and lists, from which `thaw` makes an equal ring."""
         totals: Any = self.totals
         if self.huge:
             totals = {key: [str(number) for number in numbers] for key, numbers in totals.items()}
@@ -236,6 +245,7 @@ class Ring:
             self.heads,
             self.huge,
             self.times.tobytes(),
+            self.amounts.typecode == WIDE,
             self.amounts.tobytes(),
             self.keys.tobytes(),
             self.digests.tobytes(),
@@ -246,9 +256,11 @@ class Ring:
     @classmethod
     def thaw(cls, frozen: list[Any], retention_us: int) -> Ring:
         ring = cls(retention_us)
-        ring.anchor_us, ring.overflowed, ring.heads, ring.huge, times, amounts, keys, digests, flags, totals = frozen
+        ring.anchor_us, ring.overflowed, ring.heads, ring.huge, times, wide, amounts, keys, digests, flags, totals = (
+            frozen
+        )
         ring.times.frombytes(times)
-        ring.amounts.frombytes(amounts)
+        ring.amounts = array(WIDE if wide else NARROW, amounts)
         ring.keys.frombytes(keys)
         ring.digests.frombytes(digests)
         ring.flags = bytearray(flags)

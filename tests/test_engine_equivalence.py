@@ -146,7 +146,8 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 def counts_in(text: str) -> dict[str, int]:
     """The accounting as the summary at the end tells it."""
-    found = re.findall(r"(read|applied|duplicate|late|dead letters) ([0-9,]+)", text)
+    summary = "\n".join(line for line in text.splitlines() if not line.startswith("["))  # without lines of progress
+    found = re.findall(r"(read|applied|duplicate|late|dead letters) ([0-9,]+)", summary)
     return {name: int(number.replace(",", "")) for name, number in found}
 
 

@@ -243,3 +243,4 @@ def test_a_ring_survives_freezing(entries: list[tuple[int, int, int]]) -> None:
     thawed = Ring.thaw(ring.freeze(), RETENTION_US)
     for name in Ring.__slots__:
         assert getattr(thawed, name) == getattr(ring, name), name
+    assert thawed.freeze() == ring.freeze()
