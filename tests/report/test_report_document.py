@@ -156,6 +156,7 @@ def test_text_that_looks_like_a_place_in_the_template_is_text() -> None:
 @pytest.mark.parametrize(
     "forecast",
     [
+        {"balance": [{"date": "2025-01-02", "p10": "1.5", "p50": 2, "p90": 3.5}], "shortfall": {"p10": 1}},
         {"points": [{"date": "2025-01-02", "p10": "1.5", "p50": 2, "p90": 3.5}]},
         {"days": [{"on": "2025-01-02", "quantiles": {"0.1": 1.5, "0.5": 2, "0.9": 3.5}}]},
         {"dates": ["2025-01-02"], "quantiles": {"10": [1.5], "50": [2], "90": [3.5]}},

@@ -4,6 +4,7 @@
 const FAMILIES = ["anomaly", "intent", "alert"];
 const SHAPES = 7;
 const LANE = 34, FLAG = 26, STREAM = 22, STREAMS_SHOWN = 8, BALANCE = 130, AXIS = 26, GAP = 14;
+const LETTER = 7.5; // pixels, generously
 const SPAN_MIN_MS = 6 * HOUR_MS;
 
 /** Paints a category's shape; seven shapes and eight hues make 56 pairs, so no two categories look alike. */
@@ -78,10 +79,15 @@ class Timeline {
     const high = Math.max(low * 10, this.amount.reduce((most, each) => Math.max(most, each), 0));
     const log = linear(Math.log10(Math.min(low, high)) - .08, Math.log10(high) + .08, plot.bottom, plot.top);
     this.y = (amount) => log(Math.log10(Math.max(amount, low)));
-    this.decades = decades(low, high).filter((tick) => tick >= low / 1.3 && tick <= high * 1.3);
+    this.decades = decades(low / 1.2, high * 1.2);
   }
 
-  balances() { return this.story.balances.filter((each) => each.currency === this.currency && each.points.length > 1).slice(0, 1); }
+  /** The balance to draw: of the account that the forecast is about, else of the busiest in this currency. */
+  balances() {
+    const account = this.fan()?.account_id;
+    const drawn = this.story.balances.filter((each) => each.currency === this.currency && each.points.length > 1);
+    return drawn.toSorted((a, b) => (b.account === account) - (a.account === account)).slice(0, 1);
+  }
 
   fan() {
     const fans = this.story.outlook.fans;
@@ -107,8 +113,13 @@ class Timeline {
     paint.rect(this.size.left, 0, this.size.right - this.size.left + 4, height);
     paint.clip();
     this.paintEpisodes(paint);
+    paint.save();
+    paint.beginPath();
+    paint.rect(0, this.size.plot.top, width, this.size.plot.bottom - this.size.plot.top);
+    paint.clip();
     this.paintBand(paint);
     this.paintPoints(paint);
+    paint.restore();
     this.paintMarked(paint);
     this.paintStreams(paint);
     if (this.size.balance) this.paintBalance(paint);
@@ -277,14 +288,11 @@ class Timeline {
     const focused = this.flags.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     const buttons = [];
     for (const { family, top } of this.size.lanes) {
-      let cluster = [];
-      const close = () => { if (cluster.length) buttons.push(this.flag(cluster, top)); cluster = []; };
-      for (const episode of this.episodes) {
-        if (episode.family !== family || episode.opened < this.view[0] || episode.opened > this.view[1]) continue;
-        if (cluster.length && this.x(episode.opened) - this.x(cluster[0].opened) > FLAG + 2) close();
-        cluster.push(episode);
-      }
-      close();
+      const clusters = this.clusters(family);
+      clusters.forEach((cluster, i) => {
+        const next = clusters[i + 1] ? this.x(clusters[i + 1][0].opened) - FLAG / 2 : this.size.right;
+        buttons.push(this.flag(cluster, top, next - this.x(cluster[0].opened) + FLAG / 2 - 4));
+      });
     }
     buttons.sort((a, b) => a.at - b.at);
     this.flags.replaceChildren(...buttons.map((each) => each.button));
@@ -293,15 +301,29 @@ class Timeline {
     if (focused && chosen) chosen.button.focus({ preventScroll: true });
   }
 
-  flag(cluster, top) {
+  /** The episodes of a lane that are in view; those too close to stand side by side share a flag. */
+  clusters(family) {
+    const found = [];
+    for (const episode of this.episodes) {
+      if (episode.family !== family || episode.opened < this.view[0] || episode.opened > this.view[1]) continue;
+      const last = found.at(-1);
+      if (last && this.x(episode.opened) - this.x(last[0].opened) <= FLAG + 2) last.push(episode); else found.push([episode]);
+    }
+    return found;
+  }
+
+  /** A flag with `room` pixels to the next one: its name in full where there is room. */
+  flag(cluster, top, room) {
     const strongest = cluster.toSorted((a, b) => b.open.score - a.open.score)[0];
     const chosen = cluster.some((episode) => episode.key === this.selected?.key);
     const first = chosen ? this.selected : cluster[0];
     const one = cluster.length === 1;
     const said = one ? `${first.type}, ${first.severity}, ${when(first.opened)}${first.retracted ? ", retracted" : ""}` : `${cluster.length} signals from ${when(cluster[0].opened)}: ${[...new Set(cluster.map((each) => each.type))].join(", ")}`;
+    const name = first.type.split(".")[1] ?? first.type;
+    const label = !one ? String(cluster.length) : room > name.length * LETTER + 14 ? readable(name) : name.slice(0, 2);
     const button = el("button", {
       class: `${strongest.severity} ${one && first.retracted ? "retracted" : ""}`, "aria-label": said, title: said, "aria-pressed": String(chosen), tabindex: "-1", "data-key": first.key,
-      text: one ? first.type.split(".")[1]?.slice(0, 2) ?? "?" : String(cluster.length),
+      text: label,
       style: { left: `${Math.min(Math.max(this.x(cluster[0].opened), this.size.left) - (one ? FLAG / 2 : 0), this.size.right - FLAG)}px`, top: `${top + (LANE - FLAG) / 2}px` },
       onclick: () => this.on.episode(this.after(cluster)),
     });
