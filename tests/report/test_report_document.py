@@ -219,6 +219,27 @@ def test_replay_writes_the_page_beside_what_it_said(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "run.json").read_text())["events"] == str(tmp_path / "in")
 
 
+def test_a_mapped_history_is_found_again_and_told_with_the_same_mapping(tmp_path: Path) -> None:
+    rows = "".join(f"{n},{n % 3},2025-01-{1 + n % 28:02d} 12:00:00,{10 + n}.50\n" for n in range(60))
+    (tmp_path / "cards.csv").write_text("id,who,at,paid\n" + rows)
+    fields = """
+        transaction_id = { column = "id", prefix = "t-" }
+        customer_id = { column = "who", prefix = "c-" }
+        booked_at = "at"
+        amount = { column = "paid", round = 2 }
+        currency = { value = "EUR" }
+        direction = { value = "debit" }"""
+    (tmp_path / "cards.toml").write_text(f'[[stream]]\ntopic = "in.transactions"\n[stream.fields]{fields}\n')
+    mapped = ["--mapping", str(tmp_path / "cards.toml")]
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    assert main(["replay", str(tmp_path / "cards.csv"), *mapped, "--out", str(run)]) == 0
+    assert main(["report", str(run), "--customer", "c-1", "--reveal", "--out", str(page)]) == 0
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"))
+    assert found is not None
+    (story,) = json.loads(found.group(1))["stories"]
+    assert sorted(story["transactions"]["id"]) == sorted(f"t-{n}" for n in range(60) if n % 3 == 1)
+
+
 def test_texts_are_masked_wherever_an_id_stands() -> None:
     pseudonyms = Pseudonyms(b"key")
     body = signal(

@@ -42,11 +42,14 @@ class Timeline {
     this.watch.observe(this.box);
   }
 
+  /** From the first to the last of what happened, and as far ahead as anything is expected, a year at most. */
   extent() {
-    const times = [...this.episodes.map((episode) => episode.opened), ...this.story.outlook.fans.flatMap((fan) => fan.points.map(([time]) => time)), ...this.streams.flatMap((stream) => stream.next.map(([time]) => time))];
-    if (this.time.length) times.push(this.time[0], this.time.at(-1));
-    if (!times.length) return [0, DAY_MS];
-    const [first, last] = times.reduce(([low, high], time) => [Math.min(low, time), Math.max(high, time)], [Infinity, -Infinity]);
+    const past = this.episodes.map((episode) => episode.opened);
+    if (this.time.length) past.push(this.time[0], this.time.at(-1));
+    if (!past.length) return [0, DAY_MS];
+    const [first, now] = past.reduce(([low, high], time) => [Math.min(low, time), Math.max(high, time)], [Infinity, -Infinity]);
+    const ahead = [...this.story.outlook.fans.flatMap((fan) => fan.points), ...this.streams.flatMap((stream) => stream.next)].map(([time]) => time);
+    const last = ahead.reduce((high, time) => (time < now + 366 * DAY_MS ? Math.max(high, time) : high), now);
     const margin = Math.max((last - first) * .02, DAY_MS / 2);
     return [first - margin, last + margin];
   }
