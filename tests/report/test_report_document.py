@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dataflows.cli import main
 from dataflows.commands.signal_reader import read_signals
+from dataflows.report import page as page_module
 from dataflows.report.document import Selection, decode_limits, report_document
 from dataflows.report.events import EventSource, read_events
 from dataflows.report.outlook import fan_of
@@ -145,6 +146,11 @@ def test_json_in_the_page_can_end_no_element_and_stays_the_same(key: str, value:
     text = as_inline_json(body)
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == body
+
+
+def test_every_script_is_part_of_the_page() -> None:
+    folder = Path(page_module.__file__).parent / "static"
+    assert sorted(page_module.SCRIPTS) == sorted(path.name for path in folder.glob("*.js"))
 
 
 def test_text_that_looks_like_a_place_in_the_template_is_text() -> None:
