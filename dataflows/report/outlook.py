@@ -19,20 +19,23 @@ _TIME_FIELDS = ("time", "at", "date", "on")
 
 
 def outlook(signals: Iterable[ReadSignal], profile: Mapping[str, Any] | None) -> Json:
-    """{"streams": [{name, status, next: [[time, amount]]}], "fans": [{time, account, points: [[time, {quantile: value}]]}]}."""
+    """{"streams": [{name, status, next: [[time, amount]]}], "fans": [{time, account_id, points: [[time, {quantile: value}]]}]}."""
     streams: dict[str, Json] = {}
     fans = []
     for signal in signals:
         _stream_of(signal.details, streams)
         fan = fan_of(signal.forecast)
         if fan:
-            fans.append({"time": _ms(signal.event_time), "account": signal.details.get("account_id"), "points": fan})
+            about = (signal.forecast or {}).get("account_id") or signal.details.get("account_id")
+            fans.append({"time": _ms(signal.event_time), "account_id": about, "points": fan})
     if profile is not None:
         for each in _list(profile, "streams", "recurring", "recurring_streams"):
             _stream_of(each, streams)
         fan = fan_of(profile.get("forecast"))
         if fan:
-            fans.append({"time": _ms(profile.get("event_time")), "account": profile.get("account_id"), "points": fan})
+            fans.append(
+                {"time": _ms(profile.get("event_time")), "account_id": profile.get("account_id"), "points": fan}
+            )
     fans.sort(key=lambda each: each["time"] or 0)
     return {"streams": list(streams.values())[:STREAMS_MAX], "fans": fans}
 
@@ -57,7 +60,7 @@ def _stream_of(told: Any, streams: dict[str, Json]) -> None:
 
 def fan_of(forecast: Any) -> list[list[Any]]:
     """A forecast's points [time, {quantile in percent: value}], in order of time. Two spellings are understood: a list of
-    points under `points` or `days`, each with a time and p10, p50 …; or a list of times beside a list for each quantile.
+    points under `balance`, `points` or `days`, each with a time and p10, p50 …; or a list of times beside a list for each quantile.
 
     >>> fan_of({"dates": ["2025-01-01", "2025-01-02"], "p10": ["1.00", "2.00"], "p90": ["5.00", "7.00"]})[1]
     [1735776000000, {'10': 2.0, '90': 7.0}]
@@ -65,7 +68,7 @@ def fan_of(forecast: Any) -> list[list[Any]]:
     if not isinstance(forecast, Mapping):
         return []
     points = []
-    for each in _list(forecast, "points", "days", "path"):
+    for each in _list(forecast, "balance", "points", "days"):
         if isinstance(each, Mapping):
             time = next((time for key in _TIME_FIELDS if (time := _ms(each.get(key))) is not None), None)
             nested = each.get("quantiles")

@@ -16,6 +16,7 @@ SCRIPTS = (
     "dom.js",
     "scales.js",
     "charts.js",
+    "painting.js",
     "timeline.js",
     "explanation.js",
     "story.js",

@@ -31,8 +31,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(bank / "events", bank / "truth", run)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """For one module: as long as it is open, an event loop runs in this thread, which other tests could not bear."""
     from browser import chromium
 
     with chromium() as one:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dataflows.cli import main
 from dataflows.commands.signal_reader import read_signals
+from dataflows.report import page as page_module
 from dataflows.report.document import Selection, decode_limits, report_document
 from dataflows.report.events import EventSource, read_events
 from dataflows.report.outlook import fan_of
@@ -147,6 +148,11 @@ def test_json_in_the_page_can_end_no_element_and_stays_the_same(key: str, value:
     assert json.loads(text) == body
 
 
+def test_every_script_is_part_of_the_page() -> None:
+    folder = Path(page_module.__file__).parent / "static"
+    assert sorted(page_module.SCRIPTS) == sorted(path.name for path in folder.glob("*.js"))
+
+
 def test_text_that_looks_like_a_place_in_the_template_is_text() -> None:
     text = page({"run": "{{script}}{{data}}{{style}}"}).decode()
     assert "{{script}}{{data}}{{style}}" in text
@@ -156,6 +162,7 @@ def test_text_that_looks_like_a_place_in_the_template_is_text() -> None:
 @pytest.mark.parametrize(
     "forecast",
     [
+        {"balance": [{"date": "2025-01-02", "p10": "1.5", "p50": 2, "p90": 3.5}], "shortfall": {"p10": 1}},
         {"points": [{"date": "2025-01-02", "p10": "1.5", "p50": 2, "p90": 3.5}]},
         {"days": [{"on": "2025-01-02", "quantiles": {"0.1": 1.5, "0.5": 2, "0.9": 3.5}}]},
         {"dates": ["2025-01-02"], "quantiles": {"10": [1.5], "50": [2], "90": [3.5]}},
@@ -216,6 +223,27 @@ def test_replay_writes_the_page_beside_what_it_said(tmp_path: Path) -> None:
     assert "Content-Security-Policy" in text
     assert (tmp_path / "run" / "report.md").exists()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["events"] == str(tmp_path / "in")
+
+
+def test_a_mapped_history_is_found_again_and_told_with_the_same_mapping(tmp_path: Path) -> None:
+    rows = "".join(f"{n},{n % 3},2025-01-{1 + n % 28:02d} 12:00:00,{10 + n}.50\n" for n in range(60))
+    (tmp_path / "cards.csv").write_text("id,who,at,paid\n" + rows)
+    fields = """
+        transaction_id = { column = "id", prefix = "t-" }
+        customer_id = { column = "who", prefix = "c-" }
+        booked_at = "at"
+        amount = { column = "paid", round = 2 }
+        currency = { value = "EUR" }
+        direction = { value = "debit" }"""
+    (tmp_path / "cards.toml").write_text(f'[[stream]]\ntopic = "in.transactions"\n[stream.fields]{fields}\n')
+    mapped = ["--mapping", str(tmp_path / "cards.toml")]
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    assert main(["replay", str(tmp_path / "cards.csv"), *mapped, "--out", str(run)]) == 0
+    assert main(["report", str(run), "--customer", "c-1", "--reveal", "--out", str(page)]) == 0
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"))
+    assert found is not None
+    (story,) = json.loads(found.group(1))["stories"]
+    assert sorted(story["transactions"]["id"]) == sorted(f"t-{n}" for n in range(60) if n % 3 == 1)
 
 
 def test_texts_are_masked_wherever_an_id_stands() -> None:

@@ -11,11 +11,13 @@ function linear(from, to, low, high) {
   return scale;
 }
 
-/** Powers of ten from below `low` to above `high`, both positive. */
+/** Ticks of a logarithmic axis in [low, high], both positive: powers of ten, with their twos and fives where those are few. */
 function decades(low, high) {
-  const ticks = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) ticks.push(10 ** power);
-  return ticks;
+  const ticks = [], steps = high / low < 1000 ? [1, 2, 5] : [1];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
+    ticks.push(...steps.map((step) => +(step * 10 ** power).toPrecision(1)));
+  }
+  return ticks.filter((tick) => tick >= low && tick <= high);
 }
 
 /** About `wanted` round numbers in [low, high]. */

@@ -27,7 +27,7 @@ class StoryPage {
     this.hash = hash;
     this.episodes = episodesOf(story.signals);
     this.timeline = new Timeline(story, groups, this.episodes, { episode: (key) => this.open(key), transaction: (i) => this.openTransaction(i) });
-    this.panel = el("aside", { class: "card", "aria-label": "Explanation", "aria-live": "polite", tabindex: "0" }, el("p", { class: "soft", text: this.episodes.length ? "Choose a flag to read why it was raised, or a point to see a transaction." : "Nothing was said about this customer." }));
+    this.panel = el("aside", { class: "card", "aria-label": "Explanation", tabindex: "0" }, el("p", { class: "soft", text: this.episodes.length ? "Choose a flag to read why it was raised, or a point to see a transaction." : "Nothing was said about this customer." }));
     this.element = this.build();
   }
 
@@ -90,6 +90,7 @@ class StoryPage {
     if (this.timeline.band) this.bandChoice.value = this.story.usual.indexOf(this.timeline.band);
     this.panel.replaceChildren(explanation(episode, at, this.story, { revision: (i) => this.open(key, i), transaction: (i) => this.openTransaction(i) }));
     this.panel.scrollTop = 0;
+    document.getElementById("spoken").textContent = `${signal.type}: ${because(signal)}`;
     this.hash(signal.id);
     return true;
   }

@@ -2,20 +2,9 @@
 // on one canvas, which stays quick with tens of thousands; flags are buttons above it, for keyboards and screen readers.
 
 const FAMILIES = ["anomaly", "intent", "alert"];
-const SHAPES = 7;
-const LANE = 34, FLAG = 26, STREAM = 22, STREAMS_SHOWN = 8, BALANCE = 130, AXIS = 26, GAP = 14;
+const FLAG = 26, STREAMS_SHOWN = 8, BALANCE = 130, AXIS = 26, GAP = 14;
+const LETTER = 7.5; // pixels, generously
 const SPAN_MIN_MS = 6 * HOUR_MS;
-
-/** Paints a category's shape; seven shapes and eight hues make 56 pairs, so no two categories look alike. */
-function shape(path, kind, x, y, r) {
-  const corners = { 1: [4, Math.PI / 4], 2: [3, -Math.PI / 2], 3: [4, 0], 4: [3, Math.PI / 2], 5: [6, 0], 6: [5, -Math.PI / 2] }[kind];
-  if (!corners) { path.moveTo(x + r, y); path.arc(x, y, r, 0, 2 * Math.PI); return; }
-  const [number, turn] = corners, reach = r * 1.25;
-  for (let i = 0; i <= number; i++) {
-    const angle = turn + (2 * Math.PI * i) / number;
-    path[i ? "lineTo" : "moveTo"](x + reach * Math.cos(angle), y + reach * Math.sin(angle));
-  }
-}
 
 class Timeline {
   /** `episodes` are {key, family, type, opened, closed, severity, retracted, open}; `on` has episode(key) and transaction(index). */
@@ -41,11 +30,14 @@ class Timeline {
     this.watch.observe(this.box);
   }
 
+  /** From the first to the last of what happened, and as far ahead as anything is expected, a year at most. */
   extent() {
-    const times = [...this.episodes.map((episode) => episode.opened), ...this.story.outlook.fans.flatMap((fan) => fan.points.map(([time]) => time)), ...this.streams.flatMap((stream) => stream.next.map(([time]) => time))];
-    if (this.time.length) times.push(this.time[0], this.time.at(-1));
-    if (!times.length) return [0, DAY_MS];
-    const [first, last] = times.reduce(([low, high], time) => [Math.min(low, time), Math.max(high, time)], [Infinity, -Infinity]);
+    const past = this.episodes.map((episode) => episode.opened);
+    if (this.time.length) past.push(this.time[0], this.time.at(-1));
+    if (!past.length) return [0, DAY_MS];
+    const [first, now] = past.reduce(([low, high], time) => [Math.min(low, time), Math.max(high, time)], [Infinity, -Infinity]);
+    const ahead = [...this.story.outlook.fans.flatMap((fan) => fan.points), ...this.streams.flatMap((stream) => stream.next)].map(([time]) => time);
+    const last = ahead.reduce((high, time) => (time < now + 366 * DAY_MS ? Math.max(high, time) : high), now);
     const margin = Math.max((last - first) * .02, DAY_MS / 2);
     return [first - margin, last + margin];
   }
@@ -78,10 +70,17 @@ class Timeline {
     const high = Math.max(low * 10, this.amount.reduce((most, each) => Math.max(most, each), 0));
     const log = linear(Math.log10(Math.min(low, high)) - .08, Math.log10(high) + .08, plot.bottom, plot.top);
     this.y = (amount) => log(Math.log10(Math.max(amount, low)));
-    this.decades = decades(low, high).filter((tick) => tick >= low / 1.3 && tick <= high * 1.3);
+    this.decades = decades(low / 1.2, high * 1.2);
   }
 
-  balances() { return this.story.balances.filter((each) => each.currency === this.currency && each.points.length > 1).slice(0, 1); }
+  shown(i) { return !this.hidden.has(this.group[i]) && (this.currencies.length < 2 || this.story.transactions.texts[this.story.transactions.currency[i]] === this.currency); }
+
+  /** The balance to draw: of the account that the forecast is about, else of the busiest in this currency. */
+  balances() {
+    const account = this.fan()?.account_id;
+    const drawn = this.story.balances.filter((each) => each.currency === this.currency && each.points.length > 1);
+    return drawn.toSorted((a, b) => (b.account === account) - (a.account === account)).slice(0, 1);
+  }
 
   fan() {
     const fans = this.story.outlook.fans;
@@ -101,174 +100,24 @@ class Timeline {
     paint.scale(ratio, ratio);
     paint.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     this.ink = { soft: colour("soft"), grid: colour("grid"), line: colour("line"), ink: colour("ink"), accent: colour("accent"), band: colour("band"), hues: Array.from({ length: HUES }, (_, i) => colour(`hue-${i}`)) };
-    this.paintAxes(paint);
+    paintAxes(this, paint);
     paint.save();
     paint.beginPath();
     paint.rect(this.size.left, 0, this.size.right - this.size.left + 4, height);
     paint.clip();
-    this.paintEpisodes(paint);
-    this.paintBand(paint);
-    this.paintPoints(paint);
-    this.paintMarked(paint);
-    this.paintStreams(paint);
-    if (this.size.balance) this.paintBalance(paint);
+    paintEpisodes(this, paint);
+    paint.save();
+    paint.beginPath();
+    paint.rect(0, this.size.plot.top, width, this.size.plot.bottom - this.size.plot.top);
+    paint.clip();
+    paintBand(this, paint);
+    paintPoints(this, paint);
+    paint.restore();
+    paintMarked(this, paint);
+    paintStreams(this, paint);
+    if (this.size.balance) paintBalance(this, paint);
     paint.restore();
     this.placeFlags();
-  }
-
-  paintAxes(paint) {
-    const { left, right, plot, lanes, streams, balance, narrow } = this.size;
-    const rule = (y, ink) => { paint.strokeStyle = ink; paint.beginPath(); paint.moveTo(left, Math.round(y) + .5); paint.lineTo(right, Math.round(y) + .5); paint.stroke(); };
-    paint.fillStyle = this.ink.soft;
-    paint.textBaseline = "middle";
-    paint.textAlign = "right";
-    lanes.forEach(({ family, top }) => { rule(top + LANE, this.ink.grid); paint.fillText(family, left - 6, top + LANE / 2); });
-    streams.forEach(({ top }) => rule(top + STREAM, this.ink.grid));
-    this.decades.forEach((tick) => { const y = this.y(tick); if (y > plot.top - 1 && y < plot.bottom + 1) { rule(y, this.ink.grid); paint.fillText(tick >= 1e5 ? tick.toExponential(0) : String(tick), left - 6, y); } });
-    paint.textAlign = "center";
-    paint.textBaseline = "top";
-    const ticks = times(this.view[0], this.view[1], Math.max(2, Math.floor((right - left) / (narrow ? 80 : 95))));
-    for (const [tick, text] of ticks) {
-      const x = Math.round(this.x(tick)) + .5;
-      paint.strokeStyle = this.ink.grid;
-      paint.beginPath(); paint.moveTo(x, 0); paint.lineTo(x, plot.bottom); paint.stroke();
-      paint.fillText(text, Math.min(Math.max(x, left + 14), right - 24), plot.bottom + 7);
-      if (balance) paint.fillText(text, Math.min(Math.max(x, left + 14), right - 24), balance.bottom + 7);
-    }
-    rule(plot.bottom, this.ink.line);
-    paint.textAlign = "left";
-    paint.fillText(this.currency ? `${this.currency}, log` : "", left + 4, plot.top + 4);
-  }
-
-  paintEpisodes(paint) {
-    for (const { family, top } of this.size.lanes) {
-      for (const episode of this.episodes) {
-        if (episode.family !== family || !episode.closed) continue;
-        paint.strokeStyle = episode.key === this.selected?.key ? this.ink.accent : this.ink.line;
-        paint.lineWidth = 4;
-        paint.beginPath(); paint.moveTo(this.x(episode.opened), top + LANE / 2); paint.lineTo(this.x(episode.closed), top + LANE / 2); paint.stroke();
-      }
-    }
-    paint.lineWidth = 1;
-  }
-
-  paintBand(paint) {
-    const points = this.band?.currency === this.currency ? this.band.points : [];
-    if (points.length < 2) return;
-    paint.fillStyle = this.ink.band;
-    paint.beginPath();
-    points.forEach(([time, low]) => paint.lineTo(this.x(time), this.y(low)));
-    points.toReversed().forEach(([time, , , high]) => paint.lineTo(this.x(time), this.y(high)));
-    paint.fill();
-    paint.strokeStyle = this.ink.accent;
-    paint.setLineDash([5, 4]);
-    paint.beginPath();
-    points.forEach(([time, , usual]) => paint.lineTo(this.x(time), this.y(usual)));
-    paint.stroke();
-    paint.setLineDash([]);
-  }
-
-  shown(i) { return !this.hidden.has(this.group[i]) && (this.currencies.length < 2 || this.story.transactions.texts[this.story.transactions.currency[i]] === this.currency); }
-
-  paintPoints(paint) {
-    const from = firstFrom(this.time, this.view[0]), to = firstFrom(this.time, this.view[1]);
-    const { credit, status, texts } = this.story.transactions;
-    const paths = new Map();
-    const size = to - from > 3000 ? 2.4 : 3.4;
-    for (let i = from; i < to; i++) {
-      if (!this.shown(i)) continue;
-      const kind = this.groups.indexOf(this.group[i]);
-      const hollow = credit[i] || texts[status[i]] === "reversed";
-      const key = kind * 2 + (hollow ? 1 : 0);
-      let path = paths.get(key);
-      if (!path) paths.set(key, path = new Path2D());
-      shape(path, kind % SHAPES, this.x(this.time[i]), this.y(this.amount[i]), size);
-    }
-    paint.globalAlpha = this.marked.size ? .3 : .8;
-    for (const [key, path] of paths) {
-      const ink = this.ink.hues[(key >> 1) % HUES];
-      if (key & 1) { paint.strokeStyle = ink; paint.lineWidth = 1.3; paint.stroke(path); } else { paint.fillStyle = ink; paint.fill(path); }
-    }
-    paint.globalAlpha = 1;
-    paint.lineWidth = 1;
-  }
-
-  paintMarked(paint) {
-    for (const i of this.marked) {
-      const x = this.x(this.time[i]), y = this.y(this.amount[i]), kind = Math.max(0, this.groups.indexOf(this.group[i]));
-      const path = new Path2D();
-      shape(path, kind % SHAPES, x, y, 5);
-      paint.fillStyle = this.ink.hues[kind % HUES];
-      paint.fill(path);
-      paint.strokeStyle = this.ink.ink;
-      paint.lineWidth = 2;
-      paint.beginPath(); paint.arc(x, y, 10, 0, 2 * Math.PI); paint.stroke();
-    }
-    if (this.selected) {
-      paint.strokeStyle = this.ink.accent;
-      paint.setLineDash([3, 3]);
-      const x = this.x(this.selected.opened);
-      paint.beginPath(); paint.moveTo(x, 0); paint.lineTo(x, this.size.plot.bottom); paint.stroke();
-      paint.setLineDash([]);
-    }
-    paint.lineWidth = 1;
-  }
-
-  paintStreams(paint) {
-    this.size.streams.forEach(({ stream, top }, i) => {
-      paint.fillStyle = this.ink.soft;
-      paint.textAlign = "left"; paint.textBaseline = "middle";
-      paint.fillText(stream.status ? `${stream.name} (${stream.status.toLowerCase()})` : stream.name, this.size.left + 4, top + STREAM / 2);
-      paint.strokeStyle = this.ink.hues[i % HUES];
-      paint.fillStyle = this.ink.hues[i % HUES];
-      for (const [time, , seen] of stream.next) {
-        const path = new Path2D();
-        shape(path, 3, this.x(time), top + STREAM / 2, 4.5);
-        if (seen) paint.fill(path); else { paint.lineWidth = 1.5; paint.stroke(path); }
-      }
-    });
-    paint.lineWidth = 1;
-  }
-
-  paintBalance(paint) {
-    const { balance, left } = this.size;
-    const [line] = this.balances(), fan = this.fan();
-    const own = (line?.points ?? []).map(([time, text]) => [time, Number(text)]);
-    const fans = (fan?.points ?? []).map(([time, quantiles]) => [time, Object.entries(quantiles).map(([q, value]) => [Number(q), value]).sort((a, b) => a[0] - b[0])]);
-    const values = [0, ...own.filter(([time]) => time >= this.view[0] && time <= this.view[1]).map(([, value]) => value), ...fans.flatMap(([, row]) => row.map(([, value]) => value))];
-    const [low, high] = values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
-    const y = linear(low, high, balance.bottom, balance.top);
-    paint.strokeStyle = this.ink.line;
-    paint.beginPath(); paint.moveTo(left, y(0)); paint.lineTo(this.size.right, y(0)); paint.stroke();
-    if (fans.length) this.paintFan(paint, fans, y);
-    paint.strokeStyle = this.ink.ink;
-    paint.lineWidth = 1.2;
-    paint.beginPath();
-    const from = Math.max(0, firstFrom(own.map(([time]) => time), this.view[0]) - 1);
-    own.slice(from).forEach(([time, value], i) => { if (i) paint.lineTo(this.x(time), y(own[from + i - 1][1])); paint.lineTo(this.x(time), y(value)); });
-    paint.stroke();
-    paint.lineWidth = 1;
-    paint.fillStyle = this.ink.soft;
-    paint.textAlign = "left"; paint.textBaseline = "top";
-    paint.fillText(`balance${line ? `, ${line.kind}` : ""}: ${short(low)} to ${short(high)} ${this.currency}`, left + 4, balance.top - 12);
-  }
-
-  paintFan(paint, fans, y) {
-    const widest = fans[0][1].length;
-    for (let inner = 0; inner < Math.floor(widest / 2); inner++) {
-      const rows = fans.filter(([, row]) => row.length === widest);
-      paint.fillStyle = this.ink.band;
-      paint.beginPath();
-      rows.forEach(([time, row]) => paint.lineTo(this.x(time), y(row[inner][1])));
-      rows.toReversed().forEach(([time, row]) => paint.lineTo(this.x(time), y(row[widest - 1 - inner][1])));
-      paint.fill();
-    }
-    paint.strokeStyle = this.ink.accent;
-    paint.setLineDash([5, 4]);
-    paint.beginPath();
-    fans.forEach(([time, row]) => { const middle = row.find(([q]) => q === 50); if (middle) paint.lineTo(this.x(time), y(middle[1])); });
-    paint.stroke();
-    paint.setLineDash([]);
   }
 
   // ---- flags
@@ -277,14 +126,11 @@ class Timeline {
     const focused = this.flags.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     const buttons = [];
     for (const { family, top } of this.size.lanes) {
-      let cluster = [];
-      const close = () => { if (cluster.length) buttons.push(this.flag(cluster, top)); cluster = []; };
-      for (const episode of this.episodes) {
-        if (episode.family !== family || episode.opened < this.view[0] || episode.opened > this.view[1]) continue;
-        if (cluster.length && this.x(episode.opened) - this.x(cluster[0].opened) > FLAG + 2) close();
-        cluster.push(episode);
-      }
-      close();
+      const clusters = this.clusters(family);
+      clusters.forEach((cluster, i) => {
+        const next = clusters[i + 1] ? this.x(clusters[i + 1][0].opened) - FLAG / 2 : this.size.right;
+        buttons.push(this.flag(cluster, top, next - this.x(cluster[0].opened) + FLAG / 2 - 4));
+      });
     }
     buttons.sort((a, b) => a.at - b.at);
     this.flags.replaceChildren(...buttons.map((each) => each.button));
@@ -293,15 +139,29 @@ class Timeline {
     if (focused && chosen) chosen.button.focus({ preventScroll: true });
   }
 
-  flag(cluster, top) {
+  /** The episodes of a lane that are in view; those too close to stand side by side share a flag. */
+  clusters(family) {
+    const found = [];
+    for (const episode of this.episodes) {
+      if (episode.family !== family || episode.opened < this.view[0] || episode.opened > this.view[1]) continue;
+      const last = found.at(-1);
+      if (last && this.x(episode.opened) - this.x(last[0].opened) <= FLAG + 2) last.push(episode); else found.push([episode]);
+    }
+    return found;
+  }
+
+  /** A flag with `room` pixels to the next one: its name in full where there is room. */
+  flag(cluster, top, room) {
     const strongest = cluster.toSorted((a, b) => b.open.score - a.open.score)[0];
     const chosen = cluster.some((episode) => episode.key === this.selected?.key);
     const first = chosen ? this.selected : cluster[0];
     const one = cluster.length === 1;
     const said = one ? `${first.type}, ${first.severity}, ${when(first.opened)}${first.retracted ? ", retracted" : ""}` : `${cluster.length} signals from ${when(cluster[0].opened)}: ${[...new Set(cluster.map((each) => each.type))].join(", ")}`;
+    const name = first.type.split(".")[1] ?? first.type;
+    const label = !one ? String(cluster.length) : room > name.length * LETTER + 14 ? readable(name) : name.slice(0, 2);
     const button = el("button", {
       class: `${strongest.severity} ${one && first.retracted ? "retracted" : ""}`, "aria-label": said, title: said, "aria-pressed": String(chosen), tabindex: "-1", "data-key": first.key,
-      text: one ? first.type.split(".")[1]?.slice(0, 2) ?? "?" : String(cluster.length),
+      text: label,
       style: { left: `${Math.min(Math.max(this.x(cluster[0].opened), this.size.left) - (one ? FLAG / 2 : 0), this.size.right - FLAG)}px`, top: `${top + (LANE - FLAG) / 2}px` },
       onclick: () => this.on.episode(this.after(cluster)),
     });
