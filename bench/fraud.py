@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path += [str(ROOT), str(ROOT / "bench")]
 
 from fraud_baselines import BASELINES, BaselineConfig, Task, with_hour_and_group
-from fraud_engine import ReplayError, replay
+from fraud_engine import Replayed, ReplayError, join, replay
 from fraud_measures import Measures, Protocol, Tested, days_of_test, measure
 from fraud_payments import Payments, read_payments
 from fraud_windows import hand_made_windows
@@ -60,7 +60,7 @@ class Line(msgspec.Struct, frozen=True):
 
     name: str
     measures: Measures
-    score_us: float
+    score_us: float | None = None
     learn_us: float | None = None
     note: str = ""
 
@@ -86,6 +86,12 @@ def parse_arguments(config: Config, arguments: list[str] | None) -> argparse.Nam
         default="all",
         metavar="NAMES",
         help=f"all, none, or some of {', '.join(BASELINES)}, separated by semicolons",
+    )
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        metavar="FILE",
+        help="scores.parquet of a `segone replay --scores`: measured, not replayed",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
     return parser.parse_args(arguments)
@@ -133,8 +139,8 @@ def show(console: Console, lines: list[Line], config: Config, data: Path) -> Non
     for line in lines:
         m = line.measures
         numbers = [f"{number:.3f}" for number in (m.auc, m.average_precision, m.card_precision, m.recall)]
-        learn = "" if line.learn_us is None else f"{line.learn_us:.1f}"
-        figures.add_row(line.name, *numbers, f"{line.score_us:.1f}", learn, line.note)
+        times = ["" if each_us is None else f"{each_us:.1f}" for each_us in (line.score_us, line.learn_us)]
+        figures.add_row(line.name, *numbers, *times, line.note)
     console.print(figures)
     scenarios = list(lines[0].measures.recall_by_scenario) if lines else []
     if scenarios:
@@ -160,15 +166,22 @@ def run(args: argparse.Namespace, config: Config) -> list[Line]:
     progress.print(f"{len(payments):,} payments; test {file.from_} to {file.to}: {len(test.rows):,}, {frauds:,} frauds")
 
     lines = []
-    for name, overlay in [(ENGINE, ""), *((f"{ENGINE} without {part}", config.parts[part]) for part in parts)]:
+    if args.scores:
+        lines.append(engine_line(ENGINE, join(args.scores, payments, None), payments, test, config))
+    whole = [] if args.scores else [(ENGINE, "")]
+    for name, overlay in [*whole, *((f"{ENGINE} without {part}", config.parts[part]) for part in parts)]:
         progress.print(f"replaying: {name}")
         replayed = replay(args.data, args.mapping, payments, overlay)
-        note = f"{replayed.models} model versions"
-        if replayed.unscored:
-            note += f", {replayed.unscored:,} payments without a score"
-        measures = measure(payments, test, config.protocol, replayed.scores)
-        lines.append(Line(name, measures, replayed.each_us, note=note))
+        lines.append(engine_line(name, replayed, payments, test, config))
     return lines + compare(payments, test, config, baselines, progress)
+
+
+def engine_line(name: str, replayed: Replayed, payments: Payments, test: Tested, config: Config) -> Line:
+    note = f"{replayed.models} model versions"
+    if replayed.unscored:
+        note += f", {replayed.unscored:,} payments without a score"
+    measures = measure(payments, test, config.protocol, replayed.scores)
+    return Line(name, measures, replayed.each_us, note=note)
 
 
 def compare(payments: Payments, test: Tested, config: Config, names: list[str], progress: Console) -> list[Line]:

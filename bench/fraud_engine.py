@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 from fraud_payments import Array, Payments
 
+from state.settings import ConfigError
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -22,8 +24,8 @@ class Replayed(msgspec.Struct, frozen=True):
 
     scores: Array
     unscored: int
-    each_us: float
-    """Processor time for each payment: reading, decoding, windows, detectors, learning and writing, all in all."""
+    each_us: float | None
+    """Processor time for each payment: reading, decoding, windows, detectors, learning and writing, all in all; None if it was done before."""
     models: int
     """How many model versions scored."""
 
@@ -49,10 +51,13 @@ def replay(data: Path, mapping: Path, payments: Payments, config: str) -> Replay
         if ended.returncode:
             raise ReplayError(f"segone replay ended with {ended.returncode}; its message stands above")
         spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return _joined(folder / "out" / "scores.parquet", payments, 1e6 * spent_s / len(payments))
+        return join(folder / "out" / "scores.parquet", payments, 1e6 * spent_s / len(payments))
 
 
-def _joined(path: Path, payments: Payments, each_us: float) -> Replayed:
+def join(path: Path, payments: Payments, each_us: float | None) -> Replayed:
+    """The scores of a `scores.parquet`. Raises ConfigError when there is none."""
+    if not path.is_file():
+        raise ConfigError(f"--scores {path}: there is no such file; it is written by `segone replay --scores`")
     of_payment: dict[tuple[str, str], float] = {}
     with duckdb.connect(config={"threads": 2}) as db:
         db.execute("SELECT customer_id, transaction_id, score FROM read_parquet(?)", [str(path)])

@@ -8,9 +8,8 @@ import duckdb
 import fraud
 import orjson
 import pytest
-from conftest import ROOT
 
-MAPPING = ROOT / "config" / "mappings" / "fraud_handbook.toml"
+MAPPING = fraud.ROOT / "config" / "mappings" / "fraud_handbook.toml"
 SEED = 5
 
 
@@ -62,6 +61,29 @@ def test_engine_and_baselines_find_what_is_easy_and_a_part_that_is_off_shows(his
             assert measures["auc"] > 0.9, name
         assert list(measures["recall_by_scenario"]) == ["1"]
     assert all(line["score_us"] > 0 for line in lines)
+
+
+def test_scores_that_are_there_already_are_measured_and_missing_ones_count_as_lowest(
+    history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores, result = tmp_path / "scores.parquet", tmp_path / "result.json"
+    with duckdb.connect() as db:
+        db.execute(
+            f"""
+            COPY (
+                SELECT 'c-' || CUSTOMER_ID AS customer_id, TRANSACTION_ID::VARCHAR AS transaction_id,
+                       TX_FRAUD::DOUBLE AS score, 'oracle' AS model
+                FROM '{history}' WHERE TRANSACTION_ID <> 4000
+            ) TO '{scores}' (FORMAT parquet)
+            """
+        )
+    period = ("--from", "2018-08-15", "--to", "2018-08-29", "--baselines", "none", "--json", result)
+    assert bench(history, "--mapping", MAPPING, *period, "--scores", scores) == 0
+    (line,) = orjson.loads(result.read_bytes())
+    assert (line["measures"]["auc"], line["measures"]["recall"], line["score_us"]) == (1.0, 1.0, None)
+    assert line["note"] == "1 model versions, 1 payments without a score"
+    assert bench(history, "--mapping", MAPPING, *period, "--scores", tmp_path / "none.parquet") == 2
+    assert "segone replay --scores" in capsys.readouterr().err
 
 
 def test_an_unknown_mapping_needs_a_test_period(
