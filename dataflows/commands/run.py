@@ -22,6 +22,7 @@ from rich.console import Console
 
 from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import accounting, print_summary
+from dataflows.garbage import collect_young_only
 from dataflows.signals import build
 from dataflows.worker import Worker
 from state.settings import ConfigError, load_settings
@@ -100,6 +101,7 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
         target=_report_progress, args=(worker, done, accounting if process_id is None else share), daemon=True
     )
     reporter.start()
+    collect_young_only()
     try:
         cli_main(
             build(worker),
