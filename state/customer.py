@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from state.digest import digest64
+from state.digest import name_digest
 from state.estimators import MomentsTable
 from state.events import Event, Transaction
 from state.packed import Met, Seen
@@ -235,10 +235,10 @@ def in_person(channel: str) -> bool:
 
 def device_digest(transaction: Transaction) -> int:
     """One integer for the device that was used; 0 if unknown."""
-    return digest64(transaction.device_id) if transaction.device_id else 0
+    return name_digest(transaction.device_id) if transaction.device_id else 0
 
 
 def merchant_digest(transaction: Transaction) -> int:
     """One integer for the shop: by id, else by name, else by counterparty; 0 if there is none."""
     name = transaction.merchant_id or transaction.merchant_name or transaction.counterparty
-    return digest64(name) if name else 0
+    return name_digest(name) if name else 0

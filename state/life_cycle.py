@@ -74,9 +74,11 @@ def classify(customer: Customer, transaction: Transaction, lateness_us: int) -> 
     return _reverse_other(customer, transaction, digest, lateness_us)
 
 
-def admit(customer: Customer, transaction: Transaction, lateness_us: int) -> Step:
-    """Puts a new transaction, already scored, into the windows and the recent ones; reversals that waited for it act now."""
-    digest = digest64(transaction.transaction_id)
+def admit(customer: Customer, transaction: Transaction, digest: int, lateness_us: int) -> Step:
+    """Puts a new transaction, already scored, into the windows and the recent ones; reversals that waited for it act now.
+
+    `digest` is that of its id, as `classify` reported it.
+    """
     key = transaction_key(transaction)
     posted = POSTED if transaction.status == "posted" else 0
     ring = customer.ring

@@ -180,7 +180,7 @@ class Shard:
         if step.new:
             customer.ring.advance(transaction.time_us)
             self._step.score(customer, transaction, step.digest, out)
-            step = admit(customer, transaction, self.policy.lateness_us)
+            step = admit(customer, transaction, step.digest, self.policy.lateness_us)
             if len(customer.recent) > RECENT_MAX:
                 self._mature(customer, out)
         if step.reversed_digest:

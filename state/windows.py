@@ -122,7 +122,7 @@ class Ring:
             edge_us = time_us - length_us
             while head < count and times[head] <= edge_us:
                 if self.flags[head] & COUNTED:
-                    self._count(w, w + 1, head, -1)
+                    self._leave(w, head)
                 head += 1
             heads[w] = head
         if count and times[0] < time_us - self.retention_us:
@@ -154,7 +154,7 @@ class Ring:
             self.heads[first] += 1
             first += 1
         if flags & COUNTED:
-            self._count(first, len(WINDOWS), at, 1)
+            self._count(first, at, 1)
         if len(times) > CAPACITY:
             self.overflowed += len(times) - CAPACITY
             self._forget(len(times) - CAPACITY)
@@ -178,7 +178,7 @@ class Ring:
         self.amounts[at] -= amount_minor
         if counted:
             self.flags[at] |= COUNTED
-            self._count(self._first_window(at), len(WINDOWS), at, 1)
+            self._count(self._first_window(at), at, 1)
 
     def get(self, key: int) -> Totals | None:
         """The totals of a key at the anchor, or None where nothing happened in the longest window."""
@@ -202,9 +202,20 @@ class Ring:
         """The shortest window that entry `at` is in, as an index into WINDOWS; len(WINDOWS) if it is in none."""
         return next((w for w, head in enumerate(self.heads) if at >= head), len(WINDOWS))
 
-    def _count(self, first: int, last: int, at: int, sign: int) -> None:
-        """Adds entry `at` to the totals of WINDOWS[first:last], or with sign −1 takes it out."""
-        if first == last:
+    def _leave(self, w: int, at: int) -> None:
+        """Takes entry `at` out of the totals of WINDOWS[w] alone: the most frequent change of all."""
+        amount_minor, key, slot = self.amounts[at], self.keys[at], 2 * w
+        for own in (key, key | ALL_GROUPS):
+            totals = self.totals[own]
+            totals[slot] -= 1
+            totals[slot + 1] -= amount_minor
+            # The longest window holds what any shorter one does: empty there is empty everywhere.
+            if not totals[-2]:
+                del self.totals[own]
+
+    def _count(self, first: int, at: int, sign: int) -> None:
+        """Adds entry `at` to the totals of WINDOWS[first:], or with sign −1 takes it out."""
+        if first == len(WINDOWS):
             return
         amount_minor = sign * self.amounts[at]
         key = self.keys[at]
@@ -212,16 +223,15 @@ class Ring:
             totals = self.totals.get(own)
             if totals is None:
                 totals = self.totals[own] = [0] * (2 * len(WINDOWS))
-            for slot in range(2 * first, 2 * last, 2):
+            for slot in range(2 * first, 2 * len(WINDOWS), 2):
                 totals[slot] += sign
                 totals[slot + 1] += amount_minor
-            # The longest window holds what any shorter one does: empty there is empty everywhere.
-            if sign < 0 and not totals[-2]:
+            if not totals[-2]:
                 del self.totals[own]
 
     def _uncount(self, at: int) -> None:
         if self.flags[at] & COUNTED:
-            self._count(self._first_window(at), len(WINDOWS), at, -1)
+            self._count(self._first_window(at), at, -1)
             self.flags[at] &= ~COUNTED
 
     def _forget(self, count: int) -> None:

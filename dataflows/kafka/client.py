@@ -60,8 +60,8 @@ def producer(settings: KafkaSettings, transactional_id: str, fixed: Properties) 
     ours = {
         "transactional.id": transactional_id,
         # A transaction open in a crash hides later messages from read-committed readers until it times out or its
-        # successor starts; one that waits for a broker must not time out before we give the broker up.
-        "transaction.timeout.ms": min(max(10_000, int(settings.broker_timeout_s * 1000)), TRANSACTION_TIMEOUT_MS_MAX),
+        # successor starts; one that waits for a broker must not time out before we give the broker up, nor just then.
+        "transaction.timeout.ms": min(10_000 + int(settings.broker_timeout_s * 1000), TRANSACTION_TIMEOUT_MS_MAX),
     }
     return _made(Producer, _shared(settings) | settings.producer | ours | dict(fixed))
 

@@ -12,7 +12,17 @@ import orjson
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from dataflows.kafka.arrival_merge import Log
-from dataflows.kafka.client import Address, KafkaRefused, Properties, consumer, insist, unavailable
+from dataflows.kafka.client import (
+    RETRY_PAUSE_S,
+    Address,
+    BrokerUnavailable,
+    KafkaRefused,
+    Properties,
+    consumer,
+    insist,
+    partition_counts,
+    unavailable,
+)
 from state.records import Record
 from state.settings import KafkaSettings
 
@@ -25,11 +35,10 @@ _NO_RETRY_MENDS = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
     }
 )
+_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+"""A topic was deleted, or a broker that has just started does not know its topics yet."""
 
 
 class BrokerWatch:
@@ -210,10 +219,27 @@ class KafkaLogs:
             log.exhausted_at = max(message.offset(), self._high(log))
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and log is not None:
             raise self._position_lost(log)
+        elif code in _GONE:
+            self._refuse_if_gone(message.topic(), error)
         elif code in _NO_RETRY_MENDS or error.fatal():
             raise KafkaRefused(f"Kafka does not let us read {message.topic()}/{message.partition()}: {error.str()}")
         else:
             self._watch.on_error(error)
+
+    def _refuse_if_gone(self, topic: str, error: KafkaError) -> None:
+        """Raises KafkaRefused if the cluster does not name the topic for `start_timeout_s`. A broker that doesn't answer at all is
+        the watch's business."""
+        give_up_s = time.monotonic() + self._settings.start_timeout_s
+        self._watch.on_error(error)
+        while True:
+            try:
+                if topic in partition_counts(self._settings):
+                    return
+            except BrokerUnavailable:
+                return
+            if time.monotonic() > give_up_s:
+                raise KafkaRefused(f"Kafka does not let us read {topic}: {error.str()}")
+            time.sleep(RETRY_PAUSE_S)
 
     def _position_lost(self, log: KafkaLog) -> KafkaRefused:
         low, high = self._watermarks(log)

@@ -35,7 +35,9 @@ OMITTED_HEADER = "segone-value-omitted"
 
 _log = logging.getLogger("segone.kafka")
 
-_FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+_FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED})
+"""An invalid epoch alone is no proof of a successor: a transaction that timed out while the broker was away has one, too. Aborting
+tells: after a time-out the producer gets a new epoch, beside a successor a fatal error."""
 _NO_RETRY_MENDS = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -44,7 +46,6 @@ _NO_RETRY_MENDS = frozenset(
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError._UNKNOWN_PARTITION,
     }
 )
 
@@ -249,7 +250,7 @@ class Publisher:
                     raise self._given_up(timeout_s, doing, cause) from error
 
     def _raise_if_hopeless(self, error: KafkaError, topic: str) -> None:
-        if error.code() in _FENCED:
+        if error.code() in _FENCED or (error.fatal() and error.code() == KafkaError.INVALID_PRODUCER_EPOCH):
             raise Fenced(
                 f"transactional id {self._id} was taken over by another process ({error.str()}): this one is superseded "
                 "and ends. If that is not intended, give each flow its own kafka.transactional_id."
