@@ -25,6 +25,8 @@ VALUE_BYTES_MAX_DEFAULT = 1_048_588
 """Kafka's own default of a topic's `max.message.bytes`."""
 
 RETRY_PAUSE_S = 0.1
+SLOW_BROKER_FACTOR = 3
+"""How many times `broker_timeout_s` a transaction may take while brokers do answer: one that has just come back is slow."""
 TRANSACTION_TIMEOUT_MS_MAX = 900_000
 """Brokers refuse more (their `transaction.max.timeout.ms`, by default)."""
 
@@ -55,15 +57,19 @@ def consumer(settings: KafkaSettings, fixed: Properties, **callbacks: Callable[.
     return _made(Consumer, defaults | _shared(settings) | settings.consumer | ours | dict(fixed) | callbacks)
 
 
-def producer(settings: KafkaSettings, transactional_id: str, fixed: Properties) -> Producer:
+def producer(
+    settings: KafkaSettings, transactional_id: str, fixed: Properties, **callbacks: Callable[..., None]
+) -> Producer:
     """A transactional producer; `init_transactions` is the caller's."""
     ours = {
         "transactional.id": transactional_id,
         # A transaction open in a crash hides later messages from read-committed readers until it times out or its
         # successor starts; one that waits for a broker must not time out before we give the broker up, nor just then.
-        "transaction.timeout.ms": min(10_000 + int(settings.broker_timeout_s * 1000), TRANSACTION_TIMEOUT_MS_MAX),
+        "transaction.timeout.ms": min(
+            10_000 + int(SLOW_BROKER_FACTOR * settings.broker_timeout_s * 1000), TRANSACTION_TIMEOUT_MS_MAX
+        ),
     }
-    return _made(Producer, _shared(settings) | settings.producer | ours | dict(fixed))
+    return _made(Producer, _shared(settings) | settings.producer | ours | dict(fixed) | callbacks)
 
 
 def admin(settings: KafkaSettings, **callbacks: Callable[..., None]) -> AdminClient:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import orjson
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from dataflows.kafka.arrival_merge import Log
@@ -23,6 +22,7 @@ from dataflows.kafka.client import (
     partition_counts,
     unavailable,
 )
+from dataflows.kafka.watch import BrokerWatch
 from state.records import Record
 from state.settings import KafkaSettings
 
@@ -39,51 +39,6 @@ _NO_RETRY_MENDS = frozenset(
 )
 _GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 """A topic was deleted, or a broker that has just started does not know its topics yet."""
-
-
-class BrokerWatch:
-    """Notices that no broker answers any more. librdkafka itself retries for ever, in silence.
-
-    Time in which nobody looked (a long checkpoint) doesn't count: answers may have been waiting all the while.
-    """
-
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
-        self._responses = 0
-        self._looked_s = self._answered_s = time.monotonic()
-        self._last_error = ""
-
-    @property
-    def interval_ms(self) -> int:
-        """How often librdkafka is to report its counts."""
-        return max(50, min(1000, int(self._settings.broker_timeout_s * 200)))
-
-    def on_statistics(self, text: str) -> None:
-        responses = sum(broker["rx"] for broker in orjson.loads(text)["brokers"].values())
-        if responses != self._responses:
-            self._responses = responses
-            self.answered()
-
-    def on_error(self, error: KafkaError) -> None:
-        self._last_error = error.str()
-
-    def answered(self) -> None:
-        self._answered_s = time.monotonic()
-
-    @property
-    def silent(self) -> bool:
-        """Nothing was heard for three reports: how far the logs go is not known any more."""
-        return time.monotonic() - self._answered_s > 3 * self.interval_ms / 1000
-
-    def look(self) -> None:
-        """Raise BrokerUnavailable if the silence has lasted too long."""
-        now_s = time.monotonic()
-        unseen_s = now_s - self._looked_s
-        self._looked_s = now_s
-        if unseen_s > 2 * self.interval_ms / 1000:
-            self._answered_s += unseen_s
-        if now_s - self._answered_s > self._settings.broker_timeout_s:
-            raise unavailable(self._settings, self._settings.broker_timeout_s, "reading", self._last_error)
 
 
 @dataclass(slots=True)

@@ -15,8 +15,9 @@ from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from dataflows.kafka.client import Address, BrokerUnavailable, KafkaRefused, Properties, producer
+from dataflows.kafka.client import SLOW_BROKER_FACTOR, Address, BrokerUnavailable, KafkaRefused, Properties, producer
 from dataflows.kafka.tail import ID_HEADER
+from dataflows.kafka.watch import BrokerWatch
 from state.digest import partition_of
 from state.records import Output
 from state.settings import KafkaSettings
@@ -92,12 +93,14 @@ class Publisher:
         self.omitted = 0
         self._settings, self._id = settings, transactional_id
         self._partitions, self._bytes_max = partitions, bytes_max
-        sizes: Properties = {
+        self._watch = BrokerWatch(settings)
+        fixed: Properties = {
+            "statistics.interval.ms": self._watch.interval_ms,
             # One batch must never exceed what the strictest topic accepts.
             "batch.size": min(1_000_000, *bytes_max.values()),
             "message.max.bytes": max(1_000_000, *bytes_max.values()),
         }
-        self._producer = producer(settings, transactional_id, sizes)
+        self._producer = producer(settings, transactional_id, fixed, stats_cb=self._watch.on_statistics)
         self._changed = threading.Condition()
         self._pending: list[Output] = []
         self._in_flight = 0
@@ -187,31 +190,34 @@ class Publisher:
             return outputs
 
     def _publish(self, outputs: list[Output]) -> dict[Address, int]:
-        """Commit the outputs in one transaction, as often as it takes until `broker_timeout_s` is over."""
-        give_up_s = time.monotonic() + self._settings.broker_timeout_s
+        """Commit the outputs in one transaction, as often as it takes until no broker has answered for `broker_timeout_s`."""
+        began_s = time.monotonic()
         while True:
             attempt = Attempt()
             try:
                 self._producer.begin_transaction()
                 for output in outputs:
                     self._produce(output, attempt)
-                self._insist(self._producer.commit_transaction, give_up_s - time.monotonic(), "committing outputs")
+                self._insist(
+                    self._producer.commit_transaction, self._settings.broker_timeout_s, "committing outputs", began_s
+                )
             except KafkaException as error:
-                self._recover(attempt, error.args[0], give_up_s)
+                self._recover(attempt, error.args[0], began_s)
                 continue
             assert attempt.delivered == len(outputs), "a committed transaction has a delivery report for each message"
             return attempt.ends
 
-    def _recover(self, attempt: Attempt, error: KafkaError, give_up_s: float) -> None:
+    def _recover(self, attempt: Attempt, error: KafkaError, began_s: float) -> None:
         """Abort the transaction so that it can be tried again, or raise why it can't."""
         self._producer.poll(0)  # the report that names the topic may be waiting still
         topic, cause = attempt.failure or ("", error)
         self._raise_if_hopeless(cause, topic)
         self._raise_if_hopeless(error, topic)
         _log.warning("transaction %s is tried again: %s", self._id, cause.str())
-        if time.monotonic() > give_up_s:
-            raise self._given_up(self._settings.broker_timeout_s, "publishing outputs", cause)
-        self._insist(self._producer.abort_transaction, give_up_s - time.monotonic(), "aborting a transaction")
+        timeout_s = self._settings.broker_timeout_s
+        if self._left_s(began_s, timeout_s) < 0:
+            raise self._given_up(began_s, "publishing outputs", cause)
+        self._insist(self._producer.abort_transaction, timeout_s, "aborting a transaction", began_s)
         time.sleep(RETRY_PAUSE_S)
 
     def _produce(self, output: Output, attempt: Attempt) -> None:
@@ -231,13 +237,20 @@ class Publisher:
             except BufferError:  # librdkafka's queue is full: let it send
                 self._producer.poll(0.05)
 
-    def _insist(self, call: object, timeout_s: float, doing: str) -> None:
-        """Call a transactional function again for as long as its error can be retried."""
+    def _left_s(self, began_s: float, timeout_s: float) -> float:
+        """How long brokers may still be silent, or answer without success, in what began at `began_s`."""
+        now_s = time.monotonic()
+        silent_s = now_s - max(began_s, self._watch.answered_s)
+        return min(timeout_s - silent_s, SLOW_BROKER_FACTOR * timeout_s - (now_s - began_s))
+
+    def _insist(self, call: object, timeout_s: float, doing: str, began_s: float | None = None) -> None:
+        """Call a transactional function again for as long as its error can be retried and brokers are not silent for `timeout_s`."""
         assert callable(call)
-        give_up_s = time.monotonic() + timeout_s
+        began_s = time.monotonic() if began_s is None else began_s
         while True:
             try:
-                call(max(0.1, min(CALL_TIMEOUT_S, give_up_s - time.monotonic())))
+                # Reports of how much was answered are heard during the call.
+                call(max(0.1, min(CALL_TIMEOUT_S, self._left_s(began_s, timeout_s))))
                 return
             except KafkaException as error:
                 cause: KafkaError = error.args[0]
@@ -246,8 +259,8 @@ class Publisher:
                 self._raise_if_hopeless(cause, "")
                 if not cause.retriable():
                     raise
-                if time.monotonic() > give_up_s:
-                    raise self._given_up(timeout_s, doing, cause) from error
+                if self._left_s(began_s, timeout_s) < 0:
+                    raise self._given_up(began_s, doing, cause) from error
 
     def _raise_if_hopeless(self, error: KafkaError, topic: str) -> None:
         if error.code() in _FENCED or (error.fatal() and error.code() == KafkaError.INVALID_PRODUCER_EPOCH):
@@ -261,7 +274,8 @@ class Publisher:
                 f"Kafka refuses an output ({where}): {error.str()}. Check the topic's settings and rights."
             )
 
-    def _given_up(self, after_s: float, doing: str, error: KafkaError) -> BrokerUnavailable:
+    def _given_up(self, began_s: float, doing: str, error: KafkaError) -> BrokerUnavailable:
+        after_s = time.monotonic() - began_s
         return BrokerUnavailable(
             f"{doing} did not succeed for {after_s:.1f} s at {self._settings.bootstrap_servers} (last error: {error.str()}). "
             "Nothing is lost: start again when the brokers answer, and work continues from the last committed epoch."
