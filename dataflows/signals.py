@@ -16,6 +16,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
+from dataflows.metered import MeteredInput
 from dataflows.route import ShardBatch
 from dataflows.shard_logic import SETTLE_SHARE, ShardLogic
 from dataflows.worker import Worker
@@ -25,7 +26,7 @@ from state.settings import load_settings
 def build(worker: Worker) -> Dataflow:
     """The dataflow over a worker's source, shards and sink."""
     flow = Dataflow("segone")
-    records = op.input("records", flow, worker.source)
+    records = op.input("records", flow, MeteredInput(worker.source, worker.tally))
     routed = op.flat_map_batch("decode", records, worker.router)
     split = op.branch("accepted", routed, lambda item: isinstance(item[1], ShardBatch))
     settle_after_s = SETTLE_SHARE * worker.settings.state.checkpoint_interval_ms / 1000
@@ -39,6 +40,8 @@ def build(worker: Worker) -> Dataflow:
             settle_after_s,
             worker.quarantine,
             worker.stopping.is_set,
+            tally=worker.tally,
+            accounting=worker.accounting,
         )
 
     said = op.stateful_batch("customers", cast(KeyedStream[ShardBatch], split.trues), shard)

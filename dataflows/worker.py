@@ -17,6 +17,7 @@ from dataflows.kafka.sink import KafkaOutput
 from dataflows.kafka.source import BROADCAST, KafkaInput
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
+from dataflows.tally import Tally
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
 from state.events import TOPICS
@@ -42,11 +43,12 @@ class Worker:
         """Whether the wall clock stands in for the arrival clock when nothing comes."""
         self.stopping: threading.Event = source.stopping
         self.accounting = Accounting()
+        self.tally = Tally()
         self.decoder = Decoder(DecodeLimits(ahead_s_max=int(settings.shard.future_tolerance_s)))
         self.quarantine = Quarantine(state_dir)
         self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting, self.quarantine)
-        self._shards: list[Shard] = []
-        self._steps: list[CustomerStep] = []
+        self.shards: list[Shard] = []
+        self.steps: list[CustomerStep] = []
 
     @classmethod
     def open(cls, settings: Settings) -> Worker:
@@ -62,8 +64,8 @@ class Worker:
             self.state_dir, number, settings.state.durability, map_bytes_max=settings.state.map_size_gb_max << 30
         )
         shard = Shard(number, step, make_policy(settings, step, settings.shard.count), store)
-        self._shards.append(shard)
-        self._steps.append(step)
+        self.shards.append(shard)
+        self.steps.append(step)
         return shard
 
     def totals(self) -> dict[str, int]:
@@ -75,7 +77,7 @@ class Worker:
             "late": 0,
             "dead_letter": sum(list(self.accounting.dead.values())),
         }
-        for shard in list(self._shards):
+        for shard in list(self.shards):
             for name in ("applied", "duplicate", "late"):
                 totals[name] += getattr(shard.counters, name) - getattr(shard.counters_at_start, name)
         totals["in_flight"] = totals["read"] - sum(
@@ -85,7 +87,7 @@ class Worker:
 
     def detector_errors(self) -> dict[str, int]:
         errors: Counter[str] = Counter()
-        for step in self._steps:
+        for step in self.steps:
             errors.update(step.detector_errors)
         return dict(errors)
 
@@ -94,7 +96,7 @@ class Worker:
         if isinstance(self.sink, FileOutput):
             for part in self.sink.parts:
                 part.finish()
-        for shard in self._shards:
+        for shard in self.shards:
             shard.close()
 
 

@@ -111,10 +111,22 @@ class StateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The port for Prometheus; 0 turns it off."""
+    """The port for /metrics, /healthz and /readyz; 0 turns it off. Process i of a local cluster uses port + i."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    engine_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """Where Bytewax serves its own metrics, which are merged into ours; 0 leaves it off, since it listens on all interfaces."""
+    stalled_after_s: Annotated[float, Meta(gt=0, le=86_400)] = 120.0
+    ready_lag_records_max: Count = 100_000
+    ready_lag_bytes_max: Count = 32_000_000
+
+
+class LogsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the worker tells on standard error. "auto": readable on a terminal, else one JSON object a line."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
 
 
 class WatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,6 +153,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: StateSettings = StateSettings()
     metrics: MetricsSettings = MetricsSettings()
     watch: WatchSettings = WatchSettings()
+    logs: LogsSettings = LogsSettings()
     detectors: dict[str, dict[str, Any]] = {}
 
     def digest(self) -> str:
