@@ -155,6 +155,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watch: WatchSettings = WatchSettings()
     logs: LogsSettings = LogsSettings()
     detectors: dict[str, dict[str, Any]] = {}
+    secrets: tuple[str, ...] = ()
+    """No section: names, as kafka.client.sasl.password, of the values that were read from files of secrets."""
 
     def digest(self) -> str:
         """Names everything that can change a signal: the `config` of each signal."""
@@ -181,7 +183,7 @@ def load_settings(
     flags: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Settings:
     """Reads config/detectors.toml and config/default.toml, then `path`, the environment and the flags, each over the one before."""
-    tables: dict[str, Any] = {"detectors": read_toml(CONFIG_DIR / "detectors.toml")}
+    tables: dict[str, Any] = {"detectors": read_toml(CONFIG_DIR / "detectors.toml"), "secrets": ()}
     sources: list[tuple[str, Mapping[str, Any]]] = [
         (str(CONFIG_DIR / "default.toml"), read_toml(CONFIG_DIR / "default.toml"))
     ]
@@ -218,7 +220,7 @@ def _place(name: str, section: str, key: str) -> str:
 
 
 def _sections() -> dict[str, Any]:
-    return {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    return {field.name: field.type for field in msgspec.structs.fields(Settings) if field.name != "secrets"}
 
 
 def _fields(section: str) -> tuple[msgspec.structs.FieldInfo, ...]:
@@ -324,6 +326,7 @@ def _read_secret_files(name: str, tables: dict[str, Any]) -> None:
         for key in [key for key in table if key.endswith(("_file", ".file"))]:
             secret = str(table.pop(key))
             table[key[:-5]] = _read_secret(f"{name}:[kafka.{section}] {key}", secret)
+            tables["secrets"] = (*tables["secrets"], f"kafka.{section}.{key[:-5]}")
     watch = tables.get("watch", {})
     if watch.get("token_file"):
         watch["token"] = _read_secret(f"{name}:[watch] token_file", str(watch["token_file"]))

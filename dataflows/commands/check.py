@@ -25,9 +25,7 @@ from dataflows.worker import prepare_state
 from operators.customer_step import CustomerStep
 from state.events import TOPICS
 from state.settings import ConfigError, Settings
-
-SECRET_WORDS = ("password", "secret", "token", "key.pem", "jaas", "oauthbearer.config", "credential")
-MASK = "********"
+from state.settings_shown import shown
 
 
 class Result(NamedTuple):
@@ -63,21 +61,17 @@ def run(args: argparse.Namespace) -> int:
 def effective(settings: Settings) -> list[str]:
     """The settings that count, as TOML without the detectors' tables; what could be a secret is masked."""
     lines = []
-    for section, table in msgspec.to_builtins(settings).items():
-        if section == "detectors" or (section == "kafka" and settings.log.kind == "files"):
-            continue
+    for section, table in shown(settings).items():
         nested = {key: value for key, value in table.items() if isinstance(value, dict)}
         lines += ["", f"[{section}]"]
-        lines += [f"{key} = {_shown(key, value)}" for key, value in table.items() if key not in nested]
+        lines += [f"{key} = {_toml(value)}" for key, value in table.items() if key not in nested]
         for name, inner in nested.items():
             if inner:
-                lines += ["", f"[{section}.{name}]", *(f'"{key}" = {_shown(key, inner[key])}' for key in inner)]
+                lines += ["", f"[{section}.{name}]", *(f'"{key}" = {_toml(inner[key])}' for key in inner)]
     return lines[1:]
 
 
-def _shown(key: str, value: Any) -> str:
-    if any(word in key.lower() for word in SECRET_WORDS):
-        return f'"{MASK}"'
+def _toml(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
