@@ -1,6 +1,6 @@
 """What a worker tells on standard error: one JSON object a line, or on a terminal a readable line.
 
-    {"event":"started","process":0,…,"logger":"segone.run","level":"info","time":"2025-05-01T10:00:00.000000Z"}
+    {"time":"2025-05-01T10:00:00.000000Z","level":"info","event":"started","logger":"segone.run","process":0,"version":"1.0.0",…}
 
 Levels: `error`, this process ends or an output suffers; `warning`, something was mended and may need a look; `info`, the life of the
 process; `debug`, for its makers. Nothing here names a customer, and no message of an unforeseen error is told: it might.
@@ -19,15 +19,17 @@ import structlog
 
 from state.settings import LogsSettings
 
+FIRST_KEYS = ("time", "level", "event", "logger")
+
 
 def configure(settings: LogsSettings, process: int | None = None) -> None:
     """Sends everything that is logged, librdkafka's lines too, to standard error. `process` is this one's number in a cluster."""
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
-    shared = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, stamp]
+    shared: list[structlog.types.Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, stamp]
     if process is not None:
         shared.insert(0, _numbered(process))
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(timestamp_key="time")
+        structlog.dev.ConsoleRenderer(timestamp_key="time", colors=sys.stderr.isatty())
         if readable(settings)
         else structlog.processors.JSONRenderer(serializer=_json)
     )
@@ -83,4 +85,5 @@ def _numbered(process: int) -> Any:
 
 
 def _json(line: dict[str, Any], **_: Any) -> str:
-    return orjson.dumps(line, default=str).decode()
+    first = {key: line[key] for key in FIRST_KEYS if key in line}
+    return orjson.dumps(first | line, default=str).decode()
