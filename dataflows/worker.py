@@ -18,6 +18,7 @@ from dataflows.kafka.source import BROADCAST, KafkaInput
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
 from dataflows.tally import Tally
+from dataflows.witness import Witness
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
 from state.events import TOPICS
@@ -44,6 +45,7 @@ class Worker:
         self.stopping: threading.Event = source.stopping
         self.accounting = Accounting()
         self.tally = Tally()
+        self.witness = Witness()
         self.decoder = Decoder(DecodeLimits(ahead_s_max=int(settings.shard.future_tolerance_s)))
         self.quarantine = Quarantine(state_dir)
         self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting, self.quarantine)

@@ -14,7 +14,7 @@ import structlog
 from cli_samples import as_line, transaction, write_log
 from worker_process import PATIENCE_S, WorkerProcess
 
-from dataflows.commands.run import _told
+from dataflows.commands.run import _tell_end
 from dataflows.files.sink import read_committed
 from dataflows.log_lines import configure, where
 from state.settings import LogsSettings, load_settings
@@ -125,7 +125,7 @@ def test_of_a_bug_kinds_and_places_are_told_and_never_the_words_of_the_error(
         except KeyError as error:
             raise RuntimeError(f"in the engine, of {MARK}") from error
     except RuntimeError as error:
-        assert not _told(error, 0)
+        _tell_end(error, 0)
         assert where(error).startswith("KeyError at test_log_lines.py:")
     told = capsys.readouterr().err
     assert "RuntimeError at test_log_lines.py:" in lines_of(told)[0]["error"]

@@ -101,6 +101,7 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     if readable(worker.settings.logs):
         sentence = accounting if process_id is None else share
         threading.Thread(target=_report_progress, args=(worker, done, sentence), daemon=True).start()
+    worker.witness.tell = lambda error: _tell_end(error, process_id or 0)
     try:
         cli_main(
             build(worker),
@@ -113,9 +114,12 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the engine is no Exception
-        if _told(error, process_id or 0):
-            raise
-        raise _bug(error) from error
+        cause = worker.witness.failure or error
+        if cause is error:
+            _tell_end(error, process_id or 0)
+        if foreseen(cause) is None:
+            raise _bug(cause) from error
+        raise cause from None
     finally:
         done.set()
     totals = worker.totals()
@@ -136,15 +140,15 @@ def _tell_start(settings: Settings, processes: int) -> None:
     )
 
 
-def _told(error: BaseException, process: int) -> bool:
-    """Logs why this process ends, and tells the supervisor unless the cause lies in another process. False for a bug of ours."""
+def _tell_end(error: BaseException, process: int) -> None:
+    """Logs why this process ends, and tells the supervisor unless the cause lies in another process."""
     sentence = foreseen(error)
     if sentence is not None and peer_is_gone(error):
         _log.warning("stopped", reason=sentence)
-    else:
-        _log.error("failed", error=sentence or str(_bug(error)))
-        tell_cause(process, sentence or str(_bug(error)))
-    return sentence is not None
+        return
+    told = sentence or str(_bug(error))
+    _log.error("failed", error=told)
+    tell_cause(process, told)
 
 
 def _bug(error: BaseException) -> Unforeseen:
