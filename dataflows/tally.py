@@ -10,7 +10,11 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from math import inf
 from typing import Final
+
+from prometheus_client.utils import floatToGoString
 
 from state.events import TOPICS, Event
 from state.shard import Emission
@@ -42,6 +46,16 @@ class Histogram:
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def add(self, other: Histogram) -> None:
+        """Adds what another one with the same bounds has counted."""
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Prometheus's buckets: for each bound, how many values are not beyond it."""
+        counts = list(accumulate(self.counts))
+        return [(floatToGoString(bound), float(n)) for bound, n in zip((*self.bounds, inf), counts, strict=True)]
 
 
 class Tally:

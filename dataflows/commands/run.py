@@ -24,6 +24,7 @@ from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import accounting, print_summary
 from dataflows.failures import Unforeseen, causes, foreseen, peer_is_gone
 from dataflows.log_lines import configure, readable, where
+from dataflows.metrics.endpoint import serve
 from dataflows.signals import build
 from dataflows.worker import Worker
 from state.settings import ConfigError, Settings, load_settings
@@ -101,6 +102,7 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     if readable(worker.settings.logs):
         sentence = accounting if process_id is None else share
         threading.Thread(target=_report_progress, args=(worker, done, sentence), daemon=True).start()
+    endpoint = serve(worker, process_id or 0 if supervised() else 0)
     worker.witness.tell = lambda error: _tell_end(error, process_id or 0)
     try:
         cli_main(
@@ -122,6 +124,8 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
         raise cause from None
     finally:
         done.set()
+        if endpoint is not None:
+            endpoint.server_close()
     totals = worker.totals()
     _log.info("ended", stopped=worker.stopping.is_set(), **totals)
     return totals
