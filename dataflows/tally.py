@@ -11,14 +11,11 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from math import inf
 from typing import Final
 
-from prometheus_client.utils import floatToGoString
-
 from state.events import TOPICS, Event
-from state.shard import Emission
 from state.signals import Signal
+from state.step import Emission
 
 AGE_S: Final = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 2_592_000.0)
 """From a card payment told at once to one that a merchant hands in a month later."""
@@ -55,7 +52,7 @@ class Histogram:
     def cumulative(self) -> list[tuple[str, float]]:
         """Prometheus's buckets: for each bound, how many values are not beyond it."""
         counts = list(accumulate(self.counts))
-        return [(floatToGoString(bound), float(n)) for bound, n in zip((*self.bounds, inf), counts, strict=True)]
+        return [(str(bound), float(n)) for bound, n in zip((*self.bounds, "+Inf"), counts, strict=True)]
 
 
 class Tally:

@@ -23,7 +23,8 @@ from dataflows.tally import Histogram
 from dataflows.worker import Worker
 
 OUTCOMES = ("applied", "duplicate", "late")
-Labelled = Mapping[tuple[str, ...], float]
+Labelled = Mapping[Any, float]
+"""Values by their labels, in the order of the family's label names."""
 
 
 class WorkerCollector(Collector):
@@ -80,6 +81,8 @@ class WorkerCollector(Collector):
         help_ = "Events that arrived before one of the same customer that was older by arrival."
         since = sum(s.counters.disordered_arrivals - s.counters_at_start.disordered_arrivals for s in shards)
         yield _counter("segone_disordered_arrivals", help_, (), {(): since})
+        help_ = "Records whose topic kept others waiting for longer than [kafka] merge_wait_ms: applied out of the order of arrival."
+        yield _counter("segone_records_passed_over", help_, (), {(): self._worker.passed_over()})
         help_ = "Records that did not add up at the last checkpoint; anything but 0 is a bug, and the checkpoint is refused."
         yield _gauge("segone_conservation_difference", help_, sum(self._worker.tally.conservation.copy().values()))
         yield from self._lag()
@@ -195,7 +198,7 @@ def _gauges(name: str, help_: str, labels: tuple[str, ...], values: Labelled) ->
     return family
 
 
-def _counter(name: str, help_: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
+def _counter(name: str, help_: str, labels: tuple[str, ...], values: Labelled) -> Metric:
     family = CounterMetricFamily(name, help_, labels=labels)
     for key, value in sorted(values.items()):
         family.add_metric(key, value)
