@@ -12,7 +12,7 @@ import logging
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -33,7 +33,7 @@ def configure(settings: LogsSettings, process: int | None = None) -> None:
         if readable(settings)
         else structlog.processors.JSONRenderer(serializer=_json)
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -75,6 +75,14 @@ def where(error: BaseException) -> str:
         told.append(f"{type(one).__name__} at {places}")
         one = one.__cause__
     return "; in ".join(reversed(told))
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at the time: a command may be called more than once in one process."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def _numbered(process: int) -> Any:

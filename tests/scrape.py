@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,21 @@ class Answer(NamedTuple):
     status: int
     content_type: str
     text: str
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` neighbouring loopback ports that nobody listens on now."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            first: int = probe.getsockname()[1]
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            return first
+        except (OSError, OverflowError):
+            continue
 
 
 def ask(port: int, path: str, accept: str = "") -> Answer:

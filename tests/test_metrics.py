@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections import Counter
@@ -13,8 +14,8 @@ from typing import Any
 
 import pytest
 from cli_samples import as_line, transaction, write_log
-from scrape import ask, scrape, wait_until
-from worker_process import WorkerProcess
+from scrape import ask, free_ports, scrape, wait_until
+from worker_process import ROOT, WorkerProcess
 
 from dataflows.batches import RecordBatch
 from dataflows.metrics.collector import WorkerCollector
@@ -38,21 +39,6 @@ MARK = "MARKED"
 
 AMOUNT = "7301.17"
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` neighbouring loopback ports that nobody listens on now."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first: int = probe.getsockname()[1]
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            return first
-        except (OSError, OverflowError):
-            continue
 
 
 @pytest.fixture(scope="module")
@@ -334,3 +320,17 @@ def test_ages_fall_into_the_buckets_of_their_bounds() -> None:
         histogram.observe(max(0.0, age_s))
     assert histogram.counts == [2] + [1] * len(AGE_S)
     assert histogram.cumulative()[-1] == ("+Inf", len(AGE_S) + 2)
+
+
+def test_every_metric_is_documented_and_every_documented_metric_exists(running: SimpleNamespace) -> None:
+    told = set(re.findall(r"`(segone_\w+)`", (ROOT / "docs" / "operating.md").read_text().partition("# Runbooks")[0]))
+    exist = {
+        name if family.type != "counter" else f"{name}_total"
+        for name, family in scrape(running.port).families.items()
+        if name.startswith("segone_")
+    }
+    on_kafka = {
+        name for name in told - exist if re.match(r"segone_(lag_records|outputs|delivery|transaction_seconds)", name)
+    }
+    assert told == exist | on_kafka
+    assert len(on_kafka) == 8

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from itertools import product
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
@@ -21,8 +22,12 @@ from dataflows.metrics.health import Health
 from dataflows.metrics.models import MEASURES
 from dataflows.tally import Histogram
 from dataflows.worker import Worker
+from operators.anomaly import transaction as fused
+from operators.catalogue import CATALOGUE
+from state.events import TOPICS
 
 OUTCOMES = ("applied", "duplicate", "late")
+STATES = ("OPEN", "UPDATE", "CLOSE", "RETRACT")
 Labelled = Mapping[Any, float]
 """Values by their labels, in the order of the family's label names."""
 
@@ -62,7 +67,8 @@ class WorkerCollector(Collector):
         accounting, shards = self._worker.accounting, list(self._worker.shards)
         read = {(topic,): count for topic, count in accounting.read.copy().items()}
         yield _counter("segone_records_read", "Records read here.", ("topic",), read)
-        ended: dict[tuple[str, ...], float] = {}
+        # Zeros are told from the start: Prometheus sees no increase in what begins with its first event.
+        ended: dict[tuple[str, str], float] = dict.fromkeys(product(TOPICS, (*OUTCOMES, "dead_letter")), 0)
         for shard in shards:
             for topic, counts in shard.ended.items():
                 for outcome in OUTCOMES:
@@ -74,7 +80,7 @@ class WorkerCollector(Collector):
         help_ = (
             "Records that have ended here, each as exactly one outcome; in a cluster they may have been read elsewhere."
         )
-        yield _counter("segone_events", help_, ("topic", "outcome"), _without_zeros(ended))
+        yield _counter("segone_events", help_, ("topic", "outcome"), ended)
         yield _counter("segone_dead_letters", "Rejected records by reason.", ("topic", "code"), letters)
         help_ = "Events held back for sorting ([shard] reorder_wait_s)."
         yield _gauge("segone_events_held", help_, sum(shard.counters.held for shard in shards))
@@ -105,8 +111,11 @@ class WorkerCollector(Collector):
 
     def _signals(self) -> Iterator[Metric]:
         help_ = "Signals said; what a restart says again counts again, though no reader sees it twice."
-        yield _counter("segone_signals", help_, ("type", "state"), self._worker.tally.signals.copy())
-        errors = {(detector,): count for detector, count in self._worker.detector_errors().items()}
+        types = {detector.SIGNAL for detector in CATALOGUE if detector.SIGNAL} | {fused.SIGNAL}
+        said = dict.fromkeys(product(types, STATES), 0) | self._worker.tally.signals.copy()
+        yield _counter("segone_signals", help_, ("type", "state"), said)
+        errors = {(detector.NAME,): 0 for detector in CATALOGUE}
+        errors |= {(detector,): count for detector, count in self._worker.detector_errors().items()}
         yield _counter("segone_detector_errors", "Failures of detectors.", ("detector",), errors)
 
     def _state(self) -> Iterator[Metric]:
@@ -124,8 +133,9 @@ class WorkerCollector(Collector):
             yield _counter(f"segone_{name}", help_, (), {(): sum(getattr(shard, name) for shard in shards)})
         stored = {(part,): size for part, size in self._worker.store_bytes().items()}
         yield _gauges("segone_store_bytes", "Space that the state of the shards here takes on disk.", ("part",), stored)
-        free = shutil.disk_usage(self._worker.state_dir).free
-        yield _gauge("segone_state_disk_free_bytes", "Free space on the disk of the state folder.", free)
+        disk = shutil.disk_usage(self._worker.state_dir)
+        yield _gauge("segone_state_disk_free_bytes", "Free space on the disk of the state folder.", disk.free)
+        yield _gauge("segone_state_disk_size_bytes", "Size of the disk of the state folder.", disk.total)
 
     def _checkpoints(self) -> Iterator[Metric]:
         tally = self._worker.tally
@@ -210,7 +220,3 @@ def _histogram(name: str, help_: str, labels: tuple[str, ...], values: Mapping[A
     for key, histogram in sorted(values.items()):
         family.add_metric(key, histogram.cumulative(), histogram.sum)
     return family
-
-
-def _without_zeros(values: Labelled) -> Labelled:
-    return {key: value for key, value in values.items() if value}
