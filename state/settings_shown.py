@@ -43,7 +43,7 @@ def changed(settings: Settings, defaults: Settings) -> dict[str, dict[str, Any]]
 
 def _masked(table: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        key: _masked(value) if isinstance(value, dict) else MASK if _is_secret(key) else value
+        key: _masked(value) if isinstance(value, dict) else MASK if value and _is_secret(key) else value
         for key, value in table.items()
     }
 
