@@ -34,6 +34,8 @@ from state.settings import Settings, load_settings
 from state.shard import Shard
 from state.store import MemoryStore
 
+pytestmark = pytest.mark.xdist_group("metrics")  # one world for all
+
 MARK = "MARKED"
 """In every id, name, text and amount that a customer could be known by."""
 

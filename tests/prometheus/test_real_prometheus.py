@@ -26,6 +26,8 @@ from dataflows.worker import Worker
 from state.digest import partition_of
 from state.settings import load_settings
 
+pytestmark = pytest.mark.xdist_group("prometheus")  # one world for all
+
 DASHBOARDS = sorted((RULES.parent / "grafana").glob("*.json"))
 
 ON_KAFKA_ONLY = {
