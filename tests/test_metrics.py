@@ -18,6 +18,7 @@ from scrape import ask, free_ports, scrape, wait_until
 from worker_process import ROOT, WorkerProcess
 
 from dataflows.batches import RecordBatch
+from dataflows.cli import main
 from dataflows.metrics.collector import WorkerCollector
 from dataflows.metrics.engine import families
 from dataflows.metrics.health import Health
@@ -208,13 +209,17 @@ def test_the_engines_own_metrics_are_merged_where_its_port_is_set(events: Path, 
         worker.end()
 
 
-def test_a_port_in_use_is_told_with_its_key_and_ends_with_2(events: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_is_told_with_its_key_and_ends_with_2(
+    events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         worker = worker_on(events, tmp_path, f"[metrics]\nport = {port}\n")
         assert worker.run() == 2
+        assert main(["check", "--config", str(tmp_path / "segone.toml")]) == 2
+        assert "metrics port" in capsys.readouterr().err
     assert f"[metrics] host and port: cannot listen on 127.0.0.1:{port} (Address already in use)" in worker.told()
 
 

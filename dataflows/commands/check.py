@@ -6,6 +6,7 @@ Prints the effective settings (secrets masked) and each check; exit 0 if all are
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -77,6 +78,8 @@ def _toml(value: Any) -> str:
 
 def _checks(settings: Settings) -> list[tuple[str, Callable[[Settings], str]]]:
     first: list[tuple[str, Callable[[Settings], str]]] = [("detectors", _look_at_detectors)]
+    if settings.metrics.port:
+        first.append(("metrics port", _look_at_port))
     if settings.log.kind == "kafka":
         return [*first, ("broker and topics", _look_at_topics), ("state folder", _look_at_state)]
     return [
@@ -94,6 +97,19 @@ def _result(subject: str, look: Callable[[Settings], str], settings: Settings) -
         return Result(subject, False, str(error))
     except OSError as error:
         return Result(subject, False, f"{error.filename}: {error.strerror}; check the path and its permissions")
+
+
+def _look_at_port(settings: Settings) -> str:
+    address = (settings.metrics.host, settings.metrics.port)
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"[metrics] host and port: cannot listen on {address[0]}:{address[1]} ({error.strerror}); choose another"
+        ) from error
+    return f"{address[0]}:{address[1]} is free"
 
 
 def _look_at_detectors(settings: Settings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -58,6 +59,11 @@ class Endpoint(ThreadingHTTPServer):
         super().__init__(address, Answers)
         self.registry = registry
         self.health = health
+
+    def server_bind(self) -> None:
+        """Without asking for the host's full name, as HTTPServer does: where no name server answers, that takes long."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away while we answered is nobody's fault."""
