@@ -32,7 +32,7 @@ demo: $(READY)  ## simulate a small bank, run the real dataflow over it, show wh
 	@echo
 	@$(BIN)/segone report $(DEMO)/run --truth $(DEMO)/bank/truth --worst 8 --out $(DEMO)/report.html
 
-test: $(READY)  ## the whole suite; with Java and Maven also against a real Kafka
+test: $(READY)  ## the whole suite; with Java and Maven also against a real Kafka, with apt or promtool a real Prometheus
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(READY)  ## style

@@ -8,10 +8,11 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NamedTuple
 
+from dataflows.failures import foreseen, os_sentence
 from state.settings import ConfigError
 
 
@@ -168,13 +169,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _failed(args.command, _os_sentence(error), 1)
+        return _failed(args.command, os_sentence(error), 1)
     except KeyboardInterrupt:
         return _failed(args.command, "interrupted", 130)
     except SystemExit:  # argparse: --help, or wrong use, both told already
         raise
     except BaseException as error:
-        message = _foreseen(error)
+        message = foreseen(error)
         if message is None:
             raise
         return _failed(args.command, message, 1)
@@ -199,42 +200,6 @@ def _failed(command: str, message: str, code: int) -> int:
         traceback.print_exc()
     print(f"segone {command}: {message}", file=sys.stderr)
     return code
-
-
-def _os_sentence(error: OSError) -> str:
-    what = error.strerror or str(error)
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{what}; see to the path, its permissions and the space left, then start again"
-
-
-def _foreseen(error: BaseException) -> str | None:
-    """What to say of an error that is no bug of ours: the output, the store or the brokers failed. None for any other."""
-    from dataflows.files.sink import OutputFailed
-    from dataflows.kafka.client import BrokerUnavailable, KafkaRefused
-    from dataflows.quarantine import Poisoned
-    from state.frozen import FrozenError
-    from state.store_error import StoreError
-
-    for one in _causes(error):
-        if isinstance(
-            one, OutputFailed | BrokerUnavailable | KafkaRefused | StoreError | ConfigError | Poisoned | FrozenError
-        ):
-            return str(one)
-        if isinstance(one, OSError):
-            return _os_sentence(one)
-        if (
-            type(one).__name__ == "PanicException"
-        ):  # how the engine's own store reports a full disk; it has no class to name
-            return f"the engine stopped: {one}. Look at the disk and the permissions of the state folder ([state] dir)"
-    return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it: the engine wraps some errors of its steps."""
-    one: BaseException | None = error
-    while one is not None:
-        yield one
-        one = one.__cause__
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from bytewax.operators import StatefulBatchLogic
 
 from dataflows.batches import OutputBatch
 from dataflows.quarantine import Quarantine
-from dataflows.route import ShardBatch, to_sink
+from dataflows.route import Accounting, ShardBatch, to_sink
+from dataflows.tally import Tally
 from operators.encode import encode
 from state.shard import Shard
 from state.step import Emission
@@ -44,6 +45,9 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
         settle_after_s: float,
         quarantine: Quarantine,
         stopping: Callable[[], bool] = lambda: False,
+        *,
+        tally: Tally,
+        accounting: Accounting,
     ) -> None:
         self._resume = resume
         self._factory = factory
@@ -51,6 +55,10 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
         self._live = live
         self._quarantine = quarantine
         self._stopping = stopping
+        self._tally = tally
+        self._accounting = accounting
+        self._received: dict[int, int] = {}
+        self._routed: dict[int, int] = {}
         self._shard: Shard | None = None
         self._unproven = False
         self._clocks: dict[int, tuple[int, bool]] = {}
@@ -66,10 +74,15 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
             # A source item of a later epoch: the engine has committed the one of our last token.
             self._unproven = False
             shard.proven()
+            self._tally.committed()
+        self._tally.beat()
         emissions: list[Emission] = []
         for batch in values:
+            self._routed[batch.partition] = batch.routed
             if batch.events:
                 emissions += self._apply(shard, batch)
+                self._tally.took(batch.events)
+                self._received[batch.partition] = self._received.get(batch.partition, 0) + len(batch.events)
             emissions += shard.advance(batch.partition, batch.clock_us)
             self._clocks[batch.partition] = (batch.clock_us, batch.caught_up)
         if monotonic() > self._settle_at_s:
@@ -108,9 +121,23 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
         if self._shard is None:
             assert self._resume is not None, "the engine asks for a snapshot only of a shard that it awoke"
             return self._resume
+        started_s = monotonic()
+        self._check(self._shard)
         self._unproven = True
-        self._settle_at_s = monotonic() + self._settle_after_s
-        return self._shard.checkpoint()
+        self._settle_at_s = started_s + self._settle_after_s
+        token = self._shard.checkpoint()
+        self._tally.snapshot_took(monotonic() - started_s)
+        return token
+
+    def _check(self, shard: Shard) -> None:
+        """Law 11 over the whole way, before anything that lacks a record could be committed."""
+        lost = sum(abs(routed - self._received.get(partition, 0)) for partition, routed in self._routed.items())
+        difference = lost + abs(self._accounting.difference) + abs(shard.counters.difference)
+        self._tally.conservation[shard.number] = difference
+        assert difference == 0, (
+            f"law 11: {difference} records were lost or counted twice on the way to shard {shard.number}"
+        )
 
     def _outputs(self, emissions: list[Emission], *, proof: bool) -> list[tuple[str, OutputBatch]]:
+        self._tally.said(emissions)
         return list(to_sink([encode(emission) for emission in emissions], self._sink_partitions, proof=proof))

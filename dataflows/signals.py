@@ -9,6 +9,7 @@ Step ids are the keys of the recovery store: renaming one orphans its state.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -16,8 +17,11 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
+from dataflows.batches import OutputBatch, RecordBatch
+from dataflows.metered import MeteredInput
 from dataflows.route import ShardBatch
 from dataflows.shard_logic import SETTLE_SHARE, ShardLogic
+from dataflows.witness import WatchedLogic, WatchedOutput
 from dataflows.worker import Worker
 from state.settings import load_settings
 
@@ -25,13 +29,18 @@ from state.settings import load_settings
 def build(worker: Worker) -> Dataflow:
     """The dataflow over a worker's source, shards and sink."""
     flow = Dataflow("segone")
-    records = op.input("records", flow, worker.source)
-    routed = op.flat_map_batch("decode", records, worker.router)
+
+    def decode(batches: Iterable[RecordBatch]) -> Iterable[tuple[str, ShardBatch | OutputBatch]]:
+        with worker.witness:
+            yield from worker.router(batches)
+
+    records = op.input("records", flow, MeteredInput(worker.source, worker.tally, worker.witness))
+    routed = op.flat_map_batch("decode", records, decode)
     split = op.branch("accepted", routed, lambda item: isinstance(item[1], ShardBatch))
     settle_after_s = SETTLE_SHARE * worker.settings.state.checkpoint_interval_ms / 1000
 
-    def shard(resume: bytes | None) -> ShardLogic:
-        return ShardLogic(
+    def shard(resume: bytes | None) -> WatchedLogic:
+        logic = ShardLogic(
             resume,
             worker.open_shard,
             worker.sink_partitions,
@@ -39,12 +48,15 @@ def build(worker: Worker) -> Dataflow:
             settle_after_s,
             worker.quarantine,
             worker.stopping.is_set,
+            tally=worker.tally,
+            accounting=worker.accounting,
         )
+        return WatchedLogic(logic, worker.witness)
 
     said = op.stateful_batch("customers", cast(KeyedStream[ShardBatch], split.trues), shard)
     signals = op.map("address", said, lambda item: item[1])
-    outputs = op.merge("outputs", split.falses, signals)
-    op.output("written", outputs, worker.sink)
+    outputs = cast(KeyedStream[OutputBatch], op.merge("outputs", split.falses, signals))
+    op.output("written", outputs, WatchedOutput(worker.sink, worker.witness))
     return flow
 
 

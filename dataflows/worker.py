@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections import Counter
@@ -13,16 +14,21 @@ from bytewax.recovery import init_db_dir
 
 from dataflows.files.sink import ALL_TOPICS, FileOutput, read_committed
 from dataflows.files.source import FileInput
+from dataflows.kafka.publisher import Publisher
 from dataflows.kafka.sink import KafkaOutput
 from dataflows.kafka.source import BROADCAST, KafkaInput
+from dataflows.metrics.models import ModelStatus
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
+from dataflows.tally import Tally
+from dataflows.witness import Witness
+from operators.anomaly import transaction as fused
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
 from state.events import TOPICS
 from state.settings import ConfigError, Settings
 from state.shard import Shard
-from state.store import DiskStore
+from state.store import DiskStore, shard_folder
 
 STATE_FORMAT = 1
 
@@ -42,11 +48,16 @@ class Worker:
         """Whether the wall clock stands in for the arrival clock when nothing comes."""
         self.stopping: threading.Event = source.stopping
         self.accounting = Accounting()
+        self.tally = Tally()
+        self.witness = Witness()
         self.decoder = Decoder(DecodeLimits(ahead_s_max=int(settings.shard.future_tolerance_s)))
         self.quarantine = Quarantine(state_dir)
         self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting, self.quarantine)
-        self._shards: list[Shard] = []
-        self._steps: list[CustomerStep] = []
+        self.config_digest = settings.digest()
+        self.models = {(fused.NAME, "champion"): ModelStatus(fused.NAME, "champion", fused.MODEL)}
+        """What is told of the models in force, by name and role: whoever puts another one in force says so here."""
+        self.shards: list[Shard] = []
+        self.steps: list[CustomerStep] = []
 
     @classmethod
     def open(cls, settings: Settings) -> Worker:
@@ -57,13 +68,13 @@ class Worker:
     def open_shard(self, number: int) -> Shard:
         """The shard with its store; its state still has to be restored."""
         settings = self.settings
-        step = CustomerStep(settings.detectors, settings.digest())
+        step = CustomerStep(settings.detectors, self.config_digest)
         store = DiskStore.open(
             self.state_dir, number, settings.state.durability, map_bytes_max=settings.state.map_size_gb_max << 30
         )
         shard = Shard(number, step, make_policy(settings, step, settings.shard.count), store)
-        self._shards.append(shard)
-        self._steps.append(step)
+        self.shards.append(shard)
+        self.steps.append(step)
         return shard
 
     def totals(self) -> dict[str, int]:
@@ -75,7 +86,7 @@ class Worker:
             "late": 0,
             "dead_letter": sum(list(self.accounting.dead.values())),
         }
-        for shard in list(self._shards):
+        for shard in list(self.shards):
             for name in ("applied", "duplicate", "late"):
                 totals[name] += getattr(shard.counters, name) - getattr(shard.counters_at_start, name)
         totals["in_flight"] = totals["read"] - sum(
@@ -85,16 +96,46 @@ class Worker:
 
     def detector_errors(self) -> dict[str, int]:
         errors: Counter[str] = Counter()
-        for step in self._steps:
-            errors.update(step.detector_errors)
+        for step in list(self.steps):
+            errors.update(step.detector_errors.copy())
         return dict(errors)
+
+    def lag(self) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+        """By topic and partition, what waits to be read by this process: records on Kafka, bytes in files."""
+        if isinstance(self.source, KafkaInput):
+            prefix = self.settings.kafka.topic_prefix
+            lag = self.source.lag.copy()
+            addresses = {name: name.removeprefix(prefix).rpartition("/") for name in lag}
+            return {(topic, number): lag[name] for name, (topic, _, number) in addresses.items()}, {}
+        return {}, self.source.lag_bytes()
+
+    def passed_over(self) -> int:
+        """Records of this process that came too late to be merged in the order of arrival; in files there are none."""
+        return sum(self.source.passed_over.copy().values()) if isinstance(self.source, KafkaInput) else 0
+
+    def store_bytes(self) -> dict[str, int]:
+        """What the state of this process's shards takes on disk: by files, since a store belongs to its thread."""
+        sizes: Counter[str] = Counter(table=0, log=0)
+        for shard in list(self.shards):
+            for path in shard_folder(self.state_dir, shard.number).glob("*"):
+                with contextlib.suppress(FileNotFoundError):  # a segment of the log may just have been let go
+                    sizes["table" if "mdb" in path.name else "log"] += path.stat().st_blocks * 512
+        return dict(sizes)
+
+    def publishers(self) -> list[Publisher]:
+        """The transactional producers of this process; none on files."""
+        return [part.publisher for part in list(self.sink.parts.values())] if isinstance(self.sink, KafkaOutput) else []
+
+    def outputs_skipped(self) -> int:
+        """Outputs that a predecessor had written to Kafka already."""
+        return sum(part.skipped for part in list(self.sink.parts.values())) if isinstance(self.sink, KafkaOutput) else 0
 
     def finish(self) -> None:
         """After a clean end of the flow: what lies beyond the last commit is cut off, and readers may see the rest."""
         if isinstance(self.sink, FileOutput):
             for part in self.sink.parts:
                 part.finish()
-        for shard in self._shards:
+        for shard in self.shards:
             shard.close()
 
 

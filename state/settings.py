@@ -111,10 +111,22 @@ class StateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The port for Prometheus; 0 turns it off."""
+    """The port for /metrics, /healthz and /readyz; 0 turns it off. Process i of a local cluster uses port + i."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    engine_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """Where Bytewax serves its own metrics, which are merged into ours; 0 leaves it off, since it listens on all interfaces."""
+    stalled_after_s: Annotated[float, Meta(gt=0, le=86_400)] = 120.0
+    ready_lag_records_max: Count = 100_000
+    ready_lag_bytes_max: Count = 32_000_000
+
+
+class LogsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the worker tells on standard error. "auto": readable on a terminal, else one JSON object a line."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
 
 
 class WatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,7 +153,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: StateSettings = StateSettings()
     metrics: MetricsSettings = MetricsSettings()
     watch: WatchSettings = WatchSettings()
+    logs: LogsSettings = LogsSettings()
     detectors: dict[str, dict[str, Any]] = {}
+    secrets: tuple[str, ...] = ()
+    """No section: names, as kafka.client.sasl.password, of the values that were read from files of secrets."""
 
     def digest(self) -> str:
         """Names everything that can change a signal: the `config` of each signal."""
@@ -168,7 +183,7 @@ def load_settings(
     flags: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Settings:
     """Reads config/detectors.toml and config/default.toml, then `path`, the environment and the flags, each over the one before."""
-    tables: dict[str, Any] = {"detectors": read_toml(CONFIG_DIR / "detectors.toml")}
+    tables: dict[str, Any] = {"detectors": read_toml(CONFIG_DIR / "detectors.toml"), "secrets": ()}
     sources: list[tuple[str, Mapping[str, Any]]] = [
         (str(CONFIG_DIR / "default.toml"), read_toml(CONFIG_DIR / "default.toml"))
     ]
@@ -205,7 +220,7 @@ def _place(name: str, section: str, key: str) -> str:
 
 
 def _sections() -> dict[str, Any]:
-    return {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    return {field.name: field.type for field in msgspec.structs.fields(Settings) if field.name != "secrets"}
 
 
 def _fields(section: str) -> tuple[msgspec.structs.FieldInfo, ...]:
@@ -311,6 +326,7 @@ def _read_secret_files(name: str, tables: dict[str, Any]) -> None:
         for key in [key for key in table if key.endswith(("_file", ".file"))]:
             secret = str(table.pop(key))
             table[key[:-5]] = _read_secret(f"{name}:[kafka.{section}] {key}", secret)
+            tables["secrets"] = (*tables["secrets"], f"kafka.{section}.{key[:-5]}")
     watch = tables.get("watch", {})
     if watch.get("token_file"):
         watch["token"] = _read_secret(f"{name}:[watch] token_file", str(watch["token_file"]))

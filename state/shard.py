@@ -15,8 +15,8 @@ import msgspec
 
 from state.customer import HELD_MAX, LABELS_MAX, RECENT_EVENTS_MAX, RECENT_MAX, SEEN_MAX, Customer, Timer
 from state.digest import digest64
+from state.events import TOPICS, Application, Event, Label, Transaction
 from state.events import Account as AccountEvent
-from state.events import Application, Event, Label, Transaction
 from state.frozen import freeze, thaw
 from state.habits import learn, mature, observe
 from state.life_cycle import Outcome, admit, classify, forget_waiting
@@ -71,6 +71,19 @@ class Counters(msgspec.Struct):
     disordered_arrivals: int = 0
     customers: int = 0
 
+    @property
+    def difference(self) -> int:
+        """Law 11 within the shard: records received that have not ended and are not held. Never anything but 0."""
+        return self.received - self.applied - self.duplicate - self.late - self.held
+
+
+class Ended(msgspec.Struct):
+    """How the records of one topic have ended here since the process started."""
+
+    applied: int = 0
+    duplicate: int = 0
+    late: int = 0
+
 
 class Shard:
     """One shard. `store` keeps the bytes of its customers; the hottest are live objects in `hot`, least recently used first."""
@@ -85,6 +98,11 @@ class Shard:
         """The event in hand: if applying it raises, the driver knows which one it was."""
         self.evicted = 0
         """How often a customer had to leave memory."""
+        self.hot_hits = 0
+        """How often a customer was looked for and was in memory."""
+        self.hot_misses = 0
+        """How often one had to be read from the store, or was new."""
+        self.ended = {topic: Ended() for topic in TOPICS}
         self._step = step
         self._store = store
         self._hot: dict[str, Customer] = {}
@@ -164,12 +182,16 @@ class Shard:
             if isinstance(event, Transaction)
             else self._apply_other(customer, event, out)
         )
+        ended = self.ended[event.TOPIC]
         if outcome is Outcome.APPLIED:
             self.counters.applied += 1
+            ended.applied += 1
         elif outcome is Outcome.DUPLICATE:
             self.counters.duplicate += 1
+            ended.duplicate += 1
         else:
             self.counters.late += 1
+            ended.late += 1
             out.append(Emission(_late(customer, event, self.policy.lateness_us), event))
 
     def _apply_transaction(self, customer: Customer, transaction: Transaction, out: list[Emission]) -> Outcome:
@@ -304,7 +326,10 @@ class Shard:
 
     def _load(self, customer_id: str) -> Customer:
         customer = self._hot.pop(customer_id, None)
-        if customer is None:
+        if customer is not None:
+            self.hot_hits += 1
+        else:
+            self.hot_misses += 1
             frozen = self._store.get(customer_id)
             if frozen is None:
                 customer = Customer(customer_id, self.policy.retention_us)
@@ -338,12 +363,10 @@ class Shard:
 
     def checkpoint(self) -> bytes:
         """Hands every change to the store; returns the token from which exactly this state can be restored."""
-        counters = self.counters
-        ended = counters.applied + counters.duplicate + counters.late
-        assert counters.received == ended + counters.held, "law 11: a record was lost or counted twice"
+        assert self.counters.difference == 0, "law 11: a record was lost or counted twice"
         for customer in list(self._dirty.values()):
             self._freeze(customer)
-        meta = msgspec.msgpack.encode([self._clocks_us, msgspec.to_builtins(counters)])
+        meta = msgspec.msgpack.encode([self._clocks_us, msgspec.to_builtins(self.counters)])
         return self._store.checkpoint(meta)
 
     def proven(self) -> None:
@@ -362,6 +385,11 @@ class Shard:
         if meta is not None:
             self._clocks_us, self.counters = msgspec.msgpack.decode(meta, type=tuple[dict[int, int], Counters])
         self.counters_at_start = msgspec.structs.replace(self.counters)
+
+    @property
+    def hot_customers(self) -> int:
+        """How many live profiles are in memory."""
+        return len(self._hot)
 
     def customer(self, customer_id: str) -> Customer:
         """The live profile, for queries and tests."""

@@ -45,7 +45,7 @@ def test_a_detector_can_be_set_in_the_environment_and_changes_the_digest(tmp_pat
 @pytest.mark.parametrize(
     ("toml", "says"),
     [
-        ("[logs]\nkind = 'files'", "…/bank.toml:[logs]: no such section; did you mean 'log'?"),
+        ("[logg]\nkind = 'files'", "…/bank.toml:[logg]: no such section; did you mean 'log'?"),
         ("[log]\nfolow = true", "…/bank.toml:[log] folow: no such setting; did you mean 'follow'?"),
         ("[log]\nzzz = 1", "…/bank.toml:[log] zzz: no such setting; known are batch_records_max, follow, input,"),
         ("[log]\nfollow = 'yes'", "…/bank.toml:[log] follow: Expected `bool`, got `str`"),
@@ -65,7 +65,7 @@ def test_a_wrong_file_is_told_with_file_section_and_key(tmp_path: Path, toml: st
     ("name", "value", "says"),
     [
         ("SEGONE__LOG__FOLOW", "true", "environment:SEGONE__LOG__FOLOW: no such setting; did you mean 'follow'?"),
-        ("SEGONE__LOGS__FOLLOW", "true", "environment:[logs]: no such section; did you mean 'log'?"),
+        ("SEGONE__LOGG__FOLLOW", "true", "environment:[logg]: no such section; did you mean 'log'?"),
         ("SEGONE__LOG__FOLLOW", "maybe", "environment:SEGONE__LOG__FOLLOW: Expected `bool`, got `str`"),
         ("SEGONE__LOG", "x", "environment:SEGONE__LOG: names no setting; the form is SEGONE__SECTION__KEY"),
     ],

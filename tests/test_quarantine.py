@@ -11,6 +11,7 @@ from dataflows.batches import OutputBatch, RecordBatch
 from dataflows.quarantine import Poisoned, Quarantine
 from dataflows.route import Accounting, Router, ShardBatch
 from dataflows.shard_logic import ShardLogic
+from dataflows.tally import Tally
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import Decoder
 from state.customer import Customer
@@ -54,7 +55,7 @@ def drive(state_dir: Path) -> list[OutputBatch]:
     def factory(number: int) -> Shard:
         return Shard(number, step, make_policy(settings, step, 1), MemoryStore())
 
-    logic = ShardLogic(None, factory, 1, False, 1.0, quarantine)
+    logic = ShardLogic(None, factory, 1, False, 1.0, quarantine, tally=Tally(), accounting=accounting)
     written: list[OutputBatch] = []
     records = [record(number) for number in range(3)]
     for _, item in router([RecordBatch("0", records, records[-1].arrival_us, True, False)]):

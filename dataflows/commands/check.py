@@ -6,6 +6,7 @@ Prints the effective settings (secrets masked) and each check; exit 0 if all are
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -25,9 +26,7 @@ from dataflows.worker import prepare_state
 from operators.customer_step import CustomerStep
 from state.events import TOPICS
 from state.settings import ConfigError, Settings
-
-SECRET_WORDS = ("password", "secret", "token", "key.pem", "jaas", "oauthbearer.config", "credential")
-MASK = "********"
+from state.settings_shown import shown
 
 
 class Result(NamedTuple):
@@ -63,26 +62,24 @@ def run(args: argparse.Namespace) -> int:
 def effective(settings: Settings) -> list[str]:
     """The settings that count, as TOML without the detectors' tables; what could be a secret is masked."""
     lines = []
-    for section, table in msgspec.to_builtins(settings).items():
-        if section == "detectors" or (section == "kafka" and settings.log.kind == "files"):
-            continue
+    for section, table in shown(settings).items():
         nested = {key: value for key, value in table.items() if isinstance(value, dict)}
         lines += ["", f"[{section}]"]
-        lines += [f"{key} = {_shown(key, value)}" for key, value in table.items() if key not in nested]
+        lines += [f"{key} = {_toml(value)}" for key, value in table.items() if key not in nested]
         for name, inner in nested.items():
             if inner:
-                lines += ["", f"[{section}.{name}]", *(f'"{key}" = {_shown(key, inner[key])}' for key in inner)]
+                lines += ["", f"[{section}.{name}]", *(f'"{key}" = {_toml(inner[key])}' for key in inner)]
     return lines[1:]
 
 
-def _shown(key: str, value: Any) -> str:
-    if any(word in key.lower() for word in SECRET_WORDS):
-        return f'"{MASK}"'
+def _toml(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
 def _checks(settings: Settings) -> list[tuple[str, Callable[[Settings], str]]]:
     first: list[tuple[str, Callable[[Settings], str]]] = [("detectors", _look_at_detectors)]
+    if settings.metrics.port:
+        first.append(("metrics port", _look_at_port))
     if settings.log.kind == "kafka":
         return [*first, ("broker and topics", _look_at_topics), ("state folder", _look_at_state)]
     return [
@@ -100,6 +97,19 @@ def _result(subject: str, look: Callable[[Settings], str], settings: Settings) -
         return Result(subject, False, str(error))
     except OSError as error:
         return Result(subject, False, f"{error.filename}: {error.strerror}; check the path and its permissions")
+
+
+def _look_at_port(settings: Settings) -> str:
+    address = (settings.metrics.host, settings.metrics.port)
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"[metrics] host and port: cannot listen on {address[0]}:{address[1]} ({error.strerror}); choose another"
+        ) from error
+    return f"{address[0]}:{address[1]} is free"
 
 
 def _look_at_detectors(settings: Settings) -> str:

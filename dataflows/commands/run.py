@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import structlog
 from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
 from rich.console import Console
 
+from dataflows.commands.cluster import STOP_SIGNALS, end_with_supervisor, supervise, supervised, tell_cause
 from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import accounting, print_summary
+from dataflows.failures import Unforeseen, causes, foreseen, peer_is_gone
 from dataflows.garbage import collect_young_only
+from dataflows.log_lines import configure, readable, where
+from dataflows.metrics.endpoint import serve
 from dataflows.signals import build
 from dataflows.worker import Worker
-from state.settings import ConfigError, load_settings
+from state.settings import ConfigError, Settings, load_settings
+from state.settings_shown import changed, shown
 from state.store_lock import FolderLock
 
 PROGRESS_S = 5.0
-PARENT_CHECK_S = 0.2
 LOCK_PATIENCE_S = 5.0
 """How long a start waits for killed predecessors to be gone from the state folder."""
 
-SUPERVISOR = "SEGONE_SUPERVISOR"
-"""Environment of a supervised process: the supervisor's pid. The supervisor has locked the state folder for all of them."""
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_log = structlog.get_logger("segone.run")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,16 +72,17 @@ def run(args: argparse.Namespace) -> int:
     if args.processes > 1 and args.process_id is not None:
         raise ConfigError("--processes: starts a local cluster; leave it out where --process-id names one process")
     settings = load_settings(args.config, flags=flags)
+    configure(settings.logs, args.process_id)
     worker = Worker.open(settings)
     started = time.monotonic()
     # Two clusters on one recovery folder would ruin it: the engine keeps only what its newest execution can resume from.
-    lock = FolderLock(worker.state_dir, LOCK_PATIENCE_S) if not _supervised() and not args.process_id else None
+    lock = FolderLock(worker.state_dir, LOCK_PATIENCE_S) if not supervised() and not args.process_id else None
     if lock is not None and settings.log.kind == "files":
         Path(settings.log.output).mkdir(parents=True, exist_ok=True)
         write_run_note(Path(settings.log.output), Path(settings.log.input))
     if args.processes > 1:
         assert lock is not None, "--process-id goes with --processes 1"
-        code, totals = _supervise(args.processes, lock), None
+        code, totals = supervise(args.processes, lock), None
     else:
         code, totals = 0, work(worker, args.process_id, args.addresses.split(";") if args.addresses else None)
     if code == 0 and args.process_id is None and settings.log.kind == "files":
@@ -95,12 +96,15 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     """Runs the flow until its input ends or somebody asks it to stop; returns how the records of this process ended."""
     stop_on_signals(worker.stopping)
     done = threading.Event()
-    if _supervised():
-        threading.Thread(target=_end_with_supervisor, args=(int(os.environ[SUPERVISOR]),), daemon=True).start()
-    reporter = threading.Thread(
-        target=_report_progress, args=(worker, done, accounting if process_id is None else share), daemon=True
-    )
-    reporter.start()
+    if supervised():
+        threading.Thread(target=end_with_supervisor, daemon=True).start()
+    threading.Thread(target=_tell_stop, args=(worker.stopping,), daemon=True).start()
+    _tell_start(worker.settings, len(addresses) if addresses else 1)
+    if readable(worker.settings.logs):
+        sentence = accounting if process_id is None else share
+        threading.Thread(target=_report_progress, args=(worker, done, sentence), daemon=True).start()
+    endpoint = serve(worker, process_id or 0 if supervised() else 0)
+    worker.witness.tell = lambda error: _tell_end(error, process_id or 0)
     collect_young_only()
     try:
         cli_main(
@@ -110,12 +114,52 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
             epoch_interval=timedelta(milliseconds=worker.settings.state.checkpoint_interval_ms),
             recovery_config=RecoveryConfig(str(worker.state_dir / "recovery")),
         )
+        worker.finish()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the engine is no Exception
+        cause = worker.witness.failure or error
+        if cause is error:
+            _tell_end(error, process_id or 0)
+        if foreseen(cause) is None:
+            raise _bug(cause) from error
+        raise cause from None
     finally:
         done.set()
-    worker.finish()
-    if process_id is not None:
-        print(f"process {process_id}: {share(worker.totals())}", file=sys.stderr)
-    return worker.totals()
+        if endpoint is not None:
+            endpoint.server_close()
+    totals = worker.totals()
+    _log.info("ended", stopped=worker.stopping.is_set(), **totals)
+    return totals
+
+
+def _tell_start(settings: Settings, processes: int) -> None:
+    """One line with the settings that count: all of them, or for a person those that differ from the defaults."""
+    config = changed(settings, load_settings(environment={})) if readable(settings.logs) else shown(settings)
+    _log.info(
+        "started",
+        version=version("segone"),
+        pid=os.getpid(),
+        processes=processes,
+        digest=settings.digest(),
+        config=config,
+    )
+
+
+def _tell_end(error: BaseException, process: int) -> None:
+    """Logs why this process ends, and tells the supervisor unless the cause lies in another process."""
+    sentence = foreseen(error)
+    if sentence is not None and peer_is_gone(error):
+        _log.warning("stopped", reason=sentence)
+        return
+    told = sentence or str(_bug(error))
+    _log.error("failed", error=told)
+    tell_cause(process, told)
+
+
+def _bug(error: BaseException) -> Unforeseen:
+    words = "".join(f" ({one})" for one in causes(error) if isinstance(one, AssertionError))
+    return Unforeseen(f"a bug of segone: {where(error)}{words}. Please report it; SEGONE_DEBUG=1 shows all of it")
 
 
 def share(totals: dict[str, int]) -> str:
@@ -124,17 +168,6 @@ def share(totals: dict[str, int]) -> str:
         f"{name.replace('_', ' ')} {totals[name]:,}" for name in ("applied", "duplicate", "late", "dead_letter")
     )
     return f"read {totals['read']:,} here; ended here: {ended}"
-
-
-def _supervised() -> bool:
-    return SUPERVISOR in os.environ
-
-
-def _end_with_supervisor(supervisor: int) -> None:
-    """A process of a local cluster does not outlive its supervisor: it would keep the state locked."""
-    while os.getppid() == supervisor:
-        time.sleep(PARENT_CHECK_S)
-    os._exit(1)
 
 
 def stop_on_signals(stopping: threading.Event) -> None:
@@ -150,6 +183,12 @@ def stop_on_signals(stopping: threading.Event) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
+def _tell_stop(stopping: threading.Event) -> None:
+    """In a thread: a signal handler may not log, it could interrupt a line."""
+    stopping.wait()
+    _log.info("stopping")
+
+
 def _report_progress(worker: Worker, done: threading.Event, sentence: Callable[[dict[str, int]], str]) -> None:
     started, before = time.monotonic(), 0
     while not done.wait(PROGRESS_S):
@@ -158,66 +197,3 @@ def _report_progress(worker: Worker, done: threading.Event, sentence: Callable[[
         before = totals["read"]
         if rate or not worker.settings.log.follow:
             print(f"[{time.monotonic() - started:5.0f} s] {sentence(totals)} · {rate:,.0f}/s", file=sys.stderr)
-
-
-def _supervise(processes: int, lock: FolderLock) -> int:
-    """Starts the same command once per process, passes signals on, and ends them all when one fails."""
-    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
-    command = [sys.executable, "-m", "dataflows.cli", *_without(sys.argv[1:], "--processes"), "--addresses", addresses]
-    environment = os.environ | {SUPERVISOR: str(os.getpid())}
-    children: list[subprocess.Popen[bytes]] = []
-
-    asked: list[int] = []  # noted here and passed on below, when there is somebody to pass it to
-    for each in STOP_SIGNALS:
-        signal.signal(each, lambda number, _frame: asked.append(number))
-    # Blocked in the children until they can listen: a stop asked for while they start is not lost, nor kills them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    for process in range(processes):
-        # A session of their own: Ctrl-C reaches them once, through us.
-        arguments = [*command, "--process-id", str(process)]
-        children.append(subprocess.Popen(arguments, start_new_session=True, env=environment, pass_fds=[lock.fileno()]))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    while any(child.poll() is None for child in children):
-        while asked:
-            number = asked.pop(0)
-            for child in children:
-                with contextlib.suppress(ProcessLookupError):
-                    child.send_signal(number)
-        failed = [i for i, child in enumerate(children) if child.poll() not in (None, 0)]
-        if failed:
-            time.sleep(1.0)  # the engine ends the others by itself; who has not noticed is ended here
-            for child in children:
-                if child.poll() is None:
-                    child.kill()
-            code = children[failed[0]].returncode
-            print(
-                f"segone run: process {failed[0]} of {processes} ended with {code}; all were stopped, start again to go on",
-                file=sys.stderr,
-            )
-            return 1
-        time.sleep(0.05)
-    return 1 if any(child.returncode for child in children) else 0
-
-
-def _without(arguments: list[str], flag: str) -> list[str]:
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument == flag:
-            skip = True
-        elif not argument.startswith(f"{flag}="):
-            kept.append(argument)
-    return kept
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

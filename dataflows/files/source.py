@@ -76,6 +76,13 @@ class TopicFile:
             return self.fill(follow=follow)
         return bool(self.ready)
 
+    def behind_bytes(self) -> int:
+        """How much of the file has not been handed on: for another thread to ask. Nothing is opened."""
+        try:
+            return max(0, self._path.stat().st_size - self.position)
+        except FileNotFoundError:
+            return 0
+
     def _limit(self, bytes_max: int) -> int:
         """A writer that is still at work says how far its file is committed; readers stop there."""
         committed = self._path.with_suffix(".committed")
@@ -135,6 +142,14 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
         self._snapshot_after_stop = False
         self._ended = False
         self._awake: datetime | None = None
+
+    def lag_bytes(self) -> dict[tuple[str, str], int]:
+        """By topic and partition, what was not handed on."""
+        return {
+            (file.topic, self._name): file.behind_bytes()
+            for file in self._files
+            if file.position or file.behind_bytes()
+        }
 
     def next_batch(self) -> list[RecordBatch]:
         tick, self._tick = self._tick, False
@@ -202,12 +217,19 @@ class FileInput(FixedPartitionedSource[RecordBatch, bytes]):
         self._folder = folder
         self._arguments = (batch_records_max, follow, poll_s, stopping)
         self.partitions = count_partitions(folder)
+        self._parts: list[FilePartition] = []
+
+    def lag_bytes(self) -> dict[tuple[str, str], int]:
+        """By topic and partition, what this process has not handed on."""
+        return {address: lag for part in list(self._parts) for address, lag in part.lag_bytes().items()}
 
     def list_parts(self) -> list[str]:
         return [str(partition) for partition in range(self.partitions)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> FilePartition:
-        return FilePartition(self._folder, int(for_part), resume_state, *self._arguments)
+        part = FilePartition(self._folder, int(for_part), resume_state, *self._arguments)
+        self._parts.append(part)
+        return part
 
 
 def count_partitions(folder: Path) -> int:

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from dataflows.kafka.client import SLOW_BROKER_FACTOR, Address, BrokerUnavailable, KafkaRefused, Properties, producer
 from dataflows.kafka.tail import ID_HEADER
 from dataflows.kafka.watch import BrokerWatch
+from dataflows.tally import LATENCY_S, Histogram
 from state.digest import partition_of
 from state.records import Output
 from state.settings import KafkaSettings
@@ -91,6 +92,12 @@ class Publisher:
         self.ends: dict[Address, int] = {}
         self.published = 0
         self.omitted = 0
+        self.retries = 0
+        """Transactions that failed and were tried again."""
+        self.failures = 0
+        """Transactions that were given up: at most one, the worker ends with it."""
+        self.transactions = Histogram(LATENCY_S)
+        """How long each took, from its begin to its commit, retries included."""
         self._settings, self._id = settings, transactional_id
         self._partitions, self._bytes_max = partitions, bytes_max
         self._watch = BrokerWatch(settings)
@@ -121,6 +128,11 @@ class Publisher:
         self._insist(
             self._producer.commit_transaction, self._settings.start_timeout_s, "storing where this sink begins"
         )
+
+    @property
+    def pending(self) -> int:
+        """Outputs handed over and not yet committed."""
+        return len(self._pending) + self._in_flight
 
     def start(self) -> None:
         self._thread.start()
@@ -165,7 +177,9 @@ class Publisher:
         try:
             while outputs := self._next(not_before_s):
                 not_before_s = time.monotonic() + self._settings.commit_interval_ms / 1000
+                started_s = time.monotonic()
                 ends = self._publish(outputs)
+                self.transactions.observe(time.monotonic() - started_s)
                 with self._changed:
                     self.ends |= ends
                     self.published += len(outputs)
@@ -173,6 +187,7 @@ class Publisher:
                     self._changed.notify_all()
         except Exception as error:  # noqa: BLE001  (handed to the worker, which raises it)
             with self._changed:
+                self.failures += 1
                 self._failure = error
                 self._changed.notify_all()
 
@@ -213,6 +228,7 @@ class Publisher:
         topic, cause = attempt.failure or ("", error)
         self._raise_if_hopeless(cause, topic)
         self._raise_if_hopeless(error, topic)
+        self.retries += 1
         _log.warning("transaction %s is tried again: %s", self._id, cause.str())
         timeout_s = self._settings.broker_timeout_s
         if self._left_s(began_s, timeout_s) < 0:

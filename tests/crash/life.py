@@ -154,6 +154,8 @@ class Life:
                         settle_after_s,
                         worker.quarantine,
                         worker.stopping.is_set,
+                        tally=worker.tally,
+                        accounting=worker.accounting,
                     )
 
                 self._cluster = Cluster(workers, make_logic, self.recovery, self.random, self.fuse, self._between)

@@ -214,6 +214,7 @@ def test_an_output_that_the_broker_refuses_ends_the_sink_and_names_the_topic(
     writer.write_batch(outputs(topic, range(1), b"x" * 3_000))
     with pytest.raises(KafkaRefused, match=f"topic {topic}.*size"):
         writer.snapshot()
+    assert (writer.publisher.failures, writer.publisher.published) == (1, 0)
     again = part(kafka, topic)
     again.write_batch(outputs(topic, range(1), b"x" * 3_000))
     again.snapshot()

@@ -1,0 +1,56 @@
+"""Why a command ended: one sentence for a person, whatever wrapped the error on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from state.settings import ConfigError
+
+PANIC = "PanicException"
+"""How the engine reports a full disk of its own store, or a peer that is gone; the class has no name to import."""
+
+
+class Unforeseen(Exception):
+    """A bug of ours ended the worker. The message names kinds and places only: the error's own words might hold somebody's data."""
+
+
+def foreseen(error: BaseException) -> str | None:
+    """What to say of an error that is no bug of ours: the output, the store, the brokers or a peer failed. None for any other."""
+    from dataflows.files.sink import OutputFailed
+    from dataflows.kafka.client import BrokerUnavailable, KafkaRefused
+    from dataflows.quarantine import Poisoned
+    from state.frozen import FrozenError
+    from state.store_error import StoreError
+
+    known = (OutputFailed, BrokerUnavailable, KafkaRefused, StoreError, ConfigError, Poisoned, FrozenError, Unforeseen)
+    for one in causes(error):
+        if isinstance(one, known):
+            return str(one)
+        if isinstance(one, OSError):
+            return os_sentence(one)
+        if type(one).__name__ == PANIC:
+            return (
+                "another process of the cluster has ended, and this one cannot go on alone; what that one said last tells why"
+                if peer_is_gone(one)
+                else f"the engine stopped: {one}. Look at the disk and the permissions of the state folder ([state] dir)"
+            )
+    return None
+
+
+def peer_is_gone(error: BaseException) -> bool:
+    """Whether the engine only lost its connection: the cause is in another process."""
+    return any(type(one).__name__ == PANIC and str(one).startswith(("Send", "Recv")) for one in causes(error))
+
+
+def os_sentence(error: OSError) -> str:
+    what = error.strerror or str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{what}; see to the path, its permissions and the space left, then start again"
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it: the engine wraps some errors of its steps."""
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__cause__
