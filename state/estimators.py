@@ -1,7 +1,7 @@
 """The only door to River: small per-customer estimators that freeze to exact bytes and thaw bit for bit.
 
 River 0.26 keeps these estimators in compiled objects whose `__getstate__` gives their exact state.
-We hold the compiled objects themselves, not River's Python wrappers: half the memory, no pickles, and a worker that starts without
+We use the compiled objects themselves, not River's Python wrappers: no pickles, and a worker that starts without
 NumPy and SciPy, which River's packages import (half a second). What needs those packages imports them when it is first used. River is
 pinned in pyproject.toml; tests compare with River's own classes, and golden bytes fail when a new release changes the layout.
 """
@@ -18,13 +18,8 @@ from river._river_rust import stats as compiled
 from state.packed import entry_at
 
 _EWVar: Any = compiled.RsEWVar
-_Quantile: Any = compiled.RsQuantile
 
 COUNT_MAX: Final = 2**32 - 1
-QUANTILE_BYTES = 170
-QUANTILE_FLAGS = (169,)
-"""Where the state holds a truth value: any byte but 0 and 1 there would be a panic in River, which no handler catches."""
-
 _ENTRY: Final = struct.Struct("<iIdd")
 _KEY: Final = struct.Struct("<i")
 _EWVAR: Final = struct.Struct("<ddd?ddd?dd")
@@ -97,53 +92,6 @@ class MomentsTable:
 
     def freeze(self) -> bytes:
         return bytes(self._entries)
-
-
-class Quantile:
-    """A running quantile in constant memory: P² (Jain and Chlamtac, 1985) as River has it.
-
-    >>> q = Quantile.new(0.5)
-    >>> for x in range(1, 100): q.learn(float(x))
-    >>> q.value
-    50.0
-    """
-
-    __slots__ = ("_quantile", "n")
-
-    def __init__(self, n: int, quantile: Any) -> None:
-        self.n = n
-        self._quantile = quantile
-
-    @classmethod
-    def new(cls, q: float) -> Quantile:
-        return cls(0, _Quantile(q))
-
-    def learn(self, value: float) -> None:
-        self._quantile.update(value)
-        self.n += 1
-
-    @property
-    def value(self) -> float | None:
-        """The estimate, or None before the first value."""
-        return float(self._quantile.get()) if self.n else None
-
-    def freeze(self) -> tuple[int, bytes]:
-        return self.n, self._quantile.__getstate__()
-
-    @classmethod
-    def thaw(cls, n: int, state: bytes) -> Quantile:
-        _check(state, QUANTILE_BYTES, QUANTILE_FLAGS)
-        quantile = _Quantile(0.5)
-        quantile.__setstate__(state)
-        return cls(n, quantile)
-
-
-def _check(state: bytes, length: int, flags: tuple[int, ...]) -> None:
-    if len(state) != length:
-        raise ValueError(f"an estimator has {len(state)} bytes, expected {length}: written by another River release")
-    for at in flags:
-        if state[at] > 1:
-            raise ValueError(f"an estimator's byte {at} is damaged")
 
 
 def sigmoid(x: float) -> float:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import math
 import pkgutil
-import statistics
 from collections.abc import Sequence
-from contextlib import suppress
 from types import ModuleType
 
 import pytest
@@ -18,16 +15,10 @@ from river import stats
 
 import operators
 import state
-from state.estimators import QUANTILE_BYTES, Logistic, MomentsTable, Quantile, sigmoid
+from state.estimators import Logistic, MomentsTable, sigmoid
 
 VALUES = (1.0, 2.5, -3.0)
 GOLDEN_MOMENTS = "07000000030000009b779ca223b9ec3f627fd93d7958f83f"
-GOLDEN_QUANTILE = (
-    "666666666666ee3f0000000000000000666666666666de3f666666666666ee3f333333333333ef3f000000000000f03f"
-    "000000000000f03fcdcccccccccc0e40cdcccccccccc1a406666666666661b400000000000001c40000000000000f03f"
-    "0000000000000040000000000000104000000000000018400000000000001c40000000000000f03f0000000000000040"
-    "721cc7711cc71140ed25b497d05e204000000000000024400501"
-)
 finite = st.floats(-1e15, 1e15)
 
 
@@ -39,13 +30,6 @@ def moments_of(values: Sequence[float], fading_factor: float = 0.04, key: int = 
     for value in values:
         table.learn(key, value, fading_factor, KEYS_MAX)
     return table
-
-
-def quantile_of(values: Sequence[float], q: float = 0.95) -> Quantile:
-    quantile = Quantile.new(q)
-    for value in values:
-        quantile.learn(value)
-    return quantile
 
 
 def test_the_bytes_of_moments_stay_as_they_are() -> None:
@@ -80,22 +64,6 @@ def test_a_table_holds_the_moments_of_the_keys_learned_last(pairs: list[tuple[in
         assert table.get(key) == moments_of(learned, key=key).get(key)
 
 
-def test_the_bytes_of_quantiles_are_those_of_the_pinned_river() -> None:
-    assert quantile_of((5.0, 1.0, 4.0, 2.0, 3.0, 10.0, 7.5)).freeze() == (7, bytes.fromhex(GOLDEN_QUANTILE))
-    assert Quantile.thaw(7, bytes.fromhex(GOLDEN_QUANTILE)).value == 4.444444444444445
-
-
-@given(st.lists(finite, max_size=30), st.lists(finite, max_size=30), st.floats(0.01, 0.99))
-def test_freezing_in_the_middle_changes_no_bit(before: list[float], after: list[float], q: float) -> None:
-    quantile = quantile_of(before, q)
-    thawed = Quantile.thaw(*quantile.freeze())
-    for value in after:
-        quantile.learn(value)
-        thawed.learn(value)
-    assert thawed.freeze() == quantile.freeze()
-    assert thawed.value == quantile.value
-
-
 @given(st.lists(st.floats(0, 50), min_size=1, max_size=60), st.floats(0.01, 1.0))
 def test_moments_are_the_exponentially_weighted_ones(values: list[float], fading_factor: float) -> None:
     mean = values[0]
@@ -116,12 +84,7 @@ def test_a_constant_has_no_variance_below_zero() -> None:
 
 
 def test_nothing_learned_is_nothing_known() -> None:
-    assert (MomentsTable().get(7), moments_of(VALUES).get(8), Quantile.new(0.5).value) == (None, None, None)
-
-
-def test_the_median_of_many_is_close_to_the_exact_one() -> None:
-    values = [math.sin(number) * 100 for number in range(2_000)]
-    assert quantile_of(tuple(values), 0.5).value == pytest.approx(statistics.median(values), abs=5.0)
+    assert (MomentsTable().get(7), moments_of(VALUES).get(8)) == (None, None)
 
 
 @pytest.mark.parametrize("length", [1, 23, 25])
@@ -130,26 +93,14 @@ def test_moments_of_another_length_are_refused(length: int) -> None:
         MomentsTable(bytes(length))
 
 
-@pytest.mark.parametrize("length", [0, QUANTILE_BYTES - 1, QUANTILE_BYTES + 1])
-def test_quantiles_of_another_length_are_refused(length: int) -> None:
-    with pytest.raises(ValueError, match="another River release"):
-        Quantile.thaw(1, bytes(length))
-
-
 def test_no_damaged_byte_makes_river_panic() -> None:
     """A panic is a BaseException: it would pass every handler and end the worker."""
-    moments, quantile = moments_of(VALUES).freeze(), quantile_of(VALUES).freeze()[1]
-    for raw, use in ((moments, _learn_on), (quantile, lambda raw: Quantile.thaw(3, raw).learn(1.0))):
-        for at in range(len(raw)):
-            for value in (0, 1, 2, 127, 255):
-                with suppress(ValueError):
-                    use(raw[:at] + bytes([value]) + raw[at + 1 :])
-
-
-def _learn_on(raw: bytes) -> None:
-    table = MomentsTable(raw)
-    for key in table:
-        table.learn(key, 1.0, 0.04, KEYS_MAX)
+    raw = moments_of(VALUES).freeze()
+    for at in range(len(raw)):
+        for value in (0, 1, 2, 127, 255):
+            table = MomentsTable(raw[:at] + bytes([value]) + raw[at + 1 :])
+            for key in table:
+                table.learn(key, 1.0, 0.04, KEYS_MAX)
 
 
 @given(st.floats(-800, 800))

@@ -5,7 +5,7 @@ looks at   the logarithm of the amount against the customer's own mean and sprea
 needs      nothing: with no history the prior speaks, and its wide spread keeps it quiet
 says       nothing by itself; adds "amount" to anomaly.transaction: standard deviations beyond `z_free`, the further out the less
            for each, since amounts have heavier tails than a normal distribution
-state      none of its own (the profile's moments: 99 bytes for each of at most 48 kinds of shop)
+state      none of its own (the profile's moments: 24 bytes for each of at most 48 kinds of shop)
 blind to   small amounts (testing a stolen card), slow growth, which becomes the habit; whether a car or a stolen card was paid for
 source     normal-normal shrinkage, Gelman et al., Bayesian Data Analysis, 3rd ed., section 2.5
 """
