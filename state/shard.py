@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from state.counters import Counters, Ended
 from state.customer import HELD_MAX, LABELS_MAX, RECENT_EVENTS_MAX, RECENT_MAX, SEEN_MAX, Customer, Timer
 from state.digest import digest64
 from state.events import TOPICS, Application, Event, Label, Transaction
@@ -57,32 +58,6 @@ class Policy(msgspec.Struct, frozen=True):
         """How far the arrival clock must be past a timer's due time before it fires by itself. Where events are held back for
         sorting, those up to there come a wait late and are held for another; later ones fire it before they are applied."""
         return self.lateness_us + 2 * self.reorder_wait_us
-
-
-class Counters(msgspec.Struct):
-    """How the records of this shard ended since the state began, and what was unusual on the way."""
-
-    received: int = 0
-    applied: int = 0
-    duplicate: int = 0
-    late: int = 0
-    held: int = 0
-    """Held back for sorting: received, and not yet ended."""
-    disordered_arrivals: int = 0
-    customers: int = 0
-
-    @property
-    def difference(self) -> int:
-        """Law 11 within the shard: records received that have not ended and are not held. Never anything but 0."""
-        return self.received - self.applied - self.duplicate - self.late - self.held
-
-
-class Ended(msgspec.Struct):
-    """How the records of one topic have ended here since the process started."""
-
-    applied: int = 0
-    duplicate: int = 0
-    late: int = 0
 
 
 class Shard:

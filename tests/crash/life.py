@@ -19,8 +19,9 @@ from dataflows.files.sink import FileOutput, OutputFailed, read_committed
 from dataflows.files.source import FileInput
 from dataflows.shard_logic import ShardLogic
 from dataflows.worker import Worker
+from state.counters import Counters
 from state.settings import Settings, load_settings
-from state.shard import Counters, Shard
+from state.shard import Shard
 from state.store import DiskStore
 from state.store_check import verify_shard
 from state.store_error import StoreError
