@@ -20,7 +20,7 @@ from typing import Any
 import uvicorn
 
 from dataflows.commands.report import KEY_BYTES, add_source_arguments, event_source
-from dataflows.commands.run_folder import require_run
+from dataflows.commands.run_folder import read_run_note, require_run
 from dataflows.kafka.topics import silence_client
 from dataflows.report.document import decode_limits
 from dataflows.report.events import EventSource, read_events
@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _open_tail(run: Path | None, settings: Settings, *, from_now: bool) -> Tail:
     if run is not None:
-        require_run(run)
+        if read_run_note(run) is None:  # a worker that has just begun has left its note, and no topic yet
+            require_run(run)
         return FileTail(run, from_now=from_now)
     if settings.log.kind != "kafka":
         raise ConfigError(
@@ -95,6 +96,14 @@ def _open_tail(run: Path | None, settings: Settings, *, from_now: bool) -> Tail:
 
 def follow(tail: Tail, memory: Memory, poll_s: float, stopping: threading.Event) -> None:
     """Moves what is published into memory until asked to stop. What goes wrong is shown on the page, and tried again."""
+    try:
+        _follow(tail, memory, poll_s, stopping)
+    finally:
+        tail.trouble = "nothing is read any more: the reader has ended"  # a page that stands still must not look alive
+        tail.close()
+
+
+def _follow(tail: Tail, memory: Memory, poll_s: float, stopping: threading.Event) -> None:
     while not stopping.is_set():
         try:
             messages = tail.read(poll_s)
@@ -108,7 +117,6 @@ def follow(tail: Tail, memory: Memory, poll_s: float, stopping: threading.Event)
         except (OSError, ConfigError) as error:
             tail.trouble = f"cannot read: {error}"
             stopping.wait(poll_s)
-    tail.close()
 
 
 def tell(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from dataflows.commands.run_folder import LINE_BYTES_MAX, committed_bytes, partitions
 from dataflows.kafka.client import consumer, partition_counts, required_partitions
@@ -101,7 +101,12 @@ class KafkaTail:
 
     def read(self, timeout_s: float) -> list[Message]:
         found: list[Message] = []
-        for message in self._consumer.consume(MESSAGES_MAX, timeout_s):
+        try:
+            messages = self._consumer.consume(MESSAGES_MAX, timeout_s)
+        except KafkaException as failure:
+            self._on_error(failure.args[0])
+            return found
+        for message in messages:
             error = message.error()
             if error is not None:
                 self._on_error(error)

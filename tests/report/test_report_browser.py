@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from browser import Visit, barriers
 from cli_samples import as_line, reason, signal, transaction, write_log, write_signals
-from conftest import Demo
+from demo_run import Demo
 
 from dataflows.cli import main
 from dataflows.commands.signal_reader import read_signals

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from cli_samples import FIRST_S, as_line, reason, segone, signal, transaction, write_log, write_signals
-from conftest import Demo
+from demo_run import Demo
 from hypothesis import given
 from hypothesis import strategies as st
 

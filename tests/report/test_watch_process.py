@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 from browser import Visit, barriers
-from cli_samples import ROOT, as_line, reason, segone, signal, transaction, write_log
-from conftest import Demo
+from cli_samples import ROOT, as_line, reason, segone, signal, transaction, write_log, write_signals
+from demo_run import Demo
 
 from dataflows.cli import main
+from dataflows.commands.run_folder import write_run_note
 
 TOKEN = "a token of many characters"
 Start = Callable[..., tuple[str, subprocess.Popen[str]]]
@@ -159,6 +160,19 @@ def test_nobody_gets_in_without_the_token(start: Start, run: Path) -> None:
     assert ask(address, "/story?customer=c-1", Cookie=cookie.partition(";")[0])[0] == 200
     assert ask(address, "/story?customer=c-1", Authorization=f"Bearer {TOKEN}")[0] == 200
     assert ask(address, "/", Authorization=f"Bearer {TOKEN}", Host="segone.example")[0] == 200
+
+
+@pytest.mark.chromium
+@pytest.mark.xdist_group("chromium")
+def test_a_page_opened_before_the_first_signal_fills_when_it_comes(start: Start, tmp_path: Path, browser: Any) -> None:
+    write_run_note(tmp_path, tmp_path / "in")  # all that a worker has written when it begins
+    address, _ = start(tmp_path)
+    each = Visit(browser).open(address)
+    assert "No signals." in each.page.locator("main").inner_text()
+    write_signals(tmp_path, signal())
+    each.page.locator("tr", has_text="a" * 32).first.wait_for()
+    assert each.faults == []
+    each.close()
 
 
 def test_wrong_use_of_watch_is_told_plainly(demo: Demo, tmp_path: Path) -> None:
