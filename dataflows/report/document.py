@@ -82,6 +82,7 @@ def report_document(
             signals[customer],
             scores[customer],
             rehearsal.bands.get(customer, []),
+            rehearsal.recurring.get(customer, []),
             profiles.get(customer),
             pseudonyms,
         )
