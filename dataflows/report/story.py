@@ -40,8 +40,11 @@ def story(
 ) -> Json:
     """`events` None: the log was not found, only the signals' own evidence is told. `scores` are by transaction id."""
     transactions = final_transactions(events or ())
-    names = _names(customer_id, events or (), recurring)
+    names = names_of(customer_id, events, recurring) if events is not None else None
     own = list(signals)
+    expected = outlook(own, profile, recurring)
+    # What a signal calls a stream may be anybody's name; streams that the profile has learned are named in `names`.
+    stated = {each["name"]: "counterparty" for each in expected["streams"] if not each["about"]}
     masked = [pseudonyms.mask(msgspec.to_builtins(signal), names) for signal in own[-SIGNALS_MAX:]]
     notes = []
     if events is None:
@@ -55,7 +58,7 @@ def story(
         "transactions": _columns(transactions[-TRANSACTIONS_MAX:], scores, pseudonyms),
         "usual": usual_bands(bands),
         "balances": _balances(transactions, events or (), pseudonyms),
-        "outlook": pseudonyms.mask(outlook(own, profile, recurring), names),
+        "outlook": pseudonyms.mask(expected, {**(names or {}), **stated}),
         "signals": masked,
         "notes": notes,
     }
@@ -101,7 +104,7 @@ def _thinned(bands: list[Band]) -> list[list[float]]:
     return [[band.time_us // 1000, band.low, band.usual, band.high] for band in points]
 
 
-def _names(customer_id: str, events: Iterable[Event], recurring: Iterable[Recurring]) -> dict[str, str]:
+def names_of(customer_id: str, events: Iterable[Event], recurring: Iterable[Recurring]) -> dict[str, str]:
     """Names that texts may hold, and the field that each is of. A stream is named after a shop, which is shown, or after whatever
     else its payments have in common: the other side, a description, an account."""
     shops = {event.merchant_name for event in events if isinstance(event, Transaction)}

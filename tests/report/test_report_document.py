@@ -276,6 +276,14 @@ def test_a_mapped_history_is_found_again_and_told_with_the_same_mapping(tmp_path
     assert sorted(story["transactions"]["id"]) == sorted(f"t-{n}" for n in range(60) if n % 3 == 1)
 
 
+def test_where_names_are_not_known_no_text_is_shown(tmp_path: Path) -> None:
+    said = reason("BILL_AHEAD", 1.0, text="Ordano Housing: 900.00 EUR leaves on 2025-04-01", feature="payment")
+    write_signals(tmp_path, signal(reasons=[said, reason("BASE", 0.5)], details={"stream": "Ordano Housing"}))
+    told = report_document(tmp_path, None, Selection("c-1"), SETTINGS, None, Pseudonyms(b"k" * 32))
+    assert "Ordano" not in json.dumps(told)
+    assert told["fleet"]["strongest"][0]["text"] == "bill ahead; base"
+
+
 def test_texts_are_masked_wherever_an_id_stands() -> None:
     pseudonyms = Pseudonyms(b"key")
     body = signal(
