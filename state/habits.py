@@ -18,9 +18,11 @@ from state.customer import (
     Place,
     Recent,
     in_person,
+    payment_of,
 )
 from state.events import Account as AccountEvent
 from state.money import EXPONENT
+from state.recurring import with_payment
 from state.times import hour_of
 from state.windows import overall_key, unpack_key
 
@@ -58,6 +60,8 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
         customer.hours[hour_of(recent.time_us)] += 1
         if sum(customer.hours) > HOURS_TOTAL_MAX:
             customer.hours = [count // 2 for count in customer.hours]
+    if recent.payee is not None:
+        customer.streams = with_payment(customer.streams, payment_of(recent))
     if recent.lat is not None and recent.lon is not None and in_person(recent.channel):
         customer.place = Place(recent.time_us, recent.lat, recent.lon, recent.transaction_id)
 
@@ -65,14 +69,10 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
 def mature(customer: Customer, horizon_us: int, recent_max: int, learn_one: Callable[[Recent], Any]) -> None:
     """Learns every recent transaction older than `horizon_us`, oldest first; those that never were posted are forgotten."""
     recent = customer.recent
-    count = max(0, len(recent) - recent_max)
-    while count < len(recent) and recent[count].time_us < horizon_us:
-        count += 1
-    if count:
-        for entry in recent[:count]:
-            if entry.learned and entry.posted:
-                learn_one(entry)
-        del recent[:count]
+    while recent and (len(recent) > recent_max or recent[0].time_us < horizon_us):
+        if recent[0].learned and recent[0].posted:
+            learn_one(recent[0])
+        del recent[0]
 
 
 def observe(customer: Customer, event: AccountEvent) -> None:

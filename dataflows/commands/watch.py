@@ -132,6 +132,7 @@ def tell(
         memory.signals_of(customer_id),
         {},
         rehearsal.bands.get(customer_id, []),
+        rehearsal.recurring.get(customer_id, []),
         memory.profile_of(customer_id),
         pseudonyms,
     )

@@ -15,7 +15,7 @@ from dataflows.report.events import EventSource, read_events
 from dataflows.report.fleet import Fleet
 from dataflows.report.pseudonyms import Pseudonyms
 from dataflows.report.rehearsal import Rehearsal
-from dataflows.report.story import story
+from dataflows.report.story import names_of, story
 from operators.decode import DecodeLimits
 from operators.encode import SIGNAL_TOPICS
 from simulation.scorecard import score
@@ -75,6 +75,10 @@ def report_document(
     rehearsal.run(events or {})
     signals = signals_of(run, chosen)
     profiles = profiles_of(run, chosen)
+    names = {
+        customer: names_of(customer, own, rehearsal.recurring.get(customer, []))
+        for customer, own in (events or {}).items()
+    }
     stories = [
         story(
             customer,
@@ -82,6 +86,7 @@ def report_document(
             signals[customer],
             scores[customer],
             rehearsal.bands.get(customer, []),
+            rehearsal.recurring.get(customer, []),
             profiles.get(customer),
             pseudonyms,
         )
@@ -94,7 +99,7 @@ def report_document(
         "run": run.resolve().name,
         "groups": GROUPS,
         "notes": _notes(signals, settings, source),
-        "fleet": fleet.document(pseudonyms),
+        "fleet": fleet.document(pseudonyms, names),
         "costs": [cost._asdict() for cost in rehearsal.costs()],
         "scorecard": scorecard(run, truth) if truth is not None else None,
         "stories": stories,

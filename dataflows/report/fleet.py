@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import msgspec
 
 from dataflows.commands.explanation import because
 from dataflows.commands.signal_reader import ReadSignal
@@ -101,8 +104,8 @@ class Fleet:
     def strongest(self) -> list[ReadSignal]:
         return [each.signal for each in sorted(self._strongest, key=lambda each: (-each.score, each.id))]
 
-    def document(self, pseudonyms: Pseudonyms) -> Json:
-        """The fleet as JSON for the page."""
+    def document(self, pseudonyms: Pseudonyms, names: Mapping[str, Mapping[str, str]]) -> Json:
+        """The fleet as JSON for the page. `names` are those that the texts about a customer may hold, as far as they are known."""
         return {
             "signals": self.signals,
             "scored": self.scored,
@@ -115,7 +118,7 @@ class Fleet:
                 {"name": name, **_told(tally), "days": []}
                 for name, tally in sorted(self.detectors.items(), key=lambda pair: (-pair[1].states["OPEN"], pair[0]))
             ],
-            "strongest": [brief(signal, pseudonyms) for signal in self.strongest()],
+            "strongest": [brief(signal, pseudonyms, names.get(signal.customer_id)) for signal in self.strongest()],
         }
 
     def _tally(self, tallies: dict[str, Tally], name: str) -> Tally:
@@ -128,9 +131,9 @@ class Fleet:
         self.last_ms = time_ms if self.last_ms is None else max(self.last_ms, time_ms)
 
 
-def brief(signal: ReadSignal, pseudonyms: Pseudonyms) -> Json:
+def brief(signal: ReadSignal, pseudonyms: Pseudonyms, names: Mapping[str, str] | None) -> Json:
     """A signal in one line of a list."""
-    text = pseudonyms.mask({"customer_id": signal.customer_id, "text": because(signal)}, {})["text"]
+    masked = msgspec.convert(pseudonyms.mask(msgspec.to_builtins(signal), names), ReadSignal)
     return {
         "id": signal.id,
         "customer": pseudonyms.customer(signal.customer_id),
@@ -140,7 +143,7 @@ def brief(signal: ReadSignal, pseudonyms: Pseudonyms) -> Json:
         "score": signal.score,
         "severity": signal.severity,
         "sensitive": signal.sensitive,
-        "text": text,
+        "text": because(masked),
     }
 
 

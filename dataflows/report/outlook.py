@@ -1,13 +1,15 @@
-"""What is expected of a customer's money, as signals and profiles state it: recurring streams with their next dates, and the
-fan of a balance forecast. Both are written by detectors that a run need not have; what is absent is not drawn."""
+"""What is expected of a customer's money: recurring streams with their next dates, as the customer's profile has learned them or
+as signals state them, and the fan of a balance forecast. What is absent is not drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from dataflows.commands.signal_reader import ReadSignal
+from dataflows.report.rehearsal import Recurring
+from state.money import format_minor
 from state.times import parse_rfc3339
 
 Json = dict[str, Any]
@@ -18,19 +20,23 @@ _DATE_FIELDS = ("expected_on", "next_on", "due_on", "next_date", "date", "due")
 _TIME_FIELDS = ("time", "at", "date", "on")
 
 
-def outlook(signals: Iterable[ReadSignal], profile: Mapping[str, Any] | None) -> Json:
-    """{"streams": [{name, status, next: [[time, amount]]}], "fans": [{time, account_id, points: [[time, {quantile: value}]]}]}."""
+def outlook(signals: Iterable[ReadSignal], profile: Mapping[str, Any] | None, recurring: Iterable[Recurring]) -> Json:
+    """{"streams": [{name, status, about, next: [[time, amount, whether it came]]}], "fans": [{time, account_id,
+    points: [[time, {quantile: value}]]}]}."""
     streams: dict[str, Json] = {}
     fans = []
+    for each in recurring:
+        streams[f"{len(streams)} {each.name}"] = _stream_as_learned(each)
+    learned = {stream["name"] for stream in streams.values()}
     for signal in signals:
-        _stream_of(signal.details, streams)
+        _stream_of(signal.details, streams, learned)
         fan = fan_of(signal.forecast)
         if fan:
             about = (signal.forecast or {}).get("account_id") or signal.details.get("account_id")
             fans.append({"time": _ms(signal.event_time), "account_id": about, "points": fan})
     if profile is not None:
         for each in _list(profile, "streams", "recurring", "recurring_streams"):
-            _stream_of(each, streams)
+            _stream_of(each, streams, learned)
         fan = fan_of(profile.get("forecast"))
         if fan:
             fans.append(
@@ -40,21 +46,28 @@ def outlook(signals: Iterable[ReadSignal], profile: Mapping[str, Any] | None) ->
     return {"streams": list(streams.values())[:STREAMS_MAX], "fans": fans}
 
 
-def _stream_of(told: Any, streams: dict[str, Json]) -> None:
-    """Adds what one signal or profile says of one stream; later ones complete earlier ones."""
+def _stream_as_learned(each: Recurring) -> Json:
+    points = [[time_us // 1000, format_minor(minor, each.currency), True] for time_us, minor in each.paid]
+    points += [[time_us // 1000, format_minor(minor, each.currency), False] for time_us, minor in each.expected]
+    about = f"{each.cadence}, {each.channel.replace('_', ' ')}"
+    return {"name": each.name, "status": each.status, "about": about, "currency": each.currency, "next": points}
+
+
+def _stream_of(told: Any, streams: dict[str, Json], learned: Collection[str]) -> None:
+    """Adds what one signal or profile says of one stream, unless the stream is known itself; later ones complete earlier ones."""
     if not isinstance(told, Mapping):
         return
     name = next((told[key] for key in ("stream", "name", "stream_id") if isinstance(told.get(key), str)), None)
-    if name is None:
+    if name is None or name in learned:
         return
-    stream = streams.setdefault(name, {"name": name, "status": None, "next": []})
+    stream = streams.setdefault(name, {"name": name, "status": None, "about": "", "currency": "", "next": []})
     if isinstance(told.get("status"), str):
         stream["status"] = told["status"]
     amount = next((told[key] for key in ("amount", "new", "next_amount") if told.get(key) is not None), None)
     for key in _DATE_FIELDS:
         time = _ms(told.get(key))
         if time is not None:
-            stream["next"].append([time, amount if isinstance(amount, str | int | float) else None])
+            stream["next"].append([time, amount if isinstance(amount, str | int | float) else None, False])
             return
 
 

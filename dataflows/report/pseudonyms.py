@@ -27,6 +27,7 @@ _KINDS = {
     "event_id": "T",
     "account_id": "A",
     "counterparty": "P",
+    "stream": "P",
 }
 _OTHER_KIND = "X"
 _KEPT = frozenset({"id", "retracts", "signal_id", "merchant_id"})
@@ -57,11 +58,14 @@ class Pseudonyms:
     def customer(self, customer_id: str) -> str:
         return self.of("customer_id", customer_id)
 
-    def mask(self, body: Any, names: Mapping[str, str]) -> Any:
+    def mask(self, body: Any, names: Mapping[str, str] | None) -> Any:
         """A copy of a JSON value without ids. `names` (name: field) are looked for inside of texts, besides the ids found in
-        `body` itself."""
+        `body` itself. None says that the customer's names are not known: then a reason's code stands for its text, which may hold
+        any of them."""
         if self._key is None:
             return body
+        if names is None:
+            return self.mask(_with_codes(body), {})
         found = {name: self.of(kind, name) for name, kind in names.items() if len(name) >= NAME_CHARACTERS_MIN}
         found |= {name: self.of(kind, name) for kind, name in _ids(body) if len(name) >= NAME_CHARACTERS_MIN}
         # The longest first: an id may be the beginning of another.
@@ -85,6 +89,13 @@ class Pseudonyms:
         for name, pseudonym in found:
             value = value.replace(name, pseudonym)
         return value
+
+
+def _with_codes(value: Any) -> Any:
+    if isinstance(value, dict):
+        said = {key: _with_codes(each) for key, each in value.items()}
+        return said | {"text": str(value["code"]).replace("_", " ").lower()} if "code" in value else said
+    return [_with_codes(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _holds_id(field: str) -> bool:

@@ -18,7 +18,9 @@ from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep, make_policy
 from operators.detector import HOOKS, Detector
 from operators.view import View
+from state.business_days import DAY_US, day_of
 from state.categories import GROUPS
+from state.customer import Customer
 from state.events import Event, Transaction
 from state.settings import Settings
 from state.shard import Shard
@@ -26,6 +28,8 @@ from state.store import MemoryStore
 from state.windows import unpack_key
 
 BATCH_EVENTS = 500
+EXPECTED_DAYS = 45
+"""How far ahead recurring payments are shown: the next month's, and one more of those that come twice."""
 
 
 class Band(NamedTuple):
@@ -42,6 +46,20 @@ class Band(NamedTuple):
     high: float
 
 
+class Recurring(NamedTuple):
+    """Payments that come back: when they came, newest last, and when they are expected; times in microseconds, amounts in minor
+    units of `currency`, negative for money that leaves."""
+
+    name: str
+    status: str
+    cadence: str
+    channel: str
+    currency: str
+    account: str
+    paid: tuple[tuple[int, int], ...]
+    expected: tuple[tuple[int, int], ...]
+
+
 class Cost(NamedTuple):
     """What all hooks of a detector took together, for each of `transactions` transactions."""
 
@@ -55,21 +73,25 @@ class Rehearsal:
 
     def __init__(self, settings: Settings) -> None:
         self.bands: dict[str, list[Band]] = {}
+        self.recurring: dict[str, list[Recurring]] = {}
         self._settings = settings
         self._spent_ns = {f"{detector.NAME}@{detector.VERSION}": 0 for detector in CATALOGUE}
         self._transactions = 0
 
     def run(self, events: Mapping[str, Iterable[Event]]) -> None:
-        """Applies the events of each customer, in order of arrival; fills `bands` by customer."""
+        """Applies the events of each customer, in order of arrival; fills `bands` and `recurring` by
+        customer."""
         step = CustomerStep(self._settings.detectors, self._settings.digest(), tuple(map(self._watched, CATALOGUE)))
         shard = Shard(0, step, make_policy(self._settings, step, 1), MemoryStore())
         shard.restore(None)
-        for of_customer in events.values():
+        for customer_id, of_customer in events.items():
             own = list(of_customer)
             self._transactions += sum(isinstance(event, Transaction) for event in own)
             for first in range(0, len(own), BATCH_EVENTS):
                 shard.apply(own[first : first + BATCH_EVENTS], 0)
-        shard.finish()
+            shard.finish()
+            if own:
+                self.recurring[customer_id] = recurring_of(shard.customer(customer_id))
 
     def costs(self) -> list[Cost]:
         """The detectors that had something to do, slowest first."""
@@ -123,3 +145,39 @@ class Rehearsal:
                 math.expm1(mean + sd),
             )
         )
+
+
+def recurring_of(customer: Customer) -> list[Recurring]:
+    """The streams with a rhythm, as of the customer's newest event: proven ones first, those between own accounts last, then by
+    what they move."""
+    now_us = customer.newest_us
+    expected: dict[int, list[tuple[int, int]]] = {}
+    for flow in customer.expected_flows(now_us, now_us + EXPECTED_DAYS * DAY_US):
+        expected.setdefault(flow.stream, []).append((flow.due_us, round(flow.amount_minor)))
+    found = []
+    for stream in customer.current_streams():
+        if stream.rhythm is not None:
+            sign = 1 if stream.credit else -1
+            paid = zip(stream.days, stream.amounts, strict=True)
+            found.append(
+                Recurring(
+                    stream.name,
+                    stream.status(day_of(now_us)).name,
+                    stream.rhythm.name,
+                    stream.channel,
+                    stream.currency,
+                    stream.account,
+                    tuple((day * DAY_US + DAY_US // 2, sign * amount_minor) for day, amount_minor in paid),
+                    tuple(expected.get(stream.id, ())),
+                )
+            )
+    rank = {"MATURE": 0, "EARLY": 1, "ENDED": 2}
+    return sorted(
+        found,
+        key=lambda each: (
+            each.name in customer.accounts,
+            rank[each.status],
+            -max(abs(minor) for _, minor in each.paid),
+            each.name,
+        ),
+    )

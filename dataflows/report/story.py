@@ -13,7 +13,7 @@ import msgspec
 from dataflows.commands.signal_reader import ReadSignal
 from dataflows.report.outlook import outlook
 from dataflows.report.pseudonyms import Pseudonyms
-from dataflows.report.rehearsal import Band
+from dataflows.report.rehearsal import Band, Recurring
 from state.categories import GROUPS, group_of
 from state.events import Account, Event, Transaction
 from state.money import format_minor
@@ -34,13 +34,17 @@ def story(
     signals: Iterable[ReadSignal],
     scores: dict[str, float],
     bands: Sequence[Band],
+    recurring: Sequence[Recurring],
     profile: Json | None,
     pseudonyms: Pseudonyms,
 ) -> Json:
     """`events` None: the log was not found, only the signals' own evidence is told. `scores` are by transaction id."""
     transactions = final_transactions(events or ())
-    names = _names(customer_id, events or ())
+    names = names_of(customer_id, events, recurring) if events is not None else None
     own = list(signals)
+    expected = outlook(own, profile, recurring)
+    # What a signal calls a stream may be anybody's name; streams that the profile has learned are named in `names`.
+    stated = {each["name"]: "counterparty" for each in expected["streams"] if not each["about"]}
     masked = [pseudonyms.mask(msgspec.to_builtins(signal), names) for signal in own[-SIGNALS_MAX:]]
     notes = []
     if events is None:
@@ -54,7 +58,7 @@ def story(
         "transactions": _columns(transactions[-TRANSACTIONS_MAX:], scores, pseudonyms),
         "usual": usual_bands(bands),
         "balances": _balances(transactions, events or (), pseudonyms),
-        "outlook": pseudonyms.mask(outlook(own, profile), names),
+        "outlook": pseudonyms.mask(expected, {**(names or {}), **stated}),
         "signals": masked,
         "notes": notes,
     }
@@ -100,9 +104,11 @@ def _thinned(bands: list[Band]) -> list[list[float]]:
     return [[band.time_us // 1000, band.low, band.usual, band.high] for band in points]
 
 
-def _names(customer_id: str, events: Iterable[Event]) -> dict[str, str]:
-    """Names that texts may hold, and the field that each is of."""
-    names = {customer_id: "customer_id"}
+def names_of(customer_id: str, events: Iterable[Event], recurring: Iterable[Recurring]) -> dict[str, str]:
+    """Names that texts may hold, and the field that each is of. A stream is named after a shop, which is shown, or after whatever
+    else its payments have in common: the other side, a description, an account."""
+    shops = {event.merchant_name for event in events if isinstance(event, Transaction)}
+    names = {each.name: "counterparty" for each in recurring if each.name not in shops} | {customer_id: "customer_id"}
     for event in events:
         if isinstance(event, Transaction) and event.counterparty:
             names[event.counterparty] = "counterparty"

@@ -79,8 +79,8 @@ class Memory:
         with self._lock:
             newest = [self._decode(raw) for _, raw in list(self._signals)[: -NEWEST - 1 : -1]]
             return self.version, {
-                "fleet": self._fleet.document(self._pseudonyms),
-                "newest": [brief(signal, self._pseudonyms) for signal in newest],
+                "fleet": self._fleet.document(self._pseudonyms, {}),
+                "newest": [brief(signal, self._pseudonyms, None) for signal in newest],
                 "notes": self._notes(),
             }
 

@@ -1,9 +1,10 @@
 """Was the same charge taken twice?
 
-looks at   an earlier payment of the same amount to the same merchant within `within_s`, both not reversed
+looks at   another payment of the same amount to the same merchant within `within_s`, both not reversed
 needs      a merchant or payee, and an amount of at least `amount_min` major units
 says       alert.duplicate_charge with the amount; adds "duplicate_charge" to anomaly.transaction
 state      none of its own (the profile's recent payments)
+           small and round amounts, which coincide by chance, count for less
 blind to   a second charge under another name or for another amount
 source     card scheme rules on duplicate processing (reason codes 12.6.1 and 4834)
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 from operators.detector import DetectorConfig, Finding
 from operators.view import View
 from state.events import Transaction
-from state.money import format_minor
+from state.habits import major_units
+from state.money import EXPONENT, format_minor
 from state.signals import Reason
 
 NAME = "duplicate_charge"
@@ -27,12 +29,16 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     within_s: float = 1800.0
     amount_min: float = 5.0
     contribution: float = 5.0
+    round_discount: float = 2.3
+    small_below: float = 12.0
+    small_discount: float = 1.0
 
 
 def step(config: Config, state: None, transaction: Transaction, view: View) -> Finding | None:
     if not view.merchant or transaction.channel not in CHANNELS or transaction.direction == "credit":
         return None
-    earliest_us = view.time_us - int(config.within_s * 1e6)
+    within_us = int(config.within_s * 1e6)
+    earliest_us, latest_us = view.time_us - within_us, view.time_us + within_us
     for recent in reversed(view.customer.recent):
         if recent.time_us < earliest_us:
             return None
@@ -41,7 +47,7 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
             and recent.amount_minor == transaction.amount_minor
             and recent.key == view.key
             and recent.learned
-            and recent.time_us <= view.time_us
+            and recent.time_us <= latest_us  # later only if this record comes late
         ):
             break
     else:
@@ -49,17 +55,27 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
     amount = format_minor(transaction.amount_minor, transaction.currency)
     if float(amount) < config.amount_min:
         return None
-    gap_s = (view.time_us - recent.time_us) / 1e6
+    gap_s = abs(view.time_us - recent.time_us) / 1e6
     reason = Reason(
         code="CHARGED_TWICE",
         feature="gap_s",
         value=gap_s,
         baseline=config.within_s,
-        contribution=config.contribution,
-        text=f"{amount} {transaction.currency} was charged by the same merchant {gap_s:.0f} seconds before",
+        contribution=_strength(config, transaction),
+        text=f"{amount} {transaction.currency} was charged twice by the same merchant, {gap_s:.0f} seconds apart",
     )
     return Finding(
         (reason,),
         details={"amount": amount, "currency": transaction.currency},
         transaction_ids=(recent.transaction_id,),
     )
+
+
+def _strength(config: Config, transaction: Transaction) -> float:
+    strength = config.contribution
+    tenth = 10 ** max(0, EXPONENT[transaction.currency] - 1)
+    if transaction.amount_minor % max(10, tenth) == 0:
+        strength -= config.round_discount
+    if major_units(transaction.amount_minor, transaction.currency) < config.small_below:
+        strength -= config.small_discount
+    return strength

@@ -185,7 +185,37 @@ def test_without_its_events_the_page_is_drawn_from_the_evidence_and_says_so(tmp_
     (story,) = document_of(tmp_path, None, customer="c-1")["stories"]
     assert "from the signals' evidence alone" in story["notes"][0]
     assert story["transactions"]["id"] == []
-    assert story["outlook"]["streams"] == [{"name": "rent", "status": None, "next": [[1741478400000, "900.00"]]}]
+    assert story["outlook"]["streams"] == [
+        {"name": "rent", "status": None, "about": "", "currency": "", "next": [[1741478400000, "900.00", False]]}
+    ]
+
+
+def test_recurring_payments_are_told_with_when_they_came_and_come_next(tmp_path: Path) -> None:
+    rent = {
+        "counterparty": "Ordano Housing",
+        "channel": "standing_order",
+        "mcc": None,
+        "merchant_id": None,
+        "amount": "900.00",
+    }
+    bought = [transaction(1, number) for number in range(2, 330)]
+    paid = [
+        transaction(1, month, transaction_id=f"rent-{month}", booked_at=f"2025-{month:02d}-03T08:00:00Z", **rent)
+        for month in range(1, 7)
+    ]
+    records = sorted(bought + paid, key=lambda each: each["booked_at"])
+    events, run = replayed(tmp_path, records)
+    (story,) = document_of(run, events, customer="c-1")["stories"]
+    (stream,) = [each for each in story["outlook"]["streams"] if each["name"] == "Ordano Housing"]
+    assert (stream["status"], stream["about"]) == ("MATURE", "monthly, standing order")
+    came = [time for time, amount, seen in stream["next"] if seen]
+    expected = [time for time, amount, seen in stream["next"] if not seen]
+    assert len(came) == 6
+    assert {amount for _, amount, _ in stream["next"]} == {"-900.00"}
+    (july,) = [time for time in expected if time < 1_753_920_000_000]
+    assert abs(july - 1_751_500_800_000) <= 3 * 86_400_000  # the 3rd of July, give or take a weekend
+    told = report_document(run, EventSource(events), Selection("c-1"), SETTINGS, None, Pseudonyms(b"k" * 32))
+    assert "Ordano" not in json.dumps(told)
 
 
 def test_what_was_retracted_is_not_among_the_strongest(tmp_path: Path) -> None:
@@ -244,6 +274,14 @@ def test_a_mapped_history_is_found_again_and_told_with_the_same_mapping(tmp_path
     assert found is not None
     (story,) = json.loads(found.group(1))["stories"]
     assert sorted(story["transactions"]["id"]) == sorted(f"t-{n}" for n in range(60) if n % 3 == 1)
+
+
+def test_where_names_are_not_known_no_text_is_shown(tmp_path: Path) -> None:
+    said = reason("BILL_AHEAD", 1.0, text="Ordano Housing: 900.00 EUR leaves on 2025-04-01", feature="payment")
+    write_signals(tmp_path, signal(reasons=[said, reason("BASE", 0.5)], details={"stream": "Ordano Housing"}))
+    told = report_document(tmp_path, None, Selection("c-1"), SETTINGS, None, Pseudonyms(b"k" * 32))
+    assert "Ordano" not in json.dumps(told)
+    assert told["fleet"]["strongest"][0]["text"] == "bill ahead; base"
 
 
 def test_texts_are_masked_wherever_an_id_stands() -> None:

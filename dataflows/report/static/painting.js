@@ -1,7 +1,7 @@
 // What stands on the timeline's canvas. Each function paints one layer of a Timeline (timeline.js) as it is in view, and changes nothing.
 
 const SHAPES = 7;
-const LANE = 34, STREAM = 22; // heights in pixels
+const LANE = 34, STREAM = 30; // heights in pixels
 
 /** Paints a category's shape; seven shapes and eight hues make 56 pairs, so no two categories look alike. */
 function shape(path, kind, x, y, r) {
@@ -112,16 +112,17 @@ function paintMarked(line, paint) {
 
 function paintStreams(line, paint) {
   line.size.streams.forEach(({ stream, top }, i) => {
-    paint.fillStyle = line.ink.soft;
-    paint.textAlign = "left"; paint.textBaseline = "middle";
-    paint.fillText(stream.status ? `${stream.name} (${stream.status.toLowerCase()})` : stream.name, line.size.left + 4, top + STREAM / 2);
     paint.strokeStyle = line.ink.hues[i % HUES];
     paint.fillStyle = line.ink.hues[i % HUES];
     for (const [time, , seen] of stream.next) {
       const path = new Path2D();
-      shape(path, 3, line.x(time), top + STREAM / 2, 4.5);
+      shape(path, 3, line.x(time), top + STREAM - 9, 4.5);
       if (seen) paint.fill(path); else { paint.lineWidth = 1.5; paint.stroke(path); }
     }
+    const label = stream.about ? `${stream.name} · ${stream.about}${stream.status === "MATURE" ? "" : `, ${stream.status.toLowerCase()}`}` : stream.name;
+    paint.fillStyle = line.ink.soft;
+    paint.textAlign = "left"; paint.textBaseline = "middle";
+    paint.fillText(label, line.size.left + 4, top + 9);
   });
   paint.lineWidth = 1;
 }

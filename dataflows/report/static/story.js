@@ -42,6 +42,7 @@ class StoryPage {
         el("section", { class: "card", "aria-label": "Timeline" }, this.tools(), this.timeline.box, this.legend()),
         this.panel),
       folded(`All ${count(episodes.length)} signals as a table`, () => this.signalTable()),
+      story.outlook.streams.length ? folded(`All ${count(story.outlook.streams.length)} recurring payments as a table`, () => this.streamTable()) : null,
       folded(`All ${count(of.length)} transactions as a table`, () => this.transactionTable()));
   }
 
@@ -76,7 +77,7 @@ class StoryPage {
       return el("li", {}, button);
     });
     return el("div", {}, el("ul", { class: "legend", "aria-label": "Categories" }, items),
-      el("p", { class: "soft", text: `Filled: money out; hollow: money in or reversed. ${this.story.usual.length ? "The ribbon holds the middle two thirds of what is usual for this customer in the chosen category, as the detectors saw it. " : ""}${line.streams.length ? "Diamonds: when a recurring payment is expected. " : ""}${line.fan() ? "The fan is the forecast of the balance." : ""}` }));
+      el("p", { class: "soft", text: `Filled: money out; hollow: money in or reversed. ${this.story.usual.length ? "The ribbon holds the middle two thirds of what is usual for this customer in the chosen category, as the detectors saw it. " : ""}${line.streams.length ? "Diamonds: a recurring payment, hollow where it is expected. " : ""}${line.fan() ? "The fan is the forecast of the balance." : ""}` }));
   }
 
   /** Opens an episode by its key or a signal's id; false if there is none such. */
@@ -110,6 +111,12 @@ class StoryPage {
     return table("Signals, oldest first", [
       ["time", (each) => when(each.opened)], ["signal", (each) => el("button", { text: each.type, onclick: () => { this.open(each.key); this.panel.focus(); } })],
       ["score", (each) => String(each.open.score)], ["severity", (each) => each.severity], ["ended", (each) => (each.retracted ? "retracted" : each.closed ? day(each.closed) : "open")], ["why", (each) => because(each.open)]], this.episodes);
+  }
+
+  streamTable() {
+    const at = (stream, came) => stream.next.filter(([, , seen]) => seen === came).at(came ? -1 : 0);
+    const cell = (point) => (point ? `${day(point[0])}${point[1] === null ? "" : `: ${point[1]}`}` : "–");
+    return table("Recurring payments", [["payment", (each) => each.name], ["how", (each) => each.about], ["status", (each) => (each.status ?? "").toLowerCase()], ["currency", (each) => each.currency], ["last", (each) => cell(at(each, true))], ["next", (each) => cell(at(each, false))]], this.story.outlook.streams);
   }
 
   transactionTable() {
