@@ -62,6 +62,9 @@ class CustomerStep:
         self._event_learners = self._hooks_by_topic("learn_event", "LEARNS", configs)
         self.learns = frozenset(self._event_learners)
         self._versions = {d.NAME: d.VERSION for d in self._detectors}
+        self._with_state = {
+            d.NAME: (d, msgspec.msgpack.Decoder(d.State)) for d in self._detectors if d.State is not None
+        }
         self._score_of_nothing = sigmoid(self._fused_config.score_base)
         by_signal: dict[str, DetectorConfig] = {d.SIGNAL: configs[d.NAME] for d in detectors if d.SIGNAL}
         names = {d.SIGNAL: f"{d.NAME}@{d.VERSION}" for d in detectors if d.SIGNAL}
@@ -188,15 +191,16 @@ class CustomerStep:
 
         Raises FrozenError for a state of a newer version, or of an older one that the detector has no `upgrade` for.
         """
-        for detector in self._detectors:
-            if detector.State is None or detector.NAME not in states:
+        for name, (version, raw) in states.items():  # in the order of the bytes, so that they freeze to the same again
+            known = self._with_state.get(name)
+            if known is None:
                 continue
-            version, raw = states[detector.NAME]
+            detector, decoder = known
             upgrade = getattr(detector, "upgrade", None)
             if version == detector.VERSION:
-                customer.states[detector.NAME] = msgspec.msgpack.decode(raw, type=detector.State)
+                customer.states[name] = decoder.decode(raw)
             elif version < detector.VERSION and upgrade is not None:
-                customer.states[detector.NAME] = upgrade(version, bytes(raw))
+                customer.states[name] = upgrade(version, bytes(raw))
             else:
                 raise FrozenError(
                     f"the state of detector {detector.NAME} was written by its version {version}, this release has version "
