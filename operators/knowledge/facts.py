@@ -59,6 +59,6 @@ def merchants_key(merchant_id: str, keys: int) -> str:
     """The knowledge key that holds a merchant: merchants-0 to merchants-(keys − 1).
 
     >>> merchants_key("m-1", 4)
-    'merchants-1'
+    'merchants-0'
     """
     return f"merchants-{crc32(merchant_id.encode('utf-8', 'surrogatepass')) % keys}"
