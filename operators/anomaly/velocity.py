@@ -1,12 +1,13 @@
 """Are there many more purchases in a short time than this customer makes?
 
 looks at   debits in the last hour, and online payments of the last 24 hours in shops or on devices that the customer never used,
-           this one included, against how many the customer's own payments usually have beside them
+           this one included, against how many the customer's own payments usually have before them (all, the online ones, the strange ones)
 needs      `count_min` purchases in the hour, or `strange_min` strange ones in the day
 says       anomaly.velocity, one OPEN per burst and a CLOSE when `quiet_s` has passed; adds "velocity" to anomaly.transaction
-state      of both kinds how many payments there were, how many others each had beside it, and the squares of that, all fading;
-           the times of the last hour's and of the last day's: under 1 KB
-blind to   slow series; the first purchases of a burst; bursts in familiar shops on a familiar device
+state      of four kinds how many payments there were, how many others each had before it, and the squares of that, all fading;
+           the times of those within the last window: under 2 KB
+blind to   slow series; the first purchases of a burst; bursts in familiar shops on a familiar device. A new phone makes all online
+           payments strange, a move or a change of habits all shops: then a burst must stand out among those
 source     negative binomial fitted by moments, a gamma-Poisson rate that differs from one hour to another: Johnson, Kemp and Kotz,
            Univariate Discrete Distributions, 3rd ed., section 5.8
 """
@@ -49,7 +50,11 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     count_min: int = 4
     strange_min: int = 3
     hour: Kind = Kind()
+    day: Kind = Kind(others=1.0, others_variance=2.0)
+    online: Kind = Kind(per_day=0.3, others=0.4, others_variance=0.6, prior_payments=10.0)
     strange: Kind = Kind(per_day=0.1, others=0.2, others_variance=0.25, prior_payments=4.0)
+    new_device_chance: float = 0.005
+    new_shops_chance: float = 0.02
     half_life_days: float = 90.0
     learned_sd_max: float = 3.0
     strength_max: float = 12.0
@@ -91,6 +96,8 @@ class Crowding(msgspec.Struct, array_like=True):
 
 class State(msgspec.Struct, array_like=True):
     hour: Crowding = msgspec.field(default_factory=Crowding)
+    day: Crowding = msgspec.field(default_factory=Crowding)
+    online: Crowding = msgspec.field(default_factory=Crowding)
     strange: Crowding = msgspec.field(default_factory=Crowding)
 
 
@@ -114,20 +121,28 @@ def learn(config: Config, state: State, recent: Recent, customer: Customer) -> N
     if recent.key & 128:
         return
     state.hour.learn(config, config.hour, recent.time_us, HOUR_US)
-    if recent.channel == "ecommerce" and is_strange(recent.merchant, recent.device, customer):
-        state.strange.learn(config, config.strange, recent.time_us, DAY_US)
+    state.day.learn(config, config.day, recent.time_us, DAY_US)
+    if recent.channel == "ecommerce":
+        state.online.learn(config, config.online, recent.time_us, DAY_US)
+        if is_strange(recent.merchant, recent.device, customer):
+            state.strange.learn(config, config.strange, recent.time_us, DAY_US)
 
 
 def is_strange(merchant: int, device: int, customer: Customer) -> bool:
     """Whether the shop or the device, where they are told, is none of those that the customer has used before all recent ones."""
-    return bool((merchant and merchant not in customer.merchants) or (device and device not in customer.devices))
+    return bool((merchant and merchant not in customer.merchants) or is_new_device(device, customer))
+
+
+def is_new_device(device: int, customer: Customer) -> bool:
+    return bool(device and device not in customer.devices)
 
 
 def _in_an_hour(config: Config, state: State, view: View) -> Finding | None:
     count = view.overall_totals[0] + 1
     if count < config.count_min:
         return None
-    strength, mean = rarity(config, config.hour, state.hour, count, view.time_us)
+    per_day, tail, mean = rarity(config.hour, state.hour, count, view.time_us)
+    strength = min(-math.log10(per_day * tail), config.strength_max)
     if strength <= 0.0:
         return None
     ids = tuple(
@@ -142,7 +157,8 @@ def _in_an_hour(config: Config, state: State, view: View) -> Finding | None:
 
 def _in_a_day(config: Config, state: State, transaction: Transaction, view: View) -> Finding | None:
     customer = view.customer
-    if not is_strange(view.merchant, device_digest(transaction), customer):
+    device = device_digest(transaction)
+    if not is_strange(view.merchant, device, customer):
         return None
     ids: list[str] = []
     for recent in reversed(customer.recent):
@@ -159,7 +175,13 @@ def _in_a_day(config: Config, state: State, transaction: Transaction, view: View
     count = len(ids) + 1
     if count < config.strange_min:
         return None
-    strength, mean = rarity(config, config.strange, state.strange, count, view.time_us)
+    per_day, tail, mean = rarity(config.strange, state.strange, count, view.time_us)
+    # Or all this is no burst, but something else is new: the customer's phone, or where and what the customer buys.
+    if is_new_device(device, customer):
+        chance, other = config.new_device_chance, rarity(config.online, state.online, count, view.time_us)
+    else:
+        chance, other = config.new_shops_chance, rarity(config.day, state.day, count, view.time_us)
+    strength = min(-math.log10(per_day * tail + chance * other[0] * other[1]), config.strength_max)
     if strength <= 0.0:
         return None
     text = (
@@ -170,17 +192,17 @@ def _in_a_day(config: Config, state: State, transaction: Transaction, view: View
     return _finding(reason, tuple(reversed(ids)), "24h", DAY_US, view)
 
 
-def rarity(config: Config, kind: Kind, crowding: Crowding, count: int, now_us: int) -> tuple[float, float]:
-    """How rarely this customer has a payment that makes `count` in its window, in powers of ten of days; and how many others one
-    usually has.
+def rarity(kind: Kind, crowding: Crowding, count: int, now_us: int) -> tuple[float, float, float]:
+    """How many payments of the kind this customer makes a day, which share of them makes at least `count` in its window, and how many
+    others one usually has before it.
 
-    >>> [round(rarity(Config(), Kind(), Crowding(), count, 0)[0], 1) for count in (4, 6, 8)]
-    [2.2, 3.7, 5.2]
+    >>> [round(math.log10(rarity(Kind(), Crowding(), count, 0)[1]), 1) for count in (4, 6, 8)]
+    [-2.2, -3.7, -5.2]
     """
     per_day, mean, variance = crowding.usual(kind, now_us)
     # Never less spread than a rate that differs a little from hour to hour.
     shape = mean**2 / max(variance - mean, 0.02 * mean)
-    return min(-math.log10(per_day) - log10_tail(count - 1, shape, shape / mean), config.strength_max), mean
+    return per_day, 10.0 ** max(log10_tail(count - 1, shape, shape / mean), -300.0), mean
 
 
 def _finding(reason: Reason, ids: tuple[str, ...], window: str, length_us: int, view: View) -> Finding:

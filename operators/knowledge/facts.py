@@ -21,13 +21,13 @@ class MerchantFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
     transaction_id: str
     amount_log: float
     label: int = UNLABELLED
+    occurred_us: int = 0
+    """Of a label: when its transaction was; 0 if nobody knows."""
 
 
 class Example(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A transaction's features as they were when it was scored (operators/knowledge/features.py), and what it turned out to be.
-
-    `weight` stands for how many examples it speaks: kept negatives speak for those that were left out. `scores` holds, by
-    version, the raw log-odds that champion and shadow gave it then.
+    """A transaction's features and scores as they were when it was scored (packed by operators/knowledge/features.py), and what it
+    turned out to be. `weight` says for how many examples it speaks: kept negatives speak for those that were left out.
     """
 
     model: str
@@ -37,7 +37,6 @@ class Example(msgspec.Struct, array_like=True, frozen=True, gc=False):
     features: bytes
     label: int
     weight: float = 1.0
-    scores: dict[str, float] = {}
 
 
 class ScoreCount(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -93,9 +93,8 @@ class Learner:
         examples = sorted(self._open, key=lambda one: (one.time_us, one.customer_id, one.transaction_id))
         for example in examples:
             columns = self._layout.columns(self._layout.unpack(example.features))
-            given = {version.partition("@")[0]: logit for version, logit in example.scores.items()}
-            for line in self._lines.values():
-                line.learn(columns, example.label, example.weight, given.get(line.name), example.time_us)
+            for role, line in self._lines.items():
+                line.learn(columns, example.label, example.weight, seen.given(role), example.time_us)
         self._take_out_frauds(examples)
         self._budget.pass_time(self._bucket_us, self._config.half_life_days * DAY_US)
         for line in self._lines.values():
