@@ -11,6 +11,7 @@ from operators import floors
 from operators.alerts import duplicate_charge
 from operators.anomaly import amount, category_surge, geo, hour, novelty, transaction, velocity
 from operators.detector import Detector
+from operators.knowledge.tables import TABLES
 from operators.view import Priors
 from state.settings import ConfigError
 
@@ -37,7 +38,7 @@ def read_configs(
 
     Raises ConfigError for an unknown table, an unknown key or a value of the wrong type.
     """
-    known = {PROFILE, transaction.NAME, *(detector.NAME for detector in (*CATALOGUE, *detectors))}
+    known = {PROFILE, transaction.NAME, *TABLES, *(detector.NAME for detector in (*CATALOGUE, *detectors))}
     for name in tables:
         if name not in known:
             raise ConfigError(f"detectors.toml:[{name}]: no such detector; known are {', '.join(sorted(known))}")

@@ -12,10 +12,10 @@ from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE, read_configs
 from operators.detector import Detector, DetectorConfig, Finding, Say, Wake
 from operators.episodes import Cause, Episodes
+from operators.knowledge.board import Board
 from operators.view import View
 from state.customer import Customer, Recent, Said, Timer
 from state.digest import digest64
-from state.estimators import sigmoid
 from state.events import Event, Transaction
 from state.frozen import FrozenError
 from state.settings import Settings
@@ -50,25 +50,30 @@ class CustomerStep:
     """
 
     def __init__(
-        self, tables: Mapping[str, Mapping[str, Any]], config_digest: str, detectors: tuple[Detector, ...] = CATALOGUE
+        self,
+        tables: Mapping[str, Mapping[str, Any]],
+        config_digest: str,
+        detectors: tuple[Detector, ...] = CATALOGUE,
+        board: Board | None = None,
     ) -> None:
         priors, self._fused_config, configs = read_configs(tables, detectors)
         self.priors = priors
         self._detectors = [d for d in detectors if configs[d.NAME].enabled]
+        self._stateful: list[Any] = [*self._detectors, fused]
+        """Modules with states of their own in the customer."""
         self._bound = self._hooks("step", configs)
         self._learners = self._hooks("learn", configs)
         self._on_timer = self._hooks("on_timer", configs)
         self._on_event = self._hooks_by_topic("on_event", "TOPICS", configs)
         self._event_learners = self._hooks_by_topic("learn_event", "LEARNS", configs)
         self.learns = frozenset(self._event_learners)
-        self._versions = {d.NAME: d.VERSION for d in self._detectors}
-        self._score_of_nothing = sigmoid(self._fused_config.score_base)
+        self._versions = {module.NAME: module.VERSION for module in self._stateful}
         by_signal: dict[str, DetectorConfig] = {d.SIGNAL: configs[d.NAME] for d in detectors if d.SIGNAL}
         names = {d.SIGNAL: f"{d.NAME}@{d.VERSION}" for d in detectors if d.SIGNAL}
         names[fused.SIGNAL] = f"{fused.NAME}@{fused.VERSION}"
         by_signal[fused.SIGNAL] = self._fused_config
         self._episodes = Episodes(by_signal, names, config_digest)
-        self._model = fused.model(self._fused_config)
+        self._fusion = fused.Fusion(self._fused_config, board or Board())
         self._view = View(priors)
         self.detector_errors: dict[str, int] = {}
 
@@ -108,15 +113,14 @@ class CustomerStep:
                     findings[hook.name] = finding
                 if hook.signal is not None:
                     self._episodes.find(hook.signal, finding, customer, transaction, digest, None, out)
-        score = self._score_of_nothing
-        if findings is not None:
-            fusion = fused.fuse(self._model, findings)
-            score = sigmoid(self._fused_config.score_base + fusion.strength)
-            if score >= self._fused_config.threshold:
-                version = self._model.version
-                self._episodes.find(fused.SIGNAL, fusion, customer, transaction, digest, version, out)
+        memory = customer.states.get(fused.NAME)
+        if memory is None:
+            memory = customer.states[fused.NAME] = fused.State()
+        verdict = self._fusion.judge(transaction, view, findings, memory)
+        if verdict.finding is not None:
+            self._episodes.find(fused.SIGNAL, verdict.finding, customer, transaction, digest, verdict.model, out)
         time = rfc3339(transaction.time_us)
-        body = Score(transaction.transaction_id, transaction.customer_id, time, score, self._model.version)
+        body = Score(transaction.transaction_id, transaction.customer_id, time, verdict.score, verdict.model)
         out.append(Emission(body, transaction))
 
     def react(self, customer: Customer, event: Event, out: list[Emission]) -> None:
@@ -188,7 +192,7 @@ class CustomerStep:
 
         Raises FrozenError for a state of a newer version, or of an older one that the detector has no `upgrade` for.
         """
-        for detector in self._detectors:
+        for detector in self._stateful:
             if detector.State is None or detector.NAME not in states:
                 continue
             version, raw = states[detector.NAME]

@@ -203,6 +203,12 @@ class Logistic:
         return float(self._regression.predict_proba_one(dict(values))[True])
 
 
+STEP_EPSILON = 0.1
+"""So that the first example of a column moves its weight by about three learning rates, not without bound."""
+GRADIENT_MAX = 2.0
+"""Of one example, weighted: an example that speaks for ten others pulls no harder than two."""
+
+
 class OnlineLogistic:
     """A logistic regression that goes on learning (River's, with AdaGrad), over numbered columns, from given weights on.
 
@@ -226,7 +232,9 @@ class OnlineLogistic:
         from river import linear_model, optim  # they import SciPy: only a process that learns needs it
 
         # River learns the intercept with a step of its own that never shrinks: here it is a column like the others.
-        regression = linear_model.LogisticRegression(optim.AdaGrad(learning_rate, eps=1.0), intercept_lr=0.0)
+        regression = linear_model.LogisticRegression(
+            optim.AdaGrad(learning_rate, eps=STEP_EPSILON), intercept_lr=0.0, clip_gradient=GRADIENT_MAX
+        )
         regression._weights.update(dict(enumerate([*weights, intercept])))
         return cls(regression, len(weights))
 

@@ -53,6 +53,46 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
         return [slope * knot for knot in self.knots] or [slope]
 
 
+class Cross(msgspec.Struct, frozen=True, kw_only=True):
+    """What two features mean together beyond what each means alone: one weight for each pair of bins.
+
+    Bins lie between edges (ascending); a feature of categories needs no edges, each number is a bin.
+    """
+
+    first: str
+    second: str
+    first_edges: tuple[float, ...] = ()
+    second_edges: tuple[float, ...] = ()
+    first_categories: int = 0
+    second_categories: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.first}*{self.second}"
+
+    @property
+    def width(self) -> int:
+        return (self.first_categories or len(self.first_edges) + 1) * self._second_bins
+
+    @property
+    def _second_bins(self) -> int:
+        return self.second_categories or len(self.second_edges) + 1
+
+    def column(self, first: float, second: float) -> int:
+        """The column, counted from the cross's first.
+
+        >>> Cross(first="z", second="hour", first_edges=(0.0, 2.0), second_categories=24).column(1.0, 5.0)
+        29
+        """
+        return self._second_bins * _bin(self.first_edges, self.first_categories, first) + _bin(
+            self.second_edges, self.second_categories, second
+        )
+
+
+def _bin(edges: tuple[float, ...], categories: int, value: float) -> int:
+    return min(max(int(value), 0), categories - 1) if categories else bisect_right(edges, value)
+
+
 def _hats(knots: tuple[float, ...], value: float) -> list[tuple[int, float]]:
     at = bisect_right(knots, value)
     if at == 0:
@@ -64,16 +104,21 @@ def _hats(knots: tuple[float, ...], value: float) -> list[tuple[int, float]]:
 
 
 class Layout:
-    """Features side by side: where each one's columns begin, and how their values are packed."""
+    """Features side by side, then their crosses: where each one's columns begin, and how the features' values are packed."""
 
-    def __init__(self, features: tuple[Feature, ...]) -> None:
+    def __init__(self, features: tuple[Feature, ...], crosses: tuple[Cross, ...] = ()) -> None:
         self.features = features
-        self.names = tuple(feature.name for feature in features)
+        self.crosses = crosses
+        at = {feature.name: index for index, feature in enumerate(features)}
+        self.pairs = tuple((at[cross.first], at[cross.second]) for cross in crosses)
+        """Which features each cross is of."""
+        parts: tuple[Feature | Cross, ...] = (*features, *crosses)
+        self.names = tuple(part.name for part in parts)
         self.starts: list[int] = []
         self.width = 0
-        for feature in features:
+        for part in parts:
             self.starts.append(self.width)
-            self.width += feature.width
+            self.width += part.width
         self._struct = struct.Struct(f"<{len(features)}e")
 
     @property
@@ -93,8 +138,13 @@ class Layout:
 
     def columns(self, values: Sequence[float]) -> dict[int, float]:
         """The columns that are not zero."""
-        return {
+        columns = {
             start + offset: share
-            for feature, start, value in zip(self.features, self.starts, values, strict=True)
+            for feature, start, value in zip(self.features, self.starts, values, strict=False)
             for offset, share in feature.columns(value)
         }
+        for cross, (first, second), start in zip(
+            self.crosses, self.pairs, self.starts[len(self.features) :], strict=True
+        ):
+            columns[start + cross.column(values[first], values[second])] = 1.0
+        return columns

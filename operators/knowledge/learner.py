@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from operators.knowledge import line_learner
-from operators.knowledge.columns import Layout
 from operators.knowledge.facts import Example, ScoreCount
+from operators.knowledge.features import LAYOUT, PACKED_BYTES, unpack
+from operators.knowledge.features import VERSION as FEATURES_VERSION
 from operators.knowledge.line_learner import LineLearner
 from operators.knowledge.linear import Linear
 from operators.knowledge.prequential import bin_of
@@ -39,9 +40,8 @@ class Config(line_learner.Config, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Prior(msgspec.Struct, frozen=True):
-    """What is believed before any label: the model, its features' version, and the alarms."""
+    """What is believed before any label: the model and the alarms."""
 
-    features: int
     linear: Linear
     threshold: float
     """In log-odds."""
@@ -71,16 +71,12 @@ class Learner:
         self._lines_dirty = False
         self._threshold = prior.threshold
 
-    @property
-    def _layout(self) -> Layout:
-        return self._prior.linear.layout
-
     def add(self, item: Example | ScoreCount) -> None:
         """Keeps an item of the open bucket. The order does not matter."""
         if isinstance(item, ScoreCount):
             self._budget.count(item)
             return
-        if len(item.features) != self._layout.packed_bytes:
+        if len(item.features) != PACKED_BYTES:
             self.left_out += 1  # scored by a release with other features: there is nothing to learn from them
             return
         self._open.append(item)
@@ -92,7 +88,8 @@ class Learner:
         self._prune()
         examples = sorted(self._open, key=lambda one: (one.time_us, one.customer_id, one.transaction_id))
         for example in examples:
-            columns = self._layout.columns(self._layout.unpack(example.features))
+            seen = unpack(example.features)
+            columns = LAYOUT.columns(seen.values)
             for role, line in self._lines.items():
                 line.learn(columns, example.label, example.weight, seen.given(role), example.time_us)
         self._take_out_frauds(examples)
@@ -153,10 +150,8 @@ class Learner:
         """A customer's day of fraud was counted once, at its highest score."""
         highest: dict[tuple[str, int], float] = {}
         for example in examples:
-            logit = next(
-                (score for version, score in example.scores.items() if version.startswith(f"{self.name}@")), None
-            )
-            if example.label and logit is not None:
+            if example.label:
+                logit = unpack(example.features).champion
                 day = (example.customer_id, example.time_us // DAY_US)
                 highest[day] = max(logit, highest.get(day, logit))
         for day in sorted(highest):
@@ -164,7 +159,7 @@ class Learner:
 
     def _version(self, role: str, bucket_end_us: int, threshold: float) -> ModelVersion:
         line = self._lines[role]
-        payload = encode_payload(self._prior.features, line.linear, line.line)
+        payload = encode_payload(FEATURES_VERSION, line.linear, line.line)
         assert len(payload) <= self._config.payload_bytes_max, "a version is larger than learner.payload_bytes_max"
         said = msgspec.msgpack.encode([threshold, line.calibrated])
         return ModelVersion(

@@ -1,4 +1,4 @@
-"""A linear model over columns, compiled for scoring: one number for each feature, exactly what it adds to the log-odds."""
+"""A linear model over columns, compiled for scoring: one number for each feature and cross, exactly what it adds to the log-odds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Linear:
     [3.0, 1.5]
     """
 
-    __slots__ = ("_steps", "base", "layout", "weights")
+    __slots__ = ("_crosses", "_steps", "base", "layout", "weights")
 
     def __init__(self, layout: Layout, base: float, weights: Sequence[float]) -> None:
         if len(weights) != layout.width:
@@ -27,13 +27,15 @@ class Linear:
         self.base = base
         self.weights = tuple(weights)
         self._steps: list[tuple[tuple[float, ...], int, tuple[float, ...], Any]] = []
-        for feature, start in zip(layout.features, layout.starts, strict=True):
+        for feature, start in zip(layout.features, layout.starts, strict=False):
             own = self.weights[start : start + feature.width]
             slopes = tuple(
                 (right - left) / (upper - lower)
                 for left, right, lower, upper in zip(own, own[1:], feature.knots, feature.knots[1:], strict=False)
             )
             self._steps.append((feature.knots, feature.categories, own, slopes))
+        starts = layout.starts[len(layout.features) :]
+        self._crosses = list(zip(layout.crosses, layout.pairs, starts, strict=True))
 
     def contributions(self, values: Sequence[float]) -> list[float]:
         """What each feature adds, in the order of the layout."""
@@ -51,10 +53,13 @@ class Linear:
                 parts.append(own[int(value)] if 0.0 <= value < categories else 0.0)
             else:
                 parts.append(own[0] * value)
+        weights = self.weights
+        for cross, (first, second), start in self._crosses:
+            parts.append(weights[start + cross.column(values[first], values[second])])
         return parts
 
 
 def prior(layout: Layout, base: float, slopes: Mapping[str, float]) -> Linear:
-    """The model before any label: the contribution of a feature is slope × value; of one without a slope nothing."""
+    """The model before any label: the contribution of a feature is slope × value; of one without a slope nothing, nor do crosses."""
     weights = [weight for feature in layout.features for weight in feature.prior(slopes.get(feature.name, 0.0))]
-    return Linear(layout, base, weights)
+    return Linear(layout, base, weights + [0.0] * (layout.width - len(weights)))

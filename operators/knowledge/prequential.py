@@ -36,7 +36,7 @@ class Prequential(msgspec.Struct, array_like=True):
     >>> seen = Prequential()
     >>> for logit, label in ((-4.0, 0), (-3.0, 0), (-2.0, 1), (1.0, 1)): seen.learn(logit, label, 1.0)
     >>> seen.auc(), seen.average_precision(), round(seen.log_loss(), 6)
-    (1.0, 1.0, 0.626731)
+    (1.0, 1.0, 0.626732)
     """
 
     positives: dict[int, float] = {}

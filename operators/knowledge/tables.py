@@ -1,4 +1,4 @@
-"""The numbers of knowledge: the tables [merchants] and [learner] of config/detectors.toml."""
+"""The numbers of knowledge: the tables [merchants] and [learner] of config/detectors.toml, and what is built from them."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def version_name(line: str, effective_from_us: int, *contents: bytes) -> str:
     """What a version is called: when it is in force, and a digest of what it says.
 
     >>> version_name("transaction", 1_533_081_600_000_000, b"weights")
-    'transaction@2018-08-01T00:00:00Z.69a8c1f7'
+    'transaction@2018-08-01T00:00:00Z.d7081a8d'
     """
     digest = digest128(*(part.hex() for part in contents)).hex()[:8]
     return f"{line}@{rfc3339(effective_from_us)[:19]}Z.{digest}"
