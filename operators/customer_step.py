@@ -116,7 +116,7 @@ class CustomerStep:
         memory = customer.states.get(fused.NAME)
         if memory is None:
             memory = customer.states[fused.NAME] = fused.State()
-        verdict = self._fusion.judge(transaction, view, findings, memory)
+        verdict = self._fusion.judge(transaction, digest, view, findings, memory)
         if verdict.finding is not None:
             self._episodes.find(fused.SIGNAL, verdict.finding, customer, transaction, digest, verdict.model, out)
         time = rfc3339(transaction.time_us)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep
 from operators.detector import Detector
@@ -136,8 +137,8 @@ def refrozen(bench: Bench, customer_id: str) -> tuple[bytes, bytes]:
 
 
 def profile(customer: Customer) -> dict[str, Any]:
-    """What must not depend on the order of arrival: all of the profile except what was said and is to be done about it, the
-    arrival itself, and when something that no longer counts had happened."""
+    """What must not depend on the order of arrival: all of the profile except what was said and is to be done about it, what was
+    scored (the fused detector's memory), the arrival itself, and when something that no longer counts had happened."""
     ring = customer.ring
     counted = [i for i in range(len(ring)) if ring.flags[i] & COUNTED]
     return {
@@ -153,7 +154,7 @@ def profile(customer: Customer) -> dict[str, Any]:
         "merchants": list(customer.merchants),
         "countries": list(customer.countries.items()),
         "devices": list(customer.devices),
-        "states": customer.states,
+        "states": {name: state for name, state in customer.states.items() if name != fused.NAME},
         "hours": customer.hours,
         "place": customer.place,
         "accounts": sorted(customer.accounts.items()),

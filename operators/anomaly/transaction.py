@@ -5,7 +5,7 @@ looks at   the strengths of the other detectors' findings, what is known of the 
 needs      nothing: prior weights speak from the first transaction on; labels make them better, version by version
 says       anomaly.transaction when the score reaches a threshold that keeps alarms within `alerts_per_1000_customers_day`; a score for
            every transaction on the topic `scores`
-state      the last days' scores and the known frauds of the customer: eight numbers; models and merchants are shared
+state      the last days' scores and the known frauds of the customer: at most 32 and two times; models and merchants are shared
 blind to   whatever all its parts are blind to; money that comes in
 source     logistic regression over additive features: the score is sigmoid(base + Σ contribution), so its reasons are exact
 """
@@ -22,7 +22,7 @@ from operators.detector import DetectorConfig, Finding
 from operators.knowledge import features, linear, reasons
 from operators.knowledge.board import Board
 from operators.knowledge.memory import Memory
-from operators.knowledge.merchant_table import MerchantRow
+from operators.knowledge.merchant_row import MerchantRow
 from operators.knowledge.versions import Model, Scored
 from operators.view import View
 from state.estimators import sigmoid
@@ -55,6 +55,8 @@ class Verdict(NamedTuple):
     """If the score reaches the threshold."""
     packed: bytes
     """What waits for a label with it: features and scores; empty for money that comes in."""
+    rises: Mapping[int, int]
+    """How it changes the count of customers by the highest score of their day (facts.ScoreCount)."""
 
 
 class Fusion:
@@ -67,9 +69,13 @@ class Fusion:
         self._off = [at for at, feature in enumerate(features.LAYOUT.features) if feature.name in off]
 
     def judge(
-        self, transaction: Transaction, view: View, findings: Mapping[str, Finding] | None, memory: Memory
+        self,
+        transaction: Transaction,
+        digest: int,
+        view: View,
+        findings: Mapping[str, Finding] | None,
+        memory: Memory,
     ) -> Verdict:
-        memory.pass_time(view.time_us)
         row = self._board.merchant(transaction.merchant_id)
         champion = self._board.champion(NAME) or self._prior
         packed = b""
@@ -81,7 +87,7 @@ class Fusion:
             )
             scored = champion.score(values)
         else:
-            exact = features.values(view, findings, row, memory)
+            exact = features.values(view, transaction, findings, row, memory)
             for at in self._off:
                 exact[at] = 0.0
             packed_values = features.LAYOUT.pack(exact)
@@ -90,12 +96,14 @@ class Fusion:
             shadow = self._board.shadow(NAME)
             packed = features.pack_scores(packed_values, scored.logit, shadow.score(values).logit if shadow else None)
         score = scored.score
+        rises: Mapping[int, int] = {}
         if packed:
-            memory.scored(view.log_amount, score)
+            memory.scored(view.time_us, digest, score)
+            rises = memory.rise(view.time_us, scored.logit)
         finding = None
         if scored.logit >= champion.threshold:
             finding = _finding(champion, scored, values, findings or {}, view, row)
-        return Verdict(score, scored.logit, champion.version, finding, packed)
+        return Verdict(score, scored.logit, champion.version, finding, packed, rises)
 
 
 def prior_model(config: Config) -> Model:
@@ -139,7 +147,7 @@ def _inputs(model: Model, row: MerchantRow | None) -> dict[str, Any]:
             "merchant_fraud_rate_7d": row.rate_7d,
             "merchant_fraud_rate_30d": row.rate_30d,
             "population_fraud_rate": row.prior,
-            "merchant_fraud_run": row.run,
+            "merchant_fraud_streak": row.streak,
             "merchant_transactions_1d": row.n_1d,
             "merchant_version": rfc3339(row.effective_from_us),
         }

@@ -30,6 +30,8 @@ NAME = "velocity"
 VERSION = 3
 SIGNAL = "anomaly.velocity"
 EVIDENCE_MAX = 20
+DISPERSION_MIN = 1.02
+"""Nobody's payments are more regular than chance, as far as a burst is concerned."""
 TIMES_MAX = 32
 """So many payments in one window are told apart while learning; more are learned as so many."""
 
@@ -40,8 +42,8 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     per_day: float = 1.0
     others: float = 0.25
     """How many others a payment has before it within the window, on average."""
-    others_variance: float = 0.3
-    """More than the average: busy hours and idle ones differ."""
+    dispersion: float = 1.2
+    """Variance of that number over its average; 1 if payments came by pure chance, more as busy hours and idle ones differ."""
     prior_payments: float = 20.0
     """What these beliefs are worth."""
 
@@ -50,9 +52,9 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     count_min: int = 4
     strange_min: int = 3
     hour: Kind = Kind()
-    day: Kind = Kind(others=1.0, others_variance=2.0)
-    online: Kind = Kind(per_day=0.3, others=0.4, others_variance=0.6, prior_payments=10.0)
-    strange: Kind = Kind(per_day=0.1, others=0.2, others_variance=0.25, prior_payments=4.0)
+    day: Kind = Kind(others=1.0, dispersion=2.0)
+    online: Kind = Kind(per_day=0.3, others=0.4, dispersion=1.5, prior_payments=10.0)
+    strange: Kind = Kind(per_day=0.1, others=0.2, dispersion=1.25, prior_payments=4.0)
     new_device_chance: float = 0.005
     new_shops_chance: float = 0.02
     half_life_days: float = 90.0
@@ -71,21 +73,22 @@ class Crowding(msgspec.Struct, array_like=True):
     """Of the payments within one window up to the last."""
 
     def usual(self, kind: Kind, now_us: int) -> tuple[float, float, float]:
-        """Payments a day, and mean and variance of the others beside one: the customer's own, shrunk to what is believed."""
+        """Payments a day, and mean and dispersion of the others beside one: the customer's own, shrunk to what is believed."""
         since_days = max(0, now_us - self.times_us[-1]) / DAY_US if self.times_us else 0.0
         weight = kind.prior_payments
         total = self.payments + weight
         per_day = total / (self.days + since_days + weight / kind.per_day)
         mean = (self.others + weight * kind.others) / total
-        square = (self.squares + weight * (kind.others_variance + kind.others**2)) / total
-        return per_day, mean, square - mean**2
+        around_mean = max(0.0, self.squares - 2.0 * mean * self.others + mean**2 * self.payments)
+        dispersion = (around_mean / mean + weight * kind.dispersion) / total
+        return per_day, mean, max(dispersion, DISPERSION_MIN)
 
     def learn(self, config: Config, kind: Kind, time_us: int, window_us: int) -> None:
         """One more payment, in event-time order. A burst is learned as the most that is still ordinary: theft is no habit."""
         days = max(0, time_us - self.times_us[-1]) / DAY_US if self.times_us else 0.0
         self.times_us = [at_us for at_us in self.times_us if at_us > time_us - window_us][-TIMES_MAX:]
-        _, mean, variance = self.usual(kind, time_us)
-        others = min(float(len(self.times_us)), mean + config.learned_sd_max * math.sqrt(variance))
+        _, mean, dispersion = self.usual(kind, time_us)
+        others = min(float(len(self.times_us)), mean + config.learned_sd_max * math.sqrt(dispersion * mean))
         fading = 0.5 ** (days / config.half_life_days)
         self.payments = self.payments * fading + 1.0
         self.days = self.days * fading + days
@@ -199,9 +202,8 @@ def rarity(kind: Kind, crowding: Crowding, count: int, now_us: int) -> tuple[flo
     >>> [round(math.log10(rarity(Kind(), Crowding(), count, 0)[1]), 1) for count in (4, 6, 8)]
     [-2.2, -3.7, -5.2]
     """
-    per_day, mean, variance = crowding.usual(kind, now_us)
-    # Never less spread than a rate that differs a little from hour to hour.
-    shape = mean**2 / max(variance - mean, 0.02 * mean)
+    per_day, mean, dispersion = crowding.usual(kind, now_us)
+    shape = mean / (dispersion - 1.0)
     return per_day, 10.0 ** max(log10_tail(count - 1, shape, shape / mean), -300.0), mean
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from operators.knowledge import features
-from operators.knowledge.merchant_table import POPULATION, MerchantRow
+from operators.knowledge.merchant_row import POPULATION, MerchantRow
 from operators.knowledge.versions import CHAMPION, SHADOW, Model, ModelVersion, compile_version
 
 

@@ -43,7 +43,8 @@ class ScoreCount(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How one shard's customers scored: what an alarm budget is measured in.
 
     `rises` counts customers by the bin of the highest fused score of their day: a customer whose highest score of the day rises
-    from one bin to another is taken out of the one and put into the other, so counts of any batches simply add up.
+    from one bin to another is taken out of the one and put into the other, so counts of any batches simply add up. All are of
+    the day of `time_us`.
     """
 
     model: str

@@ -17,69 +17,99 @@ from typing import Final, NamedTuple
 from operators.detector import Finding
 from operators.knowledge.columns import Cross, Feature, Layout
 from operators.knowledge.memory import Memory
-from operators.knowledge.merchant_table import MerchantRow
+from operators.knowledge.merchant_row import MerchantRow
 from operators.knowledge.versions import CHAMPION
 from operators.view import View
 from state.categories import GROUPS
+from state.events import Transaction
 from state.habits import major_units
 from state.times import hour_of
-from state.windows import DAY_US, unpack_key
+from state.windows import COUNTED, DAY_US, Ring, overall_key, unpack_key
 
 VERSION: Final = 1
 """Goes up with any change of LAYOUT: examples and versions of another one are not understood."""
 
 OWN: Final = ("amount", "novelty", "hour", "velocity", "geo", "duplicate_charge")
 """Detectors whose findings' strengths are features by the detector's name."""
-HEAT_FLOOR: Final = 1e-4
-PEAK_DAYS_MAX: Final = 90.0
+MERCHANT: Final = (
+    "merchant_rate_7d",
+    "merchant_rate_30d",
+    "merchant_streak",
+    "merchant_streak_age_d",
+    "merchant_fraud_age_d",
+    "merchant_n_1d",
+)
+HEAT_FLOOR: Final = 1e-3
 NEVER_DAYS: Final = 365.0
+LOOK_BACK_MAX: Final = 64
+"""Of the customer's own last payments."""
+RAISED: Final = math.log(2.5)
+"""A payment of two and a half times the customer's mean is a raised one."""
 
-_AMOUNTS: Final = tuple(step / 2 for step in range(1, 17))
-_COUNTS: Final = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
-_RATIOS: Final = (-2.0, -1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
-_AGES: Final = (0.0, 7.0, 10.0, 14.0, 18.0, 22.0, 26.0, 28.0, 30.0, 35.0, 40.0)
-_RATES: Final = (-1.0, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+_AMOUNTS: Final = (
+    *(0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 4.25, 4.5, 4.75, 5.0, 5.25, 5.5, 5.75, 6.0, 6.25, 6.5, 6.75),
+    *(7.0, 7.5, 8.0, 10.0),
+)
+_LOGS: Final = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+_MAXIMA: Final = (-4.0, -2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+_RATES: Final = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 3.5, 4.0, 4.5, 5.0, 5.3, 6.0)
+_HEATS: Final = tuple(-7.0 + 0.7 * step for step in range(15))
+_STREAK_EDGES: Final = (0.5, 1.5, 2.5, 3.5, 5.5, 8.5)
+_STREAK_AGE_EDGES: Final = (0.1, 9.0, 12.0, 15.0, 18.0, 21.0, 24.0, 26.0, 28.0, 30.0, 35.0)
+_AMOUNT_EDGES: Final = (1.0, 2.0, 3.0, 3.5, 4.0, 4.5, 5.0, 5.25, 5.5, 5.75, 6.0, 6.5, 7.0)
+_MAXIMA_EDGES: Final = (-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+_KINDS: Final = 2 * len(GROUPS)
+"""Spending groups, each at a till and online."""
 
 LAYOUT: Final = Layout(
     (
         *(Feature(name=name) for name in OWN),
         Feature(name="merchant_rate_7d", knots=_RATES),
         Feature(name="merchant_rate_30d", knots=_RATES),
-        Feature(name="merchant_run", knots=_COUNTS),
-        Feature(name="merchant_run_days", knots=_AGES),
-        Feature(name="merchant_n_1d", knots=_COUNTS),
-        Feature(name="log_amount", knots=tuple(step / 4 for step in range(4, 33))),
-        Feature(name="ratio_usual", knots=_RATIOS),
-        Feature(name="ratio_30d", knots=_RATIOS),
-        Feature(name="n_24h", knots=_COUNTS),
-        Feature(name="mean_24h", knots=_AMOUNTS),
-        Feature(name="mean_7d", knots=_AMOUNTS),
-        Feature(name="heat_day", knots=tuple(-9.0 + 0.75 * step for step in range(17))),
-        Feature(name="heat_week", knots=tuple(-9.0 + 0.75 * step for step in range(17))),
-        Feature(name="peak", knots=_AMOUNTS),
-        Feature(name="customer_frauds", knots=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)),
-        Feature(name="customer_fraud_days", knots=(5.0, 8.0, 10.0, 14.0, 21.0, 30.0, 60.0, 90.0, 200.0)),
-        Feature(name="matured", knots=(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)),
-        Feature(name="group", categories=len(GROUPS)),
+        Feature(name="merchant_streak", knots=(0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)),
+        Feature(
+            name="merchant_streak_age_d",
+            knots=(0.0, 7.0, 9.0, 12.0, 15.0, 18.0, 21.0, 24.0, 26.0, 28.0, 30.0, 35.0, 40.0),
+        ),
+        Feature(
+            name="merchant_fraud_age_d", knots=(7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 60.0, 364.0, 365.0)
+        ),
+        Feature(name="merchant_n_1d", knots=(0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 50.0)),
+        Feature(name="amount_log", knots=_AMOUNTS),
+        Feature(name="amount_z", knots=(-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)),
+        Feature(name="ratio_own", knots=_LOGS),
+        Feature(name="ratio_30d", knots=_LOGS),
+        Feature(name="max_48h", knots=_MAXIMA),
+        Feature(name="max_7d", knots=_MAXIMA),
+        Feature(name="raised_48h", knots=(0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0)),
+        Feature(name="count_24h", knots=(0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)),
+        Feature(name="spent_24h", knots=_MAXIMA),
+        Feature(name="mean_7d", knots=(-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)),
+        Feature(name="kind", categories=_KINDS),
         Feature(name="hour_of_day", categories=24),
+        Feature(name="matured", knots=(0.0, 5.0, 20.0, 50.0, 150.0, 500.0, 2000.0)),
+        Feature(name="merchant_known"),
+        Feature(name="customer_fraud_age_d", knots=(7.0, 8.0, 10.0, 14.0, 21.0, 30.0, 60.0, 120.0, 364.0, 365.0)),
+        Feature(name="heat_day", knots=_HEATS),
+        Feature(name="heat_week", knots=_HEATS),
     ),
     (
         Cross(
-            first="merchant_run", second="merchant_run_days", first_edges=(0.5, 1.5, 2.5, 4.5, 8.5), second_edges=_AGES
+            first="merchant_streak",
+            second="merchant_streak_age_d",
+            first_edges=_STREAK_EDGES,
+            second_edges=_STREAK_AGE_EDGES,
         ),
-        Cross(first="merchant_run", second="log_amount", first_edges=(0.5, 1.5, 2.5, 4.5, 8.5), second_edges=_AMOUNTS),
-        Cross(first="log_amount", second="group", first_edges=_AMOUNTS, second_categories=len(GROUPS)),
-        Cross(first="log_amount", second="hour_of_day", first_edges=_AMOUNTS, second_categories=24),
-        Cross(first="log_amount", second="peak", first_edges=_AMOUNTS, second_edges=_AMOUNTS),
-        Cross(first="ratio_usual", second="log_amount", first_edges=_RATIOS, second_edges=_AMOUNTS),
+        Cross(first="amount_log", second="kind", first_edges=_AMOUNT_EDGES, second_categories=_KINDS),
+        Cross(first="amount_log", second="hour_of_day", first_edges=_AMOUNT_EDGES, second_categories=24),
+        Cross(first="kind", second="hour_of_day", first_categories=_KINDS, second_categories=24),
+        Cross(first="amount_log", second="max_48h", first_edges=_AMOUNT_EDGES, second_edges=_MAXIMA_EDGES),
     ),
 )
 PARTS: Final = {
     "own": frozenset(OWN),
-    "merchant": frozenset(name for name in LAYOUT.names if name.startswith("merchant_") and "*" not in name),
-    "pooled": frozenset(
-        name for name in LAYOUT.names if name not in OWN and not name.startswith("merchant_") and "*" not in name
-    ),
+    "merchant": frozenset(MERCHANT),
+    "pooled": frozenset(feature.name for feature in LAYOUT.features) - frozenset((*OWN, *MERCHANT)),
 }
 
 
@@ -90,45 +120,86 @@ def of_findings(findings: Mapping[str, Finding] | None) -> list[float]:
     return [finding.strength if (finding := findings.get(name)) is not None else 0.0 for name in OWN]
 
 
-def values(view: View, findings: Mapping[str, Finding] | None, row: MerchantRow | None, memory: Memory) -> list[float]:
-    """The features of the transaction that `view` was filled for, in the order of LAYOUT. `memory` has passed time up to it."""
+def values(
+    view: View,
+    transaction: Transaction,
+    findings: Mapping[str, Finding] | None,
+    row: MerchantRow | None,
+    memory: Memory,
+) -> list[float]:
+    """The features of the transaction that `view` was filled for, in the order of LAYOUT."""
     result = of_findings(findings)
-    time_us, log_amount = view.time_us, view.log_amount
+    time_us, amount_log, own_mean, customer = view.time_us, view.log_amount, view.overall_mean, view.customer
     if row is None:
-        result += (0.0, 0.0, 0.0, -1.0, 0.0)
+        result += (0.0, 0.0, 0.0, 0.0, NEVER_DAYS, 0.0)
     else:
-        prior = math.log(row.prior)
-        age_days = (time_us - row.run_from_us) / DAY_US if row.run else -1.0
         result += (
-            math.log(row.rate_7d) - prior,
-            math.log(row.rate_30d) - prior,
-            float(row.run),
-            age_days,
+            math.log(row.rate_7d / row.prior),
+            math.log(row.rate_30d / row.prior),
+            float(row.streak),
+            (time_us - row.streak_from_us) / DAY_US if row.streak else 0.0,
+            (time_us - row.fraud_us) / DAY_US if row.fraud_us else NEVER_DAYS,
             float(row.n_1d),
         )
     _, _, n_24h, sum_24h, n_7d, sum_7d, n_30d, sum_30d = view.overall_totals
     currency, _, group = unpack_key(view.key)
-    usual_minor = math.expm1(view.priors.log_mean) / major_units(1, currency)
+    unit = major_units(1, currency)
     weight = view.priors.overall_weight
-    mean_30d = (sum_30d + weight * usual_minor) / (n_30d + weight)
-    fraud_days = (time_us - memory.fraud_us) / DAY_US if memory.fraud_us else NEVER_DAYS
+    usual = math.expm1(view.priors.log_mean)
+    times = customer.ring.times
+    days = min(30.0, max(1.0, (time_us - times[0]) / DAY_US)) if times else 1.0
+    usual_day = ((sum_30d - sum_24h) * unit + weight * usual) / (days + weight)
+    max_48h, max_7d, raised_48h = _look_back(customer.ring, view, own_mean, unit)
+    heat_day, heat_week = memory.heat(customer.ring, time_us)
     result += (
-        log_amount,
-        log_amount - view.amount_mean,
-        log_amount - math.log1p(major_units(mean_30d, currency)),
+        amount_log,
+        view.amount_z,
+        amount_log - own_mean,
+        amount_log - math.log1p((sum_30d * unit + weight * usual) / (n_30d + weight)),
+        max_48h,
+        max_7d,
+        raised_48h,
         float(n_24h),
-        math.log1p(major_units(sum_24h / n_24h, currency)) if n_24h else 0.0,
-        math.log1p(major_units(sum_7d / n_7d, currency)) if n_7d else 0.0,
-        math.log(memory.heat_day + HEAT_FLOOR),
-        math.log(memory.heat_week + HEAT_FLOOR),
-        memory.peak,
-        memory.frauds,
-        min(fraud_days, NEVER_DAYS),
-        math.log1p(view.matured),
-        float(group),
+        math.log1p(sum_24h * unit) - math.log1p(usual_day),
+        math.log1p(sum_7d * unit / n_7d) - own_mean if n_7d else 0.0,
+        float(2 * group + (transaction.channel == "ecommerce")),
         float(hour_of(time_us)),
+        float(view.matured),
+        1.0 if view.merchant in customer.merchants else 0.0,
+        min((time_us - memory.fraud_us) / DAY_US, NEVER_DAYS) if memory.fraud_us else NEVER_DAYS,
+        math.log(heat_day + HEAT_FLOOR),
+        math.log(heat_week + HEAT_FLOOR),
     )
     return result
+
+
+def _look_back(ring: Ring, view: View, own_mean: float, unit: float) -> tuple[float, float, float]:
+    """Of the customer's own payments before this one: the largest of 48 hours and of 7 days as log to the own mean (0 where there
+    are none), and how many of 48 hours were raised."""
+    time_us, overall = view.time_us, overall_key(view.key)
+    times, amounts, keys, flags = ring.times, ring.amounts, ring.keys, ring.flags
+    early_us, late_us = time_us - 7 * DAY_US, time_us - 2 * DAY_US
+    raised_minor = math.expm1(own_mean + RAISED) / unit
+    largest_48h = largest_7d = -1
+    raised = 0
+    for at in range(len(times) - 1, max(-1, len(times) - 1 - LOOK_BACK_MAX), -1):
+        at_us = times[at]
+        if at_us <= early_us:
+            break
+        if at_us <= time_us and flags[at] & COUNTED and overall_key(keys[at]) == overall:
+            amount = amounts[at]
+            if amount > largest_7d:
+                largest_7d = amount
+            if at_us > late_us:
+                if amount > largest_48h:
+                    largest_48h = amount
+                if amount > raised_minor:
+                    raised += 1
+    return (
+        math.log1p(largest_48h * unit) - own_mean if largest_48h >= 0 else 0.0,
+        math.log1p(largest_7d * unit) - own_mean if largest_7d >= 0 else 0.0,
+        float(raised),
+    )
 
 
 class Seen(NamedTuple):
@@ -142,13 +213,15 @@ class Seen(NamedTuple):
         return self.champion if role == CHAMPION else self.shadow
 
 
-_GIVEN: Final = struct.Struct("<ff")
+_GIVEN: Final = struct.Struct("<ee")
 PACKED_BYTES: Final = LAYOUT.packed_bytes + _GIVEN.size
 
 
 def pack_scores(packed_values: bytes, champion: float, shadow: float | None) -> bytes:
     """What waits for a label with a transaction: its features, then the scores that they were given."""
-    return packed_values + _GIVEN.pack(champion, math.nan if shadow is None else shadow)
+    # A half float holds any log-odds that matters: beyond ±60 a score is 0 or 1 to the last digit.
+    given = [max(-60.0, min(60.0, logit)) for logit in (champion, math.nan if shadow is None else shadow)]
+    return packed_values + _GIVEN.pack(*given)
 
 
 def unpack(packed: bytes) -> Seen:

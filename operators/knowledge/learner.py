@@ -35,6 +35,8 @@ class Config(line_learner.Config, frozen=True, forbid_unknown_fields=True, kw_on
     examples_max: Annotated[int, Meta(ge=1)] = 50_000
     """Of one bucket; beyond it some are left out, by a hash of their ids."""
     payload_bytes_max: Annotated[int, Meta(ge=1024)] = 262_144
+    settle_days: Annotated[int, Meta(ge=0, le=366)] = 14
+    """After so many days the labels of a day are known."""
     prior_customer_days: line_learner.Positive = 20_000.0
     """What the prior threshold is worth against counted scores."""
 
@@ -93,7 +95,7 @@ class Learner:
             for role, line in self._lines.items():
                 line.learn(columns, example.label, example.weight, seen.given(role), example.time_us)
         self._take_out_frauds(examples)
-        self._budget.pass_time(self._bucket_us, self._config.half_life_days * DAY_US)
+        self._budget.settle(bucket_end_us - self._config.settle_days * DAY_US, self._config.half_life_days)
         for line in self._lines.values():
             line.pass_time(self._bucket_us)
         self._open = []
@@ -155,7 +157,7 @@ class Learner:
                 day = (example.customer_id, example.time_us // DAY_US)
                 highest[day] = max(logit, highest.get(day, logit))
         for day in sorted(highest):
-            self._budget.take_out(bin_of(highest[day]))
+            self._budget.take_out(day[1] * DAY_US, bin_of(highest[day]))
 
     def _version(self, role: str, bucket_end_us: int, threshold: float) -> ModelVersion:
         line = self._lines[role]

@@ -1,61 +1,63 @@
 """What the fused score remembers of one customer: how suspicious the last days were, and which frauds are known.
 
-It follows the scores as they were given, so unlike habits it depends on the order of arrival: an event that comes late finds what is
-remembered as it is.
+It follows the scores as they were given: unlike habits it depends on the order of arrival.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Final, NamedTuple
 
 import msgspec
 
 from operators.knowledge.prequential import bin_of
-from state.windows import DAY_US
+from state.windows import COUNTED, DAY_US, Ring
 
-HEAT_DAYS = (1.0, 7.0)
-PEAK_DAYS = 2.0
-FRAUD_DAYS = 30.0
+HOT_MAX: Final = 32
+HOT_SCORE_MIN: Final = 0.002
+"""Everyday scores lie below: they would add up to nothing but the number of payments."""
+HOT_DAYS: Final = 14.0
+"""A score's share of the week's heat is then an eighth of itself."""
+
+
+class Hot(NamedTuple):
+    """A score that was not of everyday life."""
+
+    time_us: int
+    digest: int
+    score: float
 
 
 class Memory(msgspec.Struct, array_like=True):
-    """Sums that fade with event time."""
-
-    time_us: int = 0
-    heat_day: float = 0.0
-    """Σ of the scores so far, fading within a day; so within a week."""
-    heat_week: float = 0.0
-    peak: float = 0.0
-    """The largest log amount so far, sinking by half in `PEAK_DAYS`."""
-    frauds: float = 0.0
-    """Frauds that became known, fading within a month."""
+    hot: list[Hot] = []
+    """The newest, in the order in which they were scored."""
     fraud_us: int = 0
-    """When the newest known fraud was."""
+    """When the newest fraud was that is known of."""
     day: int = 0
     """The newest day with a score, and the bin of its highest one."""
     day_bin: int = 0
 
-    def pass_time(self, time_us: int) -> None:
-        """Fades up to the time of an event; an earlier event changes nothing."""
-        days = (time_us - self.time_us) / DAY_US
-        if days <= 0.0:
-            return
-        if self.time_us:
-            self.heat_day *= math.exp(-days / HEAT_DAYS[0])
-            self.heat_week *= math.exp(-days / HEAT_DAYS[1])
-            self.peak *= 0.5 ** (days / PEAK_DAYS)
-            self.frauds *= math.exp(-days / FRAUD_DAYS)
-        self.time_us = time_us
+    def heat(self, ring: Ring, time_us: int) -> tuple[float, float]:
+        """Σ of earlier scores, fading with a mean life of a day and of a week. Those of reversed transactions don't count."""
+        day = week = 0.0
+        for hot in self.hot:
+            days = (time_us - hot.time_us) / DAY_US
+            if 0.0 <= days < HOT_DAYS:
+                at = ring.find(hot.digest)
+                if at >= 0 and ring.flags[at] & COUNTED:
+                    day += hot.score * math.exp(-days)
+                    week += hot.score * math.exp(-days / 7.0)
+        return day, week
 
-    def scored(self, amount_log: float, score: float) -> None:
-        """A transaction was scored, after `pass_time`."""
-        self.heat_day += score
-        self.heat_week += score
-        self.peak = max(self.peak, amount_log)
+    def scored(self, time_us: int, digest: int, score: float) -> None:
+        """A transaction was scored."""
+        if score >= HOT_SCORE_MIN:
+            self.hot.append(Hot(time_us, digest, score))
+            if len(self.hot) > HOT_MAX:
+                del self.hot[0]
 
     def tell_fraud(self, time_us: int) -> None:
         """A transaction of this customer at `time_us` turned out to be fraud."""
-        self.frauds += 1.0
         self.fraud_us = max(self.fraud_us, time_us)
 
     def rise(self, time_us: int, logit: float) -> dict[int, int]:

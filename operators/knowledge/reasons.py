@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from operators.detector import Finding
-from operators.knowledge.features import LAYOUT, OWN
-from operators.knowledge.merchant_table import MerchantRow
+from operators.knowledge.features import LAYOUT, NEVER_DAYS, OWN
+from operators.knowledge.merchant_row import MerchantRow
 from operators.knowledge.versions import Scored
 from operators.view import View
 from state.categories import GROUPS
@@ -22,41 +22,47 @@ REASONS_MAX: Final = 24
 
 Say = Callable[[float], str]
 
+
+def _age(what: str) -> Say:
+    return lambda v: f"{what} {v:.0f} days ago" if v < NEVER_DAYS else f"{what} never, as far as is known"
+
+
 _WORDS: Final[dict[str, tuple[str, Say]]] = {
     "merchant_rate_7d": (
         "MERCHANT_FRAUD_7D",
-        lambda v: f"this merchant's frauds of 7 days: {math.exp(v):.1f} times the usual share",
+        lambda v: f"fraud at this merchant within 7 days: {math.exp(v):.1f} times the usual share",
     ),
     "merchant_rate_30d": (
         "MERCHANT_FRAUD_30D",
-        lambda v: f"this merchant's frauds of 30 days: {math.exp(v):.1f} times the usual share",
+        lambda v: f"fraud at this merchant within 30 days: {math.exp(v):.1f} times the usual share",
     ),
-    "merchant_run": ("MERCHANT_RUN", lambda v: f"{v:.0f} frauds at this merchant without undisputed business since"),
-    "merchant_run_days": (
-        "MERCHANT_RUN_AGE",
-        lambda v: f"frauds at this merchant for {v:.0f} days" if v >= 0 else "no frauds in a row at this merchant",
-    ),
-    "merchant_n_1d": ("MERCHANT_BUSINESS", lambda v: f"{v:.0f} payments at this merchant in a day"),
-    "log_amount": ("AMOUNT", lambda v: f"an amount of {math.expm1(v):.2f}, among all customers' payments"),
-    "ratio_usual": (
-        "AMOUNT_TO_USUAL",
-        lambda v: f"{math.exp(v):.1f} times what this customer usually pays in this kind of shop",
-    ),
+    "merchant_streak": ("MERCHANT_STREAK", lambda v: f"{v:.0f} frauds at this merchant on days of little else"),
+    "merchant_streak_age_d": ("MERCHANT_STREAK_AGE", lambda v: f"frauds at this merchant for {v:.0f} days on end"),
+    "merchant_fraud_age_d": ("MERCHANT_FRAUD_AGE", _age("the last known fraud at this merchant was")),
+    "merchant_n_1d": ("MERCHANT_BUSINESS", lambda v: f"{v:.0f} payments at this merchant on the day before"),
+    "amount_log": ("AMOUNT", lambda v: f"an amount of {math.expm1(v):.2f}, among all customers' payments"),
+    "amount_z": ("AMOUNT_Z", lambda v: f"{v:.1f} standard deviations from this customer's mean in this kind of shop"),
+    "ratio_own": ("AMOUNT_TO_OWN", lambda v: f"{math.exp(v):.1f} times what this customer usually pays"),
     "ratio_30d": ("AMOUNT_TO_MONTH", lambda v: f"{math.exp(v):.1f} times this customer's mean payment of 30 days"),
-    "n_24h": ("COUNT_DAY", lambda v: f"{v:.0f} payments in the 24 hours before"),
-    "mean_24h": ("MEAN_DAY", lambda v: f"payments of the 24 hours before had a mean of {math.expm1(v):.2f}"),
-    "mean_7d": ("MEAN_WEEK", lambda v: f"payments of the 7 days before had a mean of {math.expm1(v):.2f}"),
-    "heat_day": ("SUSPICION_DAY", lambda v: f"scores of the last day add up to {math.exp(v):.3f}"),
-    "heat_week": ("SUSPICION_WEEK", lambda v: f"scores of the last week add up to {math.exp(v):.3f}"),
-    "peak": ("AMOUNT_PEAK", lambda v: f"the largest payment of the last days was about {math.expm1(v):.2f}"),
-    "customer_frauds": ("FRAUDS_KNOWN", lambda v: f"{v:.1f} frauds of the last weeks are known of this customer"),
-    "customer_fraud_days": (
-        "FRAUD_AGE",
-        lambda v: f"the last known fraud was {v:.0f} days ago" if v < 365 else "no fraud is known of this customer",
+    "max_48h": (
+        "MAX_48H",
+        lambda v: f"the largest payment of the 48 hours before was {math.exp(v):.1f} times the usual",
     ),
-    "matured": ("HISTORY", lambda v: f"{math.expm1(v):.0f} payments of this customer are known"),
-    "group": ("GROUP", lambda v: f"a payment of the group {GROUPS[int(v)]}"),
+    "max_7d": ("MAX_7D", lambda v: f"the largest payment of the 7 days before was {math.exp(v):.1f} times the usual"),
+    "raised_48h": ("RAISED_48H", lambda v: f"{v:.0f} payments of the 48 hours before were over 2.5 times the usual"),
+    "count_24h": ("COUNT_24H", lambda v: f"{v:.0f} payments in the 24 hours before"),
+    "spent_24h": ("SPENT_24H", lambda v: f"{math.exp(v):.1f} times a usual day's spending in the 24 hours before"),
+    "mean_7d": (
+        "MEAN_7D",
+        lambda v: f"payments of the 7 days before were {math.exp(v):.1f} times the usual on average",
+    ),
+    "kind": ("KIND", lambda v: f"a payment for {GROUPS[int(v) // 2]}{' online' if int(v) % 2 else ''}"),
     "hour_of_day": ("HOUR_OF_DAY", lambda v: f"a payment around {int(v):02d}:00 UTC"),
+    "matured": ("HISTORY", lambda v: f"{v:.0f} payments of this customer are known"),
+    "merchant_known": ("MERCHANT_KNOWN", lambda v: "this customer has paid at this merchant before"),
+    "customer_fraud_age_d": ("FRAUD_AGE", _age("the last known fraud against this customer was")),
+    "heat_day": ("SUSPICION_DAY", lambda v: f"suspicious scores of the last day add up to {math.exp(v):.3f}"),
+    "heat_week": ("SUSPICION_WEEK", lambda v: f"suspicious scores of the last week add up to {math.exp(v):.3f}"),
 }
 
 
@@ -96,8 +102,8 @@ def explain(
 def _of_feature(name: str, value: float, contribution: float, view: View, row: MerchantRow | None) -> Reason:
     code, words = _WORDS[name]
     baseline: float | None = None
-    if name in ("log_amount", "ratio_usual"):
-        baseline = math.expm1(view.amount_mean)
+    if name in ("amount_log", "amount_z", "ratio_own"):
+        baseline = math.expm1(view.amount_mean if name == "amount_z" else view.overall_mean)
     elif name.startswith("merchant_rate") and row is not None:
         baseline = row.prior
     return Reason(code, name, value, baseline, contribution, words(value))

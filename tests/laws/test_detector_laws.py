@@ -317,7 +317,7 @@ def _within_limits(customer: Customer) -> None:
         "recent_events": limits.RECENT_EVENTS_MAX,
         "hours": 24,
         "ring": CAPACITY,
-        "states": len(CATALOGUE),
+        "states": len(CATALOGUE) + 1,  # and the fused detector's
     }
     collections = {
         slot for slot in Customer.__slots__ if hasattr(getattr(customer, slot), "__len__") and slot != "customer_id"
