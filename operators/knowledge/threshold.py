@@ -7,8 +7,6 @@ was right.
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
 from operators.knowledge.facts import ScoreCount
@@ -51,24 +49,22 @@ class Budget(msgspec.Struct, array_like=True):
             self.settled = {number: rises for number, rises in faded.items() if abs(rises) >= WEIGHT_MIN}
 
     def threshold(self, alerts_per_1000_customers_day: float, prior: float, prior_customer_days: float) -> float:
-        """The lowest score in log-odds at which alarms stay within the budget.
-
-        Before anything is settled it is `prior`, where alarms are believed to meet the budget and to become e times rarer for each
-        unit beyond; the belief is worth `prior_customer_days`.
+        """The lowest score in log-odds at which alarms stay within the budget, drawn to `prior` as if that had been found on
+        `prior_customer_days`. Before anything is settled it is the prior.
 
         >>> Budget().threshold(0.25, 0.0, 10_000.0)
         0.0
-        >>> Budget({30: 100.0}, 10_000.0).threshold(0.25, 0.0, 10_000.0)
-        3.1
+        >>> Budget({30: 100.0}, 30_000.0).threshold(0.25, 0.0, 10_000.0)    # 3.1 on 30,000, and 0 on 10,000
+        2.325
         """
         if not self.customer_days:
             return prior
-        share = alerts_per_1000_customers_day / 1000.0
-        budget = share * (self.customer_days + prior_customer_days)
-        above = 0.0
+        budget = alerts_per_1000_customers_day / 1000.0 * self.customer_days
+        above, found = 0.0, -BIN_MAX
         for number in range(BIN_MAX, -BIN_MAX - 1, -1):
             above += self.settled.get(number, 0.0)
-            believed = share * prior_customer_days * math.exp(prior - number / BINS_A_UNIT)
-            if above + believed > budget * (1.0 + 1e-9):
-                return (number + 1) / BINS_A_UNIT
-        return -BIN_MAX / BINS_A_UNIT
+            if above > budget * (1.0 + 1e-9):
+                found = number + 1
+                break
+        weight = self.customer_days + prior_customer_days
+        return (found / BINS_A_UNIT * self.customer_days + prior * prior_customer_days) / weight
