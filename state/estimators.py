@@ -168,41 +168,6 @@ def softplus(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
-class Logistic:
-    """A pooled logistic regression (River's, sparse, with an intercept) that starts from prior weights.
-
-    Its prediction is sigmoid(intercept + Σ weight × value): the terms are exact contributions in log-odds.
-
-    >>> model = Logistic("transaction@prior", -2.0, {"amount": 1.0})
-    >>> model.terms({"amount": 3.0})
-    {'amount': 3.0}
-    >>> round(model.predict({"amount": 3.0}), 6)
-    0.731059
-    """
-
-    __slots__ = ("_regression", "intercept", "version", "weights")
-
-    def __init__(self, version: str, intercept: float, weights: Mapping[str, float]) -> None:
-        self.version = version
-        self._regression: Any = None
-        self.intercept = intercept
-        self.weights = dict(weights)
-
-    def terms(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The contribution in log-odds of each value; values without a weight contribute nothing."""
-        weights = self.weights
-        return {name: weights[name] * value for name, value in values.items() if name in weights}
-
-    def predict(self, values: Mapping[str, float]) -> float:
-        """The probability, by River itself: in [0, 1]."""
-        if self._regression is None:
-            from river.linear_model import LogisticRegression
-
-            self._regression = LogisticRegression(intercept_init=self.intercept)
-            self._regression._weights.update(self.weights)
-        return float(self._regression.predict_proba_one(dict(values))[True])
-
-
 STEP_EPSILON = 0.1
 """So that the first example of a column moves its weight by about three learning rates, not without bound."""
 GRADIENT_MAX = 2.0
