@@ -17,7 +17,7 @@ from state.records import Output
 class ShardBatch(NamedTuple):
     """All events of one shard in one source batch, and how far the arrival clock of that source partition is.
 
-    `tick` marks the first batch of an epoch, which every shard gets, with or without events.
+    The first batch of an epoch goes to every shard, with or without events. `horizon_us` and `nonce` as in RecordBatch.
     """
 
     shard: int
@@ -25,6 +25,8 @@ class ShardBatch(NamedTuple):
     events: list[Event]
     clock_us: int
     caught_up: bool
+    horizon_us: int = 0
+    nonce: int = 0
 
 
 class Accounting:
@@ -74,7 +76,9 @@ class Router:
                 accounting.broadcast += 1
         for shard in range(self._shards) if batch.tick else by_shard:
             events = by_shard.get(shard, [])
-            item = ShardBatch(shard, int(batch.source), events, batch.clock_us, batch.caught_up)
+            item = ShardBatch(
+                shard, int(batch.source), events, batch.clock_us, batch.caught_up, batch.horizon_us, batch.nonce
+            )
             yield self._shard_keys[shard], item
         yield from to_sink(letters, self._sink_partitions, proof=True)
         if batch.tick:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,15 @@ from dataflows.files.sink import ALL_TOPICS, FileOutput, read_committed
 from dataflows.files.source import FileInput
 from dataflows.kafka.sink import KafkaOutput
 from dataflows.kafka.source import BROADCAST, KafkaInput
+from dataflows.knowledge.board import BoardReader
+from dataflows.knowledge.key import KnowledgeKey, newest_of_each
+from dataflows.knowledge.machines import knowledge_keys, make_machine, prepare_knowledge
+from dataflows.knowledge.pacing import Pace
+from dataflows.knowledge.reporting import Reporter
+from dataflows.knowledge.shelf import Shelf, shelf_folder
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
+from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
 from state.events import TOPICS
@@ -45,19 +53,26 @@ class Worker:
         self.decoder = Decoder(DecodeLimits(ahead_s_max=int(settings.shard.future_tolerance_s)))
         self.quarantine = Quarantine(state_dir)
         self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting, self.quarantine)
+        self.keys = knowledge_keys(settings)
+        """Of the knowledge step."""
+        self.board = BoardReader(state_dir, self.keys, settings.knowledge.bucket_us)
         self._shards: list[Shard] = []
+        self._opened: list[KnowledgeKey] = []
         self._steps: list[CustomerStep] = []
 
     @classmethod
     def open(cls, settings: Settings) -> Worker:
         """Checks everything that can be checked before the first record; raises ConfigError."""
         CustomerStep(settings.detectors, settings.digest())
+        for key in knowledge_keys(settings):
+            make_machine(settings, key)
         return _open_kafka(settings) if settings.log.kind == "kafka" else _open_files(settings)
 
     def open_shard(self, number: int) -> Shard:
         """The shard with its store; its state still has to be restored."""
         settings = self.settings
-        step = CustomerStep(settings.detectors, settings.digest())
+        across = Across(settings.knowledge, self.board.board) if settings.knowledge.enabled else None
+        step = CustomerStep(settings.detectors, settings.digest(), across=across)
         store = DiskStore.open(
             self.state_dir, number, settings.state.durability, map_bytes_max=settings.state.map_size_gb_max << 30
         )
@@ -65,6 +80,30 @@ class Worker:
         self._shards.append(shard)
         self._steps.append(step)
         return shard
+
+    def reporter(self, shard: int) -> Reporter:
+        """What tells the knowledge keys of a shard."""
+        return Reporter(shard, self.keys, self.settings.knowledge.merchant_keys, self.board)
+
+    def open_key(self, name: str) -> KnowledgeKey:
+        """A knowledge key with its store and shelf; its state still has to be restored."""
+        settings = self.settings
+        store = DiskStore.open(
+            self.state_dir / "knowledge" / name,
+            0,
+            settings.state.durability,
+            map_bytes_max=settings.state.map_size_gb_max << 30,
+        )
+        key = KnowledgeKey(
+            make_machine(settings, name),
+            store,
+            Shelf(self.state_dir, name, sync=settings.state.durability == "power"),
+            settings.knowledge.bucket_us,
+            settings.shard.count * len(self.source.list_parts()),
+            lambda: newest_of_each,
+        )
+        self._opened.append(key)
+        return key
 
     def totals(self) -> dict[str, int]:
         """How the records that this process read since it started have ended so far; `in_flight` is what is still on its way."""
@@ -96,6 +135,8 @@ class Worker:
                 part.finish()
         for shard in self._shards:
             shard.close()
+        for key in self._opened:
+            key.close()
 
 
 def _open_files(settings: Settings) -> Worker:
@@ -104,10 +145,15 @@ def _open_files(settings: Settings) -> Worker:
             '[log] input and output: with kind = "files" both folders must be named (--input DIR --output DIR)'
         )
     folder, output = Path(settings.log.input), Path(settings.log.output)
-    source = FileInput(
-        folder, settings.log.batch_records_max, settings.log.follow, settings.log.poll_ms / 1000, threading.Event()
-    )
     state_dir = Path(settings.state.dir) if settings.state.dir else output / ".segone"
+    source = FileInput(
+        folder,
+        settings.log.batch_records_max,
+        settings.log.follow,
+        settings.log.poll_ms / 1000,
+        threading.Event(),
+        pacemaker(settings, state_dir, live=settings.log.follow),
+    )
     fresh = prepare_state(state_dir, settings)
     if fresh:
         for path in sorted(output.glob("*/*.jsonl")):
@@ -122,22 +168,30 @@ def _open_files(settings: Settings) -> Worker:
 
 def _open_kafka(settings: Settings) -> Worker:
     kafka = settings.kafka
+    state_dir = Path(settings.state.dir or "segone-state")
     source = KafkaInput(
         kafka,
         [kafka.topic_prefix + topic for topic in TOPICS],
         threading.Event(),
         end_at_high_watermark=kafka.end_at_high_watermark,
         broadcast=frozenset(kafka.topic_prefix + topic for topic in BROADCAST),
+        make_pace=pacemaker(settings, state_dir, live=not kafka.end_at_high_watermark),
     )
     sink = KafkaOutput(kafka, [kafka.topic_prefix + topic for topic in ALL_TOPICS])
     # Asks the cluster now, so that what is wrong with the topics is said before the engine starts.
     source.list_parts()
     sink.list_parts()
-    state_dir = Path(settings.state.dir or "segone-state")
     prepare_state(state_dir, settings)
     return Worker(
         settings, source, sink, settings.kafka.sink_partitions, state_dir, live=not settings.kafka.end_at_high_watermark
     )
+
+
+def pacemaker(settings: Settings, state_dir: Path, *, live: bool) -> Callable[[], Pace]:
+    """Makes the pace of a source partition. On live streams patience is bounded."""
+    shelves = [shelf_folder(state_dir, key) for key in knowledge_keys(settings)]
+    knowledge = settings.knowledge
+    return lambda: Pace(shelves, knowledge.bucket_us, knowledge.pacing_wait_s if live else None)
 
 
 def prepare_state(state_dir: Path, settings: Settings) -> bool:
@@ -157,6 +211,7 @@ def prepare_state(state_dir: Path, settings: Settings) -> bool:
                         f"{note}: {key} is {known.get(key)}, the settings say {value}; it is fixed when the state is made: "
                         "set it back, or begin with a new state folder ([state] dir)"
                     )
+            prepare_knowledge(state_dir, settings)
             return False
         if not (state_dir / "recovery").exists():
             # Made beside its place: one that is half made, because this process was killed, can't be finished.
@@ -168,6 +223,7 @@ def prepare_state(state_dir: Path, settings: Settings) -> bool:
         draft = note.with_suffix(".new")
         draft.write_bytes(orjson.dumps(fixed))
         draft.replace(note)
+        prepare_knowledge(state_dir, settings)
     except OSError as error:
         raise ConfigError(
             f"{state_dir}: the state folder can't be used ({error.strerror}); check [state] dir and permissions"

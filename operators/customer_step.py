@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from operators.across import MODEL, Across
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE, read_configs
 from operators.detector import Detector, DetectorConfig, Finding, Say, Wake
 from operators.episodes import Cause, Episodes
 from operators.knowledge.board import Board
+from operators.knowledge.facts import ScoreCount
 from operators.view import View
 from state.customer import Customer, Recent, Said, Timer
 from state.digest import digest64
-from state.events import Event, Transaction
+from state.events import Event, Label, Transaction
 from state.frozen import FrozenError
 from state.settings import Settings
 from state.shard import Policy
@@ -54,8 +56,9 @@ class CustomerStep:
         tables: Mapping[str, Mapping[str, Any]],
         config_digest: str,
         detectors: tuple[Detector, ...] = CATALOGUE,
-        board: Board | None = None,
+        across: Across | None = None,
     ) -> None:
+        """`across`: what is learned across customers; None if nothing is."""
         priors, self._fused_config, configs = read_configs(tables, detectors)
         self.priors = priors
         self._detectors = [d for d in detectors if configs[d.NAME].enabled]
@@ -73,7 +76,8 @@ class CustomerStep:
         names[fused.SIGNAL] = f"{fused.NAME}@{fused.VERSION}"
         by_signal[fused.SIGNAL] = self._fused_config
         self._episodes = Episodes(by_signal, names, config_digest)
-        self._fusion = fused.Fusion(self._fused_config, board or Board())
+        self._fusion = fused.Fusion(self._fused_config, across.board if across is not None else Board())
+        self.across = across
         self._view = View(priors)
         self.detector_errors: dict[str, int] = {}
 
@@ -122,9 +126,19 @@ class CustomerStep:
         time = rfc3339(transaction.time_us)
         body = Score(transaction.transaction_id, transaction.customer_id, time, verdict.score, verdict.model)
         out.append(Emission(body, transaction))
+        if self.across is not None:
+            self.across.scored(customer, transaction, digest, verdict.packed, out)
+            if verdict.rises:
+                count = ScoreCount(MODEL, 0, transaction.time_us, 0, dict(verdict.rises))
+                out.append(Emission(count, transaction))
 
     def react(self, customer: Customer, event: Event, out: list[Emission]) -> None:
         """What detectors say now that the event counts."""
+        if isinstance(event, Label) and self.across is not None:
+            fraud_us = self.across.labelled(customer, event, out)
+            memory = customer.states.get(fused.NAME)
+            if fraud_us is not None and memory is not None:
+                memory.tell_fraud(fraud_us)
         hooks = self._on_event.get(event.TOPIC)
         if hooks is not None:
             withdrawable = isinstance(event, Transaction) and event.status != "reversed"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from state.awaiting import Awaiting
 from state.digest import digest64
 from state.estimators import MomentsTable
 from state.events import Event, Transaction
@@ -136,6 +137,7 @@ class Customer:
         "accounts",
         "amounts",
         "arrival_us",
+        "awaiting",
         "countries",
         "customer_id",
         "devices",
@@ -183,6 +185,8 @@ class Customer:
         self.place: Place | None = None
         self.accounts: dict[str, Account] = {}
         self.labels: dict[str, int] = {}
+        self.awaiting = Awaiting()
+        """Scored transactions of which nobody has said yet whether they were fraud."""
         self.said: list[Said] = []
         self.waiting: dict[int, Waiting] = {}
         """By the digest of the reversal's own id."""

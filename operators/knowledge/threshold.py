@@ -28,6 +28,8 @@ class Budget(msgspec.Struct, array_like=True):
 
     def count(self, item: ScoreCount) -> None:
         self.customers[item.shard] = max(item.customers, self.customers.get(item.shard, 0))
+        if not item.rises:
+            return
         bins = self.days.setdefault(item.time_us // DAY_US, {})
         for number, rises in item.rises.items():
             bins[number] = bins.get(number, 0.0) + rises
