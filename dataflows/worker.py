@@ -20,8 +20,9 @@ from dataflows.knowledge.board import BoardReader
 from dataflows.knowledge.key import KnowledgeKey, newest_of_each
 from dataflows.knowledge.machines import knowledge_keys, make_machine, prepare_knowledge
 from dataflows.knowledge.pacing import Pace
+from dataflows.knowledge.pins import read_pins, those_kept
 from dataflows.knowledge.reporting import Reporter
-from dataflows.knowledge.shelf import Shelf, shelf_folder
+from dataflows.knowledge.shelf import MODEL_PREFIX, Fold, Shelf, shelf_folder
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
 from operators.across import Across
@@ -55,7 +56,7 @@ class Worker:
         self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting, self.quarantine)
         self.keys = knowledge_keys(settings)
         """Of the knowledge step."""
-        self.board = BoardReader(state_dir, self.keys, settings.knowledge.bucket_us)
+        self.board = BoardReader(state_dir, self.keys, settings.knowledge.bucket_us, live=live or settings.log.follow)
         self._shards: list[Shard] = []
         self._opened: list[KnowledgeKey] = []
         self._steps: list[CustomerStep] = []
@@ -100,10 +101,17 @@ class Worker:
             Shelf(self.state_dir, name, sync=settings.state.durability == "power"),
             settings.knowledge.bucket_us,
             settings.shard.count * len(self.source.list_parts()),
-            lambda: newest_of_each,
+            lambda: self._fold_of(name),
         )
         self._opened.append(key)
         return key
+
+    def _fold_of(self, key: str) -> Fold:
+        """How versions are let go that nobody needs any longer."""
+        if not key.startswith(MODEL_PREFIX):
+            return newest_of_each
+        pins, kept = read_pins(self.state_dir), self.settings.knowledge.versions_kept
+        return lambda versions: those_kept(versions, kept, pins)
 
     def totals(self) -> dict[str, int]:
         """How the records that this process read since it started have ended so far; `in_flight` is what is still on its way."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+from dataflows.knowledge.pins import Pins, model_versions, pins_path, read_pins
 from dataflows.knowledge.shelf import (
     MODEL_PREFIX,
     base_path,
@@ -16,7 +18,7 @@ from dataflows.knowledge.shelf import (
 from operators.knowledge.board import Board
 from operators.knowledge.buckets import NONE_CLOSED, Versions
 from operators.knowledge.merchant_row import MerchantRow
-from operators.knowledge.versions import ModelVersion
+from operators.knowledge.versions import ModelVersion, PayloadError
 
 TRIES = 5
 """How often files are looked for anew that were folded into a base between the look and the reading."""
@@ -25,8 +27,13 @@ TRIES = 5
 class BoardReader:
     """Keeps `board` at the end of the bucket before the one in hand. One for each process."""
 
-    def __init__(self, state_dir: Path, keys: list[str], bucket_us: int) -> None:
+    def __init__(self, state_dir: Path, keys: list[str], bucket_us: int, *, live: bool = False) -> None:
+        """`live`: pins are looked for at every tick, not only when a bucket begins."""
         self.board = Board()
+        self._state_dir = state_dir
+        self._live = live
+        self._pins: Pins = {}
+        self._pins_read_ns = 0
         self._folders = {key: shelf_folder(state_dir, key) for key in keys}
         self._bucket_us = bucket_us
         self._bucket = NONE_CLOSED
@@ -38,7 +45,11 @@ class BoardReader:
         """Before a record that arrives at `clock_us` is scored. Where a partition did not wait (live streams), what was missing is
         looked for again at each tick."""
         bucket = clock_us // self._bucket_us
-        if bucket <= self._bucket and (self.is_complete or not tick):
+        if bucket <= self._bucket and not tick:
+            return
+        if self._folders and (bucket > self._bucket or self._live):
+            self._apply_pins()
+        if bucket <= self._bucket and self.is_complete:
             return
         self._bucket = max(self._bucket, bucket)
         missing = [key for key in self._folders if not self._read(key, self._bucket - 1)]
@@ -63,10 +74,31 @@ class BoardReader:
                 self._read_until[key] = bucket
         return self._read_until[key] >= until
 
+    def _apply_pins(self) -> None:
+        """Puts pinned versions in force and unpins the others, if the file of pins has changed."""
+        try:
+            changed_ns = pins_path(self._state_dir).stat().st_mtime_ns
+        except FileNotFoundError:
+            changed_ns = 0
+        if changed_ns == self._pins_read_ns:
+            return
+        self._pins_read_ns, before, self._pins = changed_ns, self._pins, read_pins(self._state_dir)
+        for name in before.keys() | self._pins.keys():
+            kept = {version.version: version for version in model_versions(self._state_dir, name)}
+            for role in before.get(name, {}).keys() | self._pins.get(name, {}).keys():
+                version = kept.get(self._pins.get(name, {}).get(role, ""))
+                if version is not None:
+                    self.board.pin(version, role)
+                else:
+                    self.board.unpin(name, role)
+
 
 def put_up(board: Board, key: str, versions: Versions) -> None:
-    """Applies what came into force."""
+    """Applies what came into force. A version of other features, as an older release has left it, is no model for this one: what
+    was in force before stays so until this release has learned its own."""
     if key.startswith(MODEL_PREFIX):
-        board.apply_versions(cast(list[ModelVersion], versions))
+        for version in cast(list[ModelVersion], versions):
+            with suppress(PayloadError):
+                board.apply_versions([version])
     else:
         board.apply_rows(cast(list[MerchantRow], versions))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import msgspec
@@ -11,10 +11,11 @@ from dataflows.batches import KnowledgeBatch
 from dataflows.knowledge.shelf import Fold, Shelf
 from operators.encode import encode_version
 from operators.knowledge.buckets import NONE_CLOSED, Buckets, Horizons, Machine, Versions
+from operators.knowledge.merchant_row import MerchantRow
 from state.records import Output
 from state.store import Store
 
-_meta = msgspec.msgpack.Decoder(tuple[int, bool])
+_meta = msgspec.msgpack.Decoder(tuple[int, bool, set[str]])
 
 
 class KnowledgeKey:
@@ -47,7 +48,7 @@ class KnowledgeKey:
     def restore(self, token: bytes | None) -> None:
         meta = self._store.restore(token)
         if meta is not None:
-            self.buckets.closed, self.buckets.fed = _meta.decode(meta)
+            self.buckets.closed, self.buckets.fed, self.buckets.suspects = _meta.decode(meta)
             items = ((name, self._store.get(name)) for name in self._store.customers())
             self.buckets.machine.thaw({name: value for name, value in items if value})
         self._shelf.cut(self.buckets.closed)
@@ -68,7 +69,7 @@ class KnowledgeKey:
         outputs: list[Output] = []
         for bucket, versions in self.buckets.close_until(reached_us // self._bucket_us - 1):
             self._shelf.put(bucket, versions)
-            outputs += map(encode_version, versions)
+            outputs += map(encode_version, self.buckets.news(versions))
         self._is_news = True
         return outputs
 
@@ -82,7 +83,8 @@ class KnowledgeKey:
         for name, value in self.buckets.machine.freeze().items():
             self._store.put(name, value, None)
         self._checkpointed = self.buckets.closed
-        return self._store.checkpoint(msgspec.msgpack.encode((self.buckets.closed, self.buckets.fed)))
+        meta = (self.buckets.closed, self.buckets.fed, sorted(self.buckets.suspects))
+        return self._store.checkpoint(msgspec.msgpack.encode(meta))
 
     def proven(self) -> None:
         """The engine has committed the newest checkpoint."""
@@ -99,5 +101,5 @@ class KnowledgeKey:
 
 def newest_of_each(versions: Versions) -> Versions:
     """Of merchants, the newest row of each."""
-    rows = {(row.scope, row.merchant_id): row for row in versions}  # type: ignore[union-attr]
-    return cast(Versions, list(rows.values()))
+    rows = cast(Sequence[MerchantRow], versions)
+    return list({(row.scope, row.merchant_id): row for row in rows}.values())

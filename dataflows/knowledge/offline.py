@@ -53,9 +53,9 @@ class OfflineKnowledge:
 
     def close(self, begins_us: int, customers: Mapping[int, int]) -> Iterable[Output]:
         """Closes all buckets before the one that begins then, and puts up what came of them. `customers`: known to each shard."""
-        for shard, count in customers.items():
+        for shard, count in customers.items() if self._keys else ():
             self._keys[f"{MODEL_PREFIX}{MODEL}"].feed(ScoreCount(MODEL, shard, begins_us, count, {}))
         for key, buckets in self._keys.items():
             for _, versions in buckets.close_until(begins_us // self._bucket_us - 1):
                 put_up(self._board, key, versions)
-                yield from map(encode_version, versions)
+                yield from map(encode_version, buckets.news(versions))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
 
-from operators.knowledge.merchant_row import MerchantRow
+from operators.knowledge.merchant_row import POPULATION, MerchantRow
 from operators.knowledge.versions import ModelVersion
 
 Versions = Sequence[MerchantRow | ModelVersion]
@@ -29,11 +29,13 @@ class Buckets:
     `closed` is the newest bucket that is over (NONE_CLOSED before the first). What is fed belongs to the bucket after it.
     """
 
-    def __init__(self, machine: Machine, bucket_us: int, closed: int = NONE_CLOSED, fed: bool = False) -> None:
+    def __init__(self, machine: Machine, bucket_us: int) -> None:
         self.machine = machine
-        self.closed = closed
-        self.fed = fed
+        self.closed = NONE_CLOSED
+        self.fed = False
         """Whether anything has come since the newest close."""
+        self.suspects: set[str] = set()
+        """Merchants that the topic `merchants` has been told of."""
         self._bucket_us = bucket_us
 
     def feed(self, item: Any) -> None:
@@ -53,6 +55,19 @@ class Buckets:
                 yield number, self.machine.close((number + 1) * self._bucket_us)
                 self.closed = number
                 self.fed = False
+
+    def news(self, versions: Versions) -> list[MerchantRow | ModelVersion]:
+        """What is told outside: models, populations, and merchants while fraud is known of them (and once more when it no longer is).
+        Everybody's quiet business is on the shelf only: it changes with every bucket, and signals name the values that they used."""
+        told: list[MerchantRow | ModelVersion] = []
+        for version in versions:
+            if isinstance(version, MerchantRow) and version.scope != POPULATION:
+                suspect = bool(version.frauds_30d or version.streak)
+                if not suspect and version.merchant_id not in self.suspects:
+                    continue
+                (self.suspects.add if suspect else self.suspects.discard)(version.merchant_id)
+            told.append(version)
+        return told
 
 
 class Horizons:
