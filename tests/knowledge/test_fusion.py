@@ -9,10 +9,11 @@ import pytest
 from shard_bench import CONFIG, TABLES
 from streams import NOON_US, transaction
 
+from operators.across import Across
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep
-from operators.encode import encode
+from operators.encode import encode, is_written
 from operators.knowledge.board import Board
 from operators.knowledge.calibration import Line
 from operators.knowledge.features import LAYOUT, PARTS, VERSION, unpack
@@ -22,7 +23,7 @@ from operators.knowledge.merchant_row import MERCHANT, MerchantRow
 from operators.knowledge.versions import CHAMPION, LINEAR, SHADOW, ModelVersion, PayloadError, encode_payload
 from state.estimators import sigmoid
 from state.events import Transaction
-from state.settings import ConfigError
+from state.settings import ConfigError, KnowledgeSettings
 from state.shard import Policy, Shard
 from state.store import MemoryStore
 from state.windows import COUNTED, DAY_US, HOUR_US, REVERSED, Ring
@@ -60,7 +61,7 @@ def events(seed: int) -> list[Transaction]:
 
 
 def run(board: Board, stream: list[Transaction], tables: object = TABLES) -> tuple[list[dict], list[fused.Verdict]]:
-    step = CustomerStep(tables, CONFIG, CATALOGUE, board)  # type: ignore[arg-type]
+    step = CustomerStep(tables, CONFIG, CATALOGUE, Across(KnowledgeSettings(), board))  # type: ignore[arg-type]
     verdicts: list[fused.Verdict] = []
     judge = step._fusion.judge
 
@@ -70,7 +71,8 @@ def run(board: Board, stream: list[Transaction], tables: object = TABLES) -> tup
 
     step._fusion.judge = spy  # type: ignore[method-assign]
     shard = Shard(0, step, Policy(), MemoryStore())
-    said = [orjson.loads(encode(emission).value) for event in stream for emission in shard.apply([event], 0)]
+    emissions = [emission for event in stream for emission in shard.apply([event], 0) if is_written(emission)]
+    said = [orjson.loads(encode(emission).value) for emission in emissions]
     assert not step.detector_errors
     return said, verdicts
 
