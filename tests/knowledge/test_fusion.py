@@ -16,6 +16,7 @@ from operators.customer_step import CustomerStep
 from operators.encode import encode, is_written
 from operators.knowledge.board import Board
 from operators.knowledge.calibration import Line
+from operators.knowledge.facts import Example
 from operators.knowledge.features import LAYOUT, PARTS, VERSION, unpack
 from operators.knowledge.linear import Linear
 from operators.knowledge.memory import Memory
@@ -72,6 +73,7 @@ def run(board: Board, stream: list[Transaction], tables: object = TABLES) -> tup
     step._fusion.judge = spy  # type: ignore[method-assign]
     shard = Shard(0, step, Policy(), MemoryStore())
     emissions = [emission for event in stream for emission in shard.apply([event], 0) if is_written(emission)]
+    emissions = [emission for emission in emissions if not isinstance(emission.body, Example)]
     said = [orjson.loads(encode(emission).value) for emission in emissions]
     assert not step.detector_errors
     return said, verdicts
