@@ -114,6 +114,14 @@ COMMANDS = {
             ("segone dlq redrive out --to bank/events", "send those, each once"),
         ),
     ),
+    "model": Command(
+        "dataflows.commands.model",
+        "the versions of the models: list, show, pin, roll back",
+        (
+            ("segone model list out/.segone", "what was learned when, how good it is, and what is in force"),
+            ("segone model rollback out/.segone", "back to the version before"),
+        ),
+    ),
     "state": Command(
         "dataflows.commands.state_command",
         "inspect, verify or compact the state folder",

@@ -20,6 +20,7 @@ class ShardBatch(NamedTuple):
 
     `tick` marks the first batch of an epoch, which every shard gets, with or without events. `routed` counts the events that this
     source partition has sent to this shard since the processes started, these included: the shard checks that none was lost.
+    `horizon_us` and `nonce` as in RecordBatch.
     """
 
     shard: int
@@ -28,6 +29,8 @@ class ShardBatch(NamedTuple):
     clock_us: int
     caught_up: bool
     routed: int
+    horizon_us: int = 0
+    nonce: int = 0
 
 
 class Accounting:
@@ -90,7 +93,14 @@ class Router:
             address = (batch.source, shard)
             accounting.routed[address] += len(events)
             item = ShardBatch(
-                shard, int(batch.source), events, batch.clock_us, batch.caught_up, accounting.routed[address]
+                shard,
+                int(batch.source),
+                events,
+                batch.clock_us,
+                batch.caught_up,
+                accounting.routed[address],
+                batch.horizon_us,
+                batch.nonce,
             )
             yield self._shard_keys[shard], item
         yield from to_sink(letters, self._sink_partitions, proof=True)

@@ -8,11 +8,12 @@ from time import monotonic
 
 from bytewax.operators import StatefulBatchLogic
 
-from dataflows.batches import OutputBatch
+from dataflows.batches import KnowledgeBatch, OutputBatch
+from dataflows.knowledge.reporting import Reporter
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, ShardBatch, to_sink
 from dataflows.tally import Tally
-from operators.encode import encode
+from operators.encode import encode, is_written
 from state.shard import Shard
 from state.step import Emission
 from state.store_error import StoreError
@@ -24,14 +25,17 @@ MARGIN_US = 10_000_000
 """How far the wall clock stays behind itself: a record that has arrived but is not read yet must not be overtaken by a timer."""
 
 ShardFactory = Callable[[int], Shard]
+ReporterFactory = Callable[[int], Reporter]
+Addressed = tuple[str, OutputBatch | KnowledgeBatch]
 
 
 SETTLE_SHARE = 0.7
 """The share of a checkpoint interval after which changed customers are written behind."""
 
 
-class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes]):
-    """The engine's view of one shard. `factory` opens shard n; the token in `resume` is applied as soon as n is known.
+class ShardLogic(StatefulBatchLogic[ShardBatch, Addressed, bytes]):
+    """The engine's view of one shard. `factory` opens shard n; the token in `resume` is applied as soon as n is known. `reporter`
+    makes what tells the knowledge keys of it, where something is learned across customers.
 
     `settle_after_s` after a checkpoint it begins to write changed customers behind, so that the next one pauses the stream less.
     """
@@ -45,6 +49,7 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
         settle_after_s: float,
         quarantine: Quarantine,
         stopping: Callable[[], bool] = lambda: False,
+        reporter: ReporterFactory | None = None,
         *,
         tally: Tally,
         accounting: Accounting,
@@ -59,35 +64,47 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
         self._accounting = accounting
         self._received: dict[int, int] = {}
         self._routed: dict[int, int] = {}
+        self._make_reporter = reporter
+        self._reporter: Reporter | None = None
         self._shard: Shard | None = None
         self._unproven = False
         self._clocks: dict[int, tuple[int, bool]] = {}
         self._settle_after_s = settle_after_s
         self._settle_at_s = 0.0
 
-    def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[tuple[str, OutputBatch]], bool]:
+    def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[Addressed], bool]:
         shard = self._shard
         if shard is None:
             shard = self._shard = self._factory(values[0].shard)
             shard.restore(self._resume)
+            self._reporter = self._make_reporter(values[0].shard) if self._make_reporter is not None else None
         if self._unproven:
             # A source item of a later epoch: the engine has committed the one of our last token.
             self._unproven = False
             shard.proven()
             self._tally.committed()
         self._tally.beat()
+        reporter = self._reporter
         emissions: list[Emission] = []
+        reports: list[KnowledgeBatch] = []
         for batch in values:
             self._routed[batch.partition] = batch.routed
+            if reporter is not None:
+                reporter.before(batch)
+            said: list[Emission] = []
             if batch.events:
-                emissions += self._apply(shard, batch)
+                said += self._apply(shard, batch)
                 self._tally.took(batch.events)
                 self._received[batch.partition] = self._received.get(batch.partition, 0) + len(batch.events)
-            emissions += shard.advance(batch.partition, batch.clock_us)
+            said += shard.advance(batch.partition, batch.clock_us)
+            if reporter is not None:
+                reports += reporter.report(said, batch.partition, proof=True)
+                reports += reporter.news(batch, shard.counters.customers)
+            emissions += said
             self._clocks[batch.partition] = (batch.clock_us, batch.caught_up)
         if monotonic() > self._settle_at_s:
             shard.settle()
-        return self._outputs(emissions, proof=True), StatefulBatchLogic.RETAIN
+        return self._outputs(emissions, reports, proof=True), StatefulBatchLogic.RETAIN
 
     def _apply(self, shard: Shard, batch: ShardBatch) -> list[Emission]:
         try:
@@ -99,7 +116,7 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
                 raise
             raise self._quarantine.add(shard.applying, error) from error
 
-    def on_notify(self) -> tuple[Iterable[tuple[str, OutputBatch]], bool]:
+    def on_notify(self) -> tuple[Iterable[Addressed], bool]:
         """On an idle live stream the wall clock stands in for the arrival clock, so that timers fire though nothing comes."""
         emissions: list[Emission] = []
         now_us = int(datetime.now(UTC).timestamp() * 1e6) - MARGIN_US
@@ -107,12 +124,12 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
             for partition, (clock_us, caught_up) in self._clocks.items():
                 if caught_up and 0 < now_us - clock_us < LIVE_US:
                     emissions += self._shard.advance(partition, now_us)
-        return self._outputs(emissions, proof=False), StatefulBatchLogic.RETAIN
+        return self._outputs(emissions, self._reports(emissions), proof=False), StatefulBatchLogic.RETAIN
 
-    def on_eof(self) -> tuple[Iterable[tuple[str, OutputBatch]], bool]:
+    def on_eof(self) -> tuple[Iterable[Addressed], bool]:
         """A stop is no end of the input: what is held back for sorting stays held."""
         emissions = self._shard.finish() if self._shard is not None and not self._stopping() else []
-        return self._outputs(emissions, proof=False), StatefulBatchLogic.RETAIN
+        return self._outputs(emissions, self._reports(emissions), proof=False), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
         return datetime.now(UTC) + IDLE if self._live else None
@@ -138,6 +155,12 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, tuple[str, OutputBatch], bytes])
             f"law 11: {difference} records were lost or counted twice on the way to shard {shard.number}"
         )
 
-    def _outputs(self, emissions: list[Emission], *, proof: bool) -> list[tuple[str, OutputBatch]]:
+    def _reports(self, emissions: list[Emission]) -> list[KnowledgeBatch]:
+        """Of what no source item caused: it belongs to no partition, and says nothing of how far one is."""
+        return self._reporter.report(emissions, -1, proof=False) if self._reporter is not None else []
+
+    def _outputs(self, emissions: list[Emission], reports: list[KnowledgeBatch], *, proof: bool) -> list[Addressed]:
         self._tally.said(emissions)
-        return list(to_sink([encode(emission) for emission in emissions], self._sink_partitions, proof=proof))
+        outputs = [encode(emission) for emission in emissions if is_written(emission)]
+        addressed: list[Addressed] = list(to_sink(outputs, self._sink_partitions, proof=proof))
+        return addressed + [(report.key, report) for report in reports]

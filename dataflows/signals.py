@@ -1,8 +1,11 @@
 """The flow, from topics to signals. Read it from the top: one straight line.
 
     topics in ──► decode ──► route to shard ──► customer step ──► topics out
-                    └──────────────► dead letters ─────────────────┘
+                    └──────────────► dead letters ──────┼──────────┘
+                                                        └─► knowledge ─┘
 
+What is learned across customers is beside the line: what the customer step reports goes to the knowledge keys, and comes back through
+the shelf (docs/knowledge.md).
 Step ids are the keys of the recovery store: renaming one orphans its state.
 """
 
@@ -17,7 +20,8 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
-from dataflows.batches import OutputBatch, RecordBatch
+from dataflows.batches import KnowledgeBatch, OutputBatch, RecordBatch
+from dataflows.knowledge.logic import KnowledgeLogic
 from dataflows.metered import MeteredInput
 from dataflows.route import ShardBatch
 from dataflows.shard_logic import SETTLE_SHARE, ShardLogic
@@ -48,14 +52,21 @@ def build(worker: Worker) -> Dataflow:
             settle_after_s,
             worker.quarantine,
             worker.stopping.is_set,
+            worker.reporter if worker.keys else None,
             tally=worker.tally,
             accounting=worker.accounting,
         )
         return WatchedLogic(logic, worker.witness)
 
+    def knowledge_key(resume: bytes | None) -> KnowledgeLogic:
+        return KnowledgeLogic(resume, worker.open_key, worker.sink_partitions)
+
     said = op.stateful_batch("customers", cast(KeyedStream[ShardBatch], split.trues), shard)
-    signals = op.map("address", said, lambda item: item[1])
-    outputs = cast(KeyedStream[OutputBatch], op.merge("outputs", split.falses, signals))
+    addressed = op.map("address", said, lambda item: item[1])
+    spoken = op.branch("spoken", addressed, lambda item: isinstance(item[1], OutputBatch))
+    learned = op.stateful_batch("knowledge", cast(KeyedStream[KnowledgeBatch], spoken.falses), knowledge_key)
+    versions = op.map("versions", learned, lambda item: item[1])
+    outputs = cast(KeyedStream[OutputBatch], op.merge("outputs", split.falses, spoken.trues, versions))
     op.output("written", outputs, WatchedOutput(worker.sink, worker.witness))
     return flow
 

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,19 @@ from dataflows.files.source import FileInput
 from dataflows.kafka.publisher import Publisher
 from dataflows.kafka.sink import KafkaOutput
 from dataflows.kafka.source import BROADCAST, KafkaInput
+from dataflows.knowledge.board import BoardReader
+from dataflows.knowledge.key import KnowledgeKey, newest_of_each
+from dataflows.knowledge.machines import knowledge_keys, make_machine, prepare_knowledge
+from dataflows.knowledge.pacing import Pace
+from dataflows.knowledge.pins import read_pins, those_kept
+from dataflows.knowledge.reporting import Reporter
+from dataflows.knowledge.shelf import MODEL_PREFIX, Fold, Shelf, shelf_folder
 from dataflows.metrics.models import ModelStatus
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
 from dataflows.tally import Tally
 from dataflows.witness import Witness
+from operators.across import Across
 from operators.anomaly import transaction as fused
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
@@ -58,17 +67,24 @@ class Worker:
         """What is told of the models in force, by name and role: whoever puts another one in force says so here."""
         self.shards: list[Shard] = []
         self.steps: list[CustomerStep] = []
+        self.keys = knowledge_keys(settings)
+        """Of the knowledge step."""
+        self.board = BoardReader(state_dir, self.keys, settings.knowledge.bucket_us, live=live or settings.log.follow)
+        self._opened: list[KnowledgeKey] = []
 
     @classmethod
     def open(cls, settings: Settings) -> Worker:
         """Checks everything that can be checked before the first record; raises ConfigError."""
         CustomerStep(settings.detectors, settings.digest())
+        for key in knowledge_keys(settings):
+            make_machine(settings, key)
         return _open_kafka(settings) if settings.log.kind == "kafka" else _open_files(settings)
 
     def open_shard(self, number: int) -> Shard:
         """The shard with its store; its state still has to be restored."""
         settings = self.settings
-        step = CustomerStep(settings.detectors, self.config_digest)
+        across = Across(settings.knowledge, self.board.board) if settings.knowledge.enabled else None
+        step = CustomerStep(settings.detectors, self.config_digest, across=across)
         store = DiskStore.open(
             self.state_dir, number, settings.state.durability, map_bytes_max=settings.state.map_size_gb_max << 30
         )
@@ -76,6 +92,37 @@ class Worker:
         self.shards.append(shard)
         self.steps.append(step)
         return shard
+
+    def reporter(self, shard: int) -> Reporter:
+        """What tells the knowledge keys of a shard."""
+        return Reporter(shard, self.keys, self.settings.knowledge.merchant_keys, self.board)
+
+    def open_key(self, name: str) -> KnowledgeKey:
+        """A knowledge key with its store and shelf; its state still has to be restored."""
+        settings = self.settings
+        store = DiskStore.open(
+            self.state_dir / "knowledge" / name,
+            0,
+            settings.state.durability,
+            map_bytes_max=settings.state.map_size_gb_max << 30,
+        )
+        key = KnowledgeKey(
+            make_machine(settings, name),
+            store,
+            Shelf(self.state_dir, name, sync=settings.state.durability == "power"),
+            settings.knowledge.bucket_us,
+            settings.shard.count * len(self.source.list_parts()),
+            lambda: self._fold_of(name),
+        )
+        self._opened.append(key)
+        return key
+
+    def _fold_of(self, key: str) -> Fold:
+        """How versions are let go that nobody needs any longer."""
+        if not key.startswith(MODEL_PREFIX):
+            return newest_of_each
+        pins, kept = read_pins(self.state_dir), self.settings.knowledge.versions_kept
+        return lambda versions: those_kept(versions, kept, pins)
 
     def totals(self) -> dict[str, int]:
         """How the records that this process read since it started have ended so far; `in_flight` is what is still on its way."""
@@ -137,6 +184,8 @@ class Worker:
                 part.finish()
         for shard in self.shards:
             shard.close()
+        for key in self._opened:
+            key.close()
 
 
 def _open_files(settings: Settings) -> Worker:
@@ -145,10 +194,15 @@ def _open_files(settings: Settings) -> Worker:
             '[log] input and output: with kind = "files" both folders must be named (--input DIR --output DIR)'
         )
     folder, output = Path(settings.log.input), Path(settings.log.output)
-    source = FileInput(
-        folder, settings.log.batch_records_max, settings.log.follow, settings.log.poll_ms / 1000, threading.Event()
-    )
     state_dir = Path(settings.state.dir) if settings.state.dir else output / ".segone"
+    source = FileInput(
+        folder,
+        settings.log.batch_records_max,
+        settings.log.follow,
+        settings.log.poll_ms / 1000,
+        threading.Event(),
+        pacemaker(settings, state_dir, live=settings.log.follow),
+    )
     fresh = prepare_state(state_dir, settings)
     if fresh:
         for path in sorted(output.glob("*/*.jsonl")):
@@ -163,22 +217,30 @@ def _open_files(settings: Settings) -> Worker:
 
 def _open_kafka(settings: Settings) -> Worker:
     kafka = settings.kafka
+    state_dir = Path(settings.state.dir or "segone-state")
     source = KafkaInput(
         kafka,
         [kafka.topic_prefix + topic for topic in TOPICS],
         threading.Event(),
         end_at_high_watermark=kafka.end_at_high_watermark,
         broadcast=frozenset(kafka.topic_prefix + topic for topic in BROADCAST),
+        make_pace=pacemaker(settings, state_dir, live=not kafka.end_at_high_watermark),
     )
     sink = KafkaOutput(kafka, [kafka.topic_prefix + topic for topic in ALL_TOPICS])
     # Asks the cluster now, so that what is wrong with the topics is said before the engine starts.
     source.list_parts()
     sink.list_parts()
-    state_dir = Path(settings.state.dir or "segone-state")
     prepare_state(state_dir, settings)
     return Worker(
         settings, source, sink, settings.kafka.sink_partitions, state_dir, live=not settings.kafka.end_at_high_watermark
     )
+
+
+def pacemaker(settings: Settings, state_dir: Path, *, live: bool) -> Callable[[], Pace]:
+    """Makes the pace of a source partition. On live streams patience is bounded."""
+    shelves = [shelf_folder(state_dir, key) for key in knowledge_keys(settings)]
+    knowledge = settings.knowledge
+    return lambda: Pace(shelves, knowledge.bucket_us, knowledge.pacing_wait_s if live else None)
 
 
 def prepare_state(state_dir: Path, settings: Settings) -> bool:
@@ -198,6 +260,7 @@ def prepare_state(state_dir: Path, settings: Settings) -> bool:
                         f"{note}: {key} is {known.get(key)}, the settings say {value}; it is fixed when the state is made: "
                         "set it back, or begin with a new state folder ([state] dir)"
                     )
+            prepare_knowledge(state_dir, settings)
             return False
         if not (state_dir / "recovery").exists():
             # Made beside its place: one that is half made, because this process was killed, can't be finished.
@@ -209,6 +272,7 @@ def prepare_state(state_dir: Path, settings: Settings) -> bool:
         draft = note.with_suffix(".new")
         draft.write_bytes(orjson.dumps(fixed))
         draft.replace(note)
+        prepare_knowledge(state_dir, settings)
     except OSError as error:
         raise ConfigError(
             f"{state_dir}: the state folder can't be used ({error.strerror}); check [state] dir and permissions"

@@ -21,6 +21,7 @@ from operators.anomaly import (
     velocity,
 )
 from operators.detector import Detector
+from operators.knowledge.tables import TABLES
 from operators.view import Priors
 from state.settings import ConfigError
 
@@ -54,7 +55,7 @@ def read_configs(
 
     Raises ConfigError for an unknown table, an unknown key or a value of the wrong type.
     """
-    known = {PROFILE, transaction.NAME, *(detector.NAME for detector in (*CATALOGUE, *detectors))}
+    known = {PROFILE, transaction.NAME, *TABLES, *(detector.NAME for detector in (*CATALOGUE, *detectors))}
     for name in tables:
         if name not in known:
             raise ConfigError(f"detectors.toml:[{name}]: no such detector; known are {', '.join(sorted(known))}")

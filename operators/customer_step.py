@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from operators.across import MODEL, Across
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE, read_configs
 from operators.detector import Detector, DetectorConfig, Finding, Say, Wake
 from operators.episodes import Cause, Episodes
+from operators.knowledge.board import Board
+from operators.knowledge.facts import ScoreCount
 from operators.view import View
 from state.customer import Customer, Recent, Said, Timer
 from state.digest import digest64
-from state.estimators import sigmoid
-from state.events import Event, Transaction
+from state.events import Event, Label, Transaction
 from state.frozen import FrozenError
 from state.settings import Settings
 from state.shard import Policy
@@ -50,28 +52,35 @@ class CustomerStep:
     """
 
     def __init__(
-        self, tables: Mapping[str, Mapping[str, Any]], config_digest: str, detectors: tuple[Detector, ...] = CATALOGUE
+        self,
+        tables: Mapping[str, Mapping[str, Any]],
+        config_digest: str,
+        detectors: tuple[Detector, ...] = CATALOGUE,
+        across: Across | None = None,
     ) -> None:
+        """`across`: what is learned across customers; None if nothing is."""
         priors, self._fused_config, configs = read_configs(tables, detectors)
         self.priors = priors
         self._detectors = [d for d in detectors if configs[d.NAME].enabled]
+        self._stateful: list[Any] = [*self._detectors, fused]
+        """Modules with states of their own in the customer."""
         self._bound = self._hooks("step", configs)
         self._learners = self._hooks("learn", configs)
         self._on_timer = self._hooks("on_timer", configs)
         self._on_event = self._hooks_by_topic("on_event", "TOPICS", configs)
         self._event_learners = self._hooks_by_topic("learn_event", "LEARNS", configs)
         self.learns = frozenset(self._event_learners)
-        self._versions = {d.NAME: d.VERSION for d in self._detectors}
+        self._versions = {module.NAME: module.VERSION for module in self._stateful}
         self._with_state = {
-            d.NAME: (d, msgspec.msgpack.Decoder(d.State)) for d in self._detectors if d.State is not None
+            d.NAME: (d, msgspec.msgpack.Decoder(d.State)) for d in self._stateful if d.State is not None
         }
-        self._score_of_nothing = sigmoid(self._fused_config.score_base)
         by_signal: dict[str, DetectorConfig] = {d.SIGNAL: configs[d.NAME] for d in detectors if d.SIGNAL}
         names = {d.SIGNAL: f"{d.NAME}@{d.VERSION}" for d in detectors if d.SIGNAL}
         names[fused.SIGNAL] = f"{fused.NAME}@{fused.VERSION}"
         by_signal[fused.SIGNAL] = self._fused_config
         self._episodes = Episodes(by_signal, names, config_digest)
-        self._model = fused.model(self._fused_config)
+        self._fusion = fused.Fusion(self._fused_config, across.board if across is not None else Board())
+        self.across = across
         self._view = View(priors)
         self.detector_errors: dict[str, int] = {}
 
@@ -111,19 +120,28 @@ class CustomerStep:
                     findings[hook.name] = finding
                 if hook.signal is not None:
                     self._episodes.find(hook.signal, finding, customer, transaction, digest, None, out)
-        score = self._score_of_nothing
-        if findings is not None:
-            fusion = fused.fuse(self._model, findings)
-            score = sigmoid(self._fused_config.score_base + fusion.strength)
-            if score >= self._fused_config.threshold:
-                version = self._model.version
-                self._episodes.find(fused.SIGNAL, fusion, customer, transaction, digest, version, out)
+        memory = customer.states.get(fused.NAME)
+        if memory is None:
+            memory = customer.states[fused.NAME] = fused.State()
+        verdict = self._fusion.judge(transaction, digest, view, findings, memory)
+        if verdict.finding is not None:
+            self._episodes.find(fused.SIGNAL, verdict.finding, customer, transaction, digest, verdict.model, out)
         time = rfc3339(transaction.time_us)
-        body = Score(transaction.transaction_id, transaction.customer_id, time, score, self._model.version)
+        body = Score(transaction.transaction_id, transaction.customer_id, time, verdict.score, verdict.model)
         out.append(Emission(body, transaction))
+        if self.across is not None:
+            self.across.scored(customer, transaction, digest, verdict.packed, out)
+            if verdict.rises:
+                count = ScoreCount(MODEL, 0, transaction.time_us, 0, dict(verdict.rises))
+                out.append(Emission(count, transaction))
 
     def react(self, customer: Customer, event: Event, out: list[Emission]) -> None:
         """What detectors say now that the event counts."""
+        if isinstance(event, Label) and self.across is not None:
+            fraud_us = self.across.labelled(customer, event, out)
+            memory = customer.states.get(fused.NAME)
+            if fraud_us is not None and memory is not None:
+                memory.tell_fraud(fraud_us)
         hooks = self._on_event.get(event.TOPIC)
         if hooks is not None:
             withdrawable = isinstance(event, Transaction) and event.status != "reversed"

@@ -57,6 +57,13 @@ class Finding(msgspec.Struct, frozen=True):
     """It tells of health or the like: to be used with explicit consent only."""
     suspicious: bool = True
     """False for what is news but no sign of fraud: it stays out of `anomaly.transaction`."""
+    score_base: float | None = None
+    """In log-odds, if not `Config.score_base`; so for the threshold, which is a score."""
+    threshold: float | None = None
+    calibrated: bool = False
+    """Whether the score is a probability."""
+    inputs: Mapping[str, Any] = {}
+    """Values from across customers that were used."""
 
     @property
     def strength(self) -> float:
@@ -90,6 +97,10 @@ class Say(msgspec.Struct, frozen=True):
     sensitive: bool = False
     calibrated: bool = False
     """Whether the score is a probability."""
+    score_base: float | None = None
+    """In log-odds, if not `Config.score_base`."""
+    inputs: Mapping[str, Any] = {}
+    """Values from across customers that were used."""
 
 
 class Wake(msgspec.Struct, frozen=True):

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import msgspec
 
+from operators.knowledge.facts import Example, MerchantFact, ScoreCount
+from operators.knowledge.merchant_row import MerchantRow
+from operators.knowledge.versions import ModelVersion
+from operators.knowledge_records import example_record, merchant_record, model_record
 from state.digest import digest128
 from state.events import Event
 from state.records import Output
@@ -13,7 +19,9 @@ from state.step import Emission
 _encode = msgspec.json.Encoder().encode
 
 SIGNAL_TOPICS = ("signals.anomaly", "signals.intent", "signals.alert")
-OUTPUT_TOPICS = (*SIGNAL_TOPICS, "scores", "late", "detector_errors")
+VERSION_TOPICS = ("models", "merchants")
+"""Of these only the newest message of a key counts (compacted)."""
+OUTPUT_TOPICS = (*SIGNAL_TOPICS, "scores", "late", "detector_errors", "examples", *VERSION_TOPICS)
 SOURCE = "/segone"
 
 
@@ -44,7 +52,26 @@ def encode(emission: Emission) -> Output:
     if isinstance(body, DetectorError):
         id_ = digest128("detector_error", body.detector, body.customer_id, body.topic, body.event_id)
         return Output("detector_errors", key, _encode(body), id_, position)
+    if isinstance(body, Example):
+        id_ = digest128("example", body.model, body.customer_id, body.transaction_id, str(body.label))
+        return Output("examples", key, _encode(example_record(body)), id_, position)
     raise AssertionError(f"nothing is known of writing a {type(body).__name__}")
+
+
+def is_written(emission: Emission) -> bool:
+    """Whether an emission goes to a topic; facts and counts are for the knowledge step alone."""
+    return not isinstance(emission.body, MerchantFact | ScoreCount)
+
+
+def encode_version(version: MerchantRow | ModelVersion) -> Output:
+    """The message for a version. Its id has the contents in it: should a live stream that raced be read again after a crash, both
+    versions are told."""
+    if isinstance(version, MerchantRow):
+        topic, key, value = "merchants", version.merchant_id, _encode(merchant_record(version))
+    else:
+        topic, key, value = "models", version.name, _encode(model_record(version))
+    id_ = digest128(topic, key, str(version.effective_from_us), blake2b(value, digest_size=16).hexdigest())
+    return Output(topic, key.encode("utf-8", "surrogatepass"), value, id_)
 
 
 def _position(event: Event | None) -> tuple[tuple[str, bytes], ...]:

@@ -60,8 +60,10 @@ class Episodes:
             _end(type_, finding.ends, customer, transaction, digest)
         if not finding.reasons:
             return
-        score = sigmoid(config.score_base + finding.strength)
-        if score < config.threshold or _goes_on(customer, type_, finding.kind, transaction.time_us):
+        base = config.score_base if finding.score_base is None else finding.score_base
+        score = sigmoid(base + finding.strength)
+        threshold = config.threshold if finding.threshold is None else finding.threshold
+        if score < threshold or _goes_on(customer, type_, finding.kind, transaction.time_us):
             return
         time_us, id_ = transaction.time_us, transaction.transaction_id
         quiet_s = config.quiet_s if finding.quiet_s is None else finding.quiet_s
@@ -75,6 +77,9 @@ class Episodes:
             details=finding.details,
             windows=finding.windows,
             sensitive=finding.sensitive,
+            calibrated=finding.calibrated,
+            score_base=base,
+            inputs=finding.inputs,
         )
         self._open(type_, say, id_, score, until_us, customer, cause, model, out)
         if quiet_s:
@@ -210,7 +215,7 @@ class Episodes:
             retracts=said.open_id.hex() if say.state == "RETRACT" else None,
             score=said.score,
             score_link="logit" if linked else "none",
-            score_base=config.score_base if linked else None,
+            score_base=None if not linked else config.score_base if say.score_base is None else say.score_base,
             calibrated=say.calibrated,
             confidence=confidence(customer.matured),
             severity=say.severity or ("HIGH" if said.score >= config.severity_high else "MEDIUM"),
@@ -220,7 +225,7 @@ class Episodes:
             evidence=Evidence(say.transaction_ids, say.windows),
             counterfactual=None if say.counterfactual is None else dict(say.counterfactual),
             forecast=None if say.forecast is None else dict(say.forecast),
-            inputs={},
+            inputs=dict(say.inputs),
             detector=self._names.get(type_, type_),
             model=model,
             config=self._config_digest,

@@ -43,6 +43,7 @@ class View:
         "log_amount",
         "matured",
         "merchant",
+        "overall_mean",
         "overall_totals",
         "priors",
         "time_us",
@@ -83,4 +84,6 @@ class View:
                 total = n + weight
                 variance = (n * moments.variance + weight * variance + n * weight / total * gap * gap) / total
                 mean += n / total * gap
+            if own == overall:
+                self.overall_mean = mean
         return mean, max(math.sqrt(variance), priors.log_sd_min)

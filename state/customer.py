@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from state.awaiting import Awaiting
 from state.business_days import day_of
 from state.digest import name_digest
 from state.estimators import MomentsTable
@@ -143,6 +144,7 @@ class Customer:
         "accounts",
         "amounts",
         "arrival_us",
+        "awaiting",
         "countries",
         "customer_id",
         "devices",
@@ -193,6 +195,8 @@ class Customer:
         """Recurring streams and what may become one (state/recurring.py)."""
         self.accounts: dict[str, Account] = {}
         self.labels: dict[str, int] = {}
+        self.awaiting = Awaiting()
+        """Scored transactions of which nobody has said yet whether they were fraud."""
         self.said: list[Said] = []
         self.waiting: dict[int, Waiting] = {}
         """By the digest of the reversal's own id."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from river._river_rust import stats as compiled
@@ -106,36 +107,124 @@ def sigmoid(x: float) -> float:
     return e / (1.0 + e)
 
 
-class Logistic:
-    """A pooled logistic regression (River's, sparse, with an intercept) that starts from prior weights.
+def softplus(x: float) -> float:
+    """log(1 + exp(x)), without overflow: the logistic loss of a negative with log-odds x.
 
-    Its prediction is sigmoid(intercept + Σ weight × value): the terms are exact contributions in log-odds.
+    >>> softplus(-800.0), softplus(800.0), round(softplus(0.0), 6)
+    (0.0, 800.0, 0.693147)
+    """
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
-    >>> model = Logistic("transaction@prior", -2.0, {"amount": 1.0})
-    >>> model.terms({"amount": 3.0})
-    {'amount': 3.0}
-    >>> round(model.predict({"amount": 3.0}), 6)
-    0.731059
+
+STEP_EPSILON = 0.1
+"""So that the first example of a column moves its weight by about three learning rates, not without bound."""
+GRADIENT_MAX = 2.0
+"""Of one example, weighted: an example that speaks for ten others pulls no harder than two."""
+
+
+class OnlineLogistic:
+    """A logistic regression that goes on learning (River's, with AdaGrad), over numbered columns, from given weights on.
+
+    Each column has a step of its own, the smaller the more it has learned: rare columns still move after common ones have settled.
+    Column `width` is the intercept's.
+
+    >>> model = OnlineLogistic.new([0.0, 0.0], -1.0, 0.5)
+    >>> for _ in range(50):
+    ...     model.learn({0: 1.0}, 1, 1.0)
+    ...     model.learn({1: 1.0}, 0, 1.0)
+    >>> model.logit({0: 1.0}) > 2.0 > -2.0 > model.logit({1: 1.0})
+    True
     """
 
-    __slots__ = ("_regression", "intercept", "version", "weights")
+    def __init__(self, regression: Any, width: int) -> None:
+        self._regression = regression
+        self._width = width
 
-    def __init__(self, version: str, intercept: float, weights: Mapping[str, float]) -> None:
-        self.version = version
-        self._regression: Any = None
-        self.intercept = intercept
-        self.weights = dict(weights)
+    @classmethod
+    def new(cls, weights: Sequence[float], intercept: float, learning_rate: float) -> OnlineLogistic:
+        from river import linear_model, optim  # they import SciPy: only a process that learns needs it
 
-    def terms(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The contribution in log-odds of each value; values without a weight contribute nothing."""
-        weights = self.weights
-        return {name: weights[name] * value for name, value in values.items() if name in weights}
+        # River learns the intercept with a step of its own that never shrinks: here it is a column like the others.
+        regression = linear_model.LogisticRegression(
+            optim.AdaGrad(learning_rate, eps=STEP_EPSILON), intercept_lr=0.0, clip_gradient=GRADIENT_MAX
+        )
+        regression._weights.update(dict(enumerate([*weights, intercept])))
+        return cls(regression, len(weights))
 
-    def predict(self, values: Mapping[str, float]) -> float:
-        """The probability, by River itself: in [0, 1]."""
-        if self._regression is None:
-            from river.linear_model import LogisticRegression
+    @property
+    def weights(self) -> list[float]:
+        """Of the columns, without the intercept."""
+        weights = self._regression._weights
+        return [float(weights[column]) for column in range(self._width)]
 
-            self._regression = LogisticRegression(intercept_init=self.intercept)
-            self._regression._weights.update(self.weights)
-        return float(self._regression.predict_proba_one(dict(values))[True])
+    @property
+    def intercept(self) -> float:
+        return float(self._regression._weights[self._width])
+
+    def logit(self, columns: Mapping[int, float]) -> float:
+        """The log-odds of a positive."""
+        return float(self._regression._raw_dot_one({**columns, self._width: 1.0}))
+
+    def learn(self, columns: Mapping[int, float], label: int, weight: float) -> None:
+        self._regression.learn_one({**columns, self._width: 1.0}, bool(label), w=weight)
+
+    def loosen(self, share: float) -> None:
+        """Forgets all but a share in (0, 1] of what makes the steps small: after a drift it learns quickly again."""
+        steps = self._regression.optimizer.g2
+        for column in steps:
+            steps[column] *= share
+
+    def freeze(self) -> bytes:
+        steps = self._regression.optimizer.g2
+        return array("d", [*self.weights, self.intercept, *(steps[c] for c in range(self._width + 1))]).tobytes()
+
+    @classmethod
+    def thaw(cls, state: bytes, learning_rate: float) -> OnlineLogistic:
+        numbers = array("d", state)
+        half = len(numbers) // 2
+        model = cls.new(numbers[: half - 1], numbers[half - 1], learning_rate)
+        model._regression.optimizer.g2.update(enumerate(numbers[half:]))
+        return model
+
+
+class Drift:
+    """Whether a model's errors have grown: River's ADWIN, Bifet and Gavaldà, Learning from time-changing data, 2007.
+
+    Errors are in [0, 1]. A window that shrinks because errors became fewer is no drift.
+
+    >>> drift = Drift.new(0.002)
+    >>> any(drift.learn(0.1) for _ in range(500)), any(drift.learn(0.9) for _ in range(500))
+    (False, True)
+    """
+
+    def __init__(self, adwin: Any, delta: float) -> None:
+        self._adwin = adwin
+        self._delta = delta
+
+    @classmethod
+    def new(cls, delta: float) -> Drift:
+        """`delta`: the chance of a false alarm at any one look."""
+        from river import drift  # as above
+
+        return cls(drift.ADWIN(delta=delta), delta)
+
+    def learn(self, error: float) -> bool:
+        """True if errors are now larger than they used to be."""
+        before = self.mean
+        self._adwin.update(error)
+        return bool(self._adwin.drift_detected) and self.mean > before
+
+    @property
+    def mean(self) -> float:
+        """Of the errors in the window; 0 before the first."""
+        width = self._adwin._helper.get_width()
+        return float(self._adwin._helper.get_total() / width) if width else 0.0
+
+    def freeze(self) -> bytes:
+        return bytes(self._adwin._helper.__getstate__())
+
+    @classmethod
+    def thaw(cls, state: bytes, delta: float) -> Drift:
+        one = cls.new(delta)
+        one._adwin._helper.__setstate__(state)
+        return one

@@ -36,7 +36,7 @@ def log_amount(amount_minor: int, currency: str) -> float:
     return math.log1p(major_units(amount_minor, currency))
 
 
-def major_units(amount_minor: int, currency: str) -> float:
+def major_units(amount_minor: float, currency: str) -> float:
     """For statistics and display only; sums stay in minor units."""
     return amount_minor / float(10 ** EXPONENT[currency])
 

@@ -110,6 +110,28 @@ class StateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     map_size_gb_max: Annotated[int, Meta(ge=1, le=65_536)] = 64
 
 
+class KnowledgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is learned across customers: merchants and models, in buckets of arrival time. `bucket_s` and `merchant_keys` are fixed
+    when a state directory is made."""
+
+    enabled: bool = True
+    bucket_s: Annotated[int, Meta(ge=1, le=31 * 86_400)] = 86_400
+    merchant_keys: Annotated[int, Meta(ge=1, le=256)] = 4
+    label_horizon_s: Seconds = 1_209_600.0
+    awaiting_max: Annotated[int, Meta(ge=1, le=4096)] = 256
+    negative_share: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    pacing_wait_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+    versions_kept: Annotated[int, Meta(ge=2, le=1000)] = 30
+
+    @property
+    def bucket_us(self) -> int:
+        return self.bucket_s * 1_000_000
+
+    @property
+    def label_horizon_us(self) -> int:
+        return int(self.label_horizon_s * 1e6)
+
+
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The port for /metrics, /healthz and /readyz; 0 turns it off. Process i of a local cluster uses port + i."""
 
@@ -152,6 +174,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shard: ShardSettings = ShardSettings()
     state: StateSettings = StateSettings()
     metrics: MetricsSettings = MetricsSettings()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
     watch: WatchSettings = WatchSettings()
     logs: LogsSettings = LogsSettings()
     detectors: dict[str, dict[str, Any]] = {}
@@ -163,7 +186,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shard = msgspec.to_builtins(self.shard)
         for name in ("count", "hot_customers_max"):  # say where and how fast, not what
             del shard[name]
-        raw = orjson.dumps([self.detectors, shard], option=orjson.OPT_SORT_KEYS)
+        said: list[Any] = [self.detectors, shard]
+        if self.knowledge.enabled:
+            knowledge = msgspec.to_builtins(self.knowledge)
+            for name in ("pacing_wait_s", "versions_kept"):  # say how long, not what
+                del knowledge[name]
+            said.append(knowledge)
+        raw = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
         return "sha256:" + sha256(raw).hexdigest()
 
 

@@ -49,7 +49,7 @@ class Store(Protocol):
         """The customer's newest value, None if it was never put."""
 
     def put(self, customer_id: str, value: bytes, timer_us: int | None) -> None:
-        """Replaces the customer's value and timer. A StoreError (disk full) does not undo it."""
+        """Replaces the customer's value and timer; an empty value removes it. A StoreError (disk full) does not undo it."""
 
     def checkpoint(self, meta: bytes) -> bytes:
         """Makes all puts so far restorable and returns the token for it; `meta` comes back from restore."""
@@ -98,7 +98,10 @@ class MemoryStore:
         return self._values.get(customer_id)
 
     def put(self, customer_id: str, value: bytes, timer_us: int | None) -> None:
-        self._values[customer_id] = value
+        if value:
+            self._values[customer_id] = value
+        else:
+            self._values.pop(customer_id, None)
         if timer_us is None:
             self._timer_us.pop(customer_id, None)
         elif self._timer_us.get(customer_id) != timer_us:
@@ -220,7 +223,7 @@ class DiskStore:
 
     def get(self, customer_id: str) -> bytes | None:
         record = self._overlay(customer_id) or self._table.get(customer_id)
-        return None if record is None else value_of(record)
+        return (value_of(record) or None) if record is not None else None
 
     def put(self, customer_id: str, value: bytes, timer_us: int | None) -> None:
         record = encode_record(CUSTOMER, customer_id.encode(), value, NO_TIMER if timer_us is None else timer_us)
@@ -269,7 +272,7 @@ class DiskStore:
 
     def customers(self) -> Iterator[str]:
         overlay = set().union(*self._layers)
-        yield from overlay
+        yield from (customer_id for customer_id in overlay if self.get(customer_id) is not None)
         for customer_id, _ in self._table.records():
             if customer_id not in overlay:
                 yield customer_id

@@ -26,6 +26,7 @@ from state.store_record import (
     DamageError,
     check_record,
     encode_record,
+    header_at,
     id_of,
     timer_of,
 )
@@ -215,7 +216,7 @@ class Table:
     def _put_records(
         self, txn: Any, records: Sequence[tuple[str, bytes]]
     ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
-        """Puts the records; returns the keys of timers to delete and (key, id) of timers to put."""
+        """Puts the records, takes out those that are empty; returns the keys of timers to delete and (key, id) of timers to put."""
         outdated: list[bytes] = []
         current: list[tuple[bytes, bytes]] = []
         customers = self._customers
@@ -230,7 +231,10 @@ class Table:
                     outdated.append(_time_key(old_us) + key)
                 if new_us != NO_TIMER:
                     current.append((_time_key(new_us) + key, owner))
-            txn.put(key, record, db=customers)
+            if header_at(record).value_bytes:
+                txn.put(key, record, db=customers)
+            else:
+                txn.delete(key, db=customers)
         return outdated, current
 
     def _write(self, fill: Callable[[Any], object]) -> None:

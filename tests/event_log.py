@@ -22,7 +22,7 @@ BROKEN = (
     b"\xff\xfe",
     b'{"transaction_id":"x-1"}',
     b'["no","object"]',
-    b'{"transaction_id":"x-2","customer_id":"c-1","booked_at":"2025-03-05T00:00:00Z","amount":"1.001","currency":"EUR","direction":"debit"}',
+    b'{"transaction_id":"x-2","customer_id":"c-1","booked_at":"2025-03-01T00:00:00Z","amount":"1.001","currency":"EUR","direction":"debit"}',
 )
 PLAIN: dict[type[Event], tuple[str, ...]] = {
     Transaction: (
@@ -104,8 +104,13 @@ def _arrival(topic: str, line: bytes, before_us: int) -> int:
     return before_us if arrival_us is None else arrival_us
 
 
+def subject(body: dict[str, Any]) -> str:
+    """Whom or what a message is about."""
+    return str(body.get("customer_id") or body.get("merchant_id") or body["name"])
+
+
 def heard(folder: Path, topics: Sequence[str]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """What a run wrote, by topic and customer in order. Everything must be committed: a clean end leaves nothing beyond."""
+    """What a run wrote, by topic and customer (merchant, model) in order. Everything is committed: a clean end leaves nothing beyond."""
     said: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for topic in topics:
         for path in sorted((folder / topic).glob("*.jsonl")):
@@ -113,5 +118,5 @@ def heard(folder: Path, topics: Sequence[str]) -> dict[tuple[str, str], list[dic
             assert int(path.with_suffix(".committed").read_text()) == len(data), path
             for line in data.splitlines():
                 body = orjson.loads(line)
-                said[topic, body["customer_id"]].append(body)
+                said[topic, subject(body)].append(body)
     return dict(said)

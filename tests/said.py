@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+from event_log import subject
 
 from dataflows.files.sink import ALL_TOPICS
 from operators.dead_letter import as_file_line
@@ -121,8 +122,10 @@ def _place(topic: str, line: bytes) -> tuple[Place, str]:
         return Place(topic, f"partition {body['partition']}"), f"offset {body['offset']}"
     names = {"scores": ("transaction_id",), "late": ("topic", "partition", "offset")}
     names["detector_errors"] = ("detector", "topic", "event_id")
+    names["examples"] = ("model", "transaction_id", "label")
+    names["merchants"], names["models"] = ("scope", "effective_from"), ("version",)
     name = "/".join(str(body[part]) for part in names.get(topic, ("id",)))
-    return Place(topic, body["customer_id"]), name
+    return Place(topic, subject(body)), name
 
 
 def in_order_read(said: Said) -> Said:

@@ -8,14 +8,18 @@ from typing import Any
 import msgspec
 import orjson
 
+from operators.across import Across
+from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep
 from operators.detector import Detector
-from operators.encode import encode
+from operators.encode import encode, is_written
+from operators.knowledge.board import Board
+from operators.knowledge.facts import Example, MerchantFact, ScoreCount
 from state.customer import Customer
 from state.events import Event
 from state.frozen import freeze, thaw
-from state.settings import load_settings
+from state.settings import KnowledgeSettings, load_settings
 from state.shard import Policy, Shard
 from state.step import Emission
 from state.store import MemoryStore
@@ -39,6 +43,10 @@ def loud(tables: Mapping[str, Mapping[str, Any]] = TABLES) -> dict[str, dict[str
         result.setdefault(detector.NAME, {}).update({key: value for key, value in eager.items() if key in known})
     result["transaction"] = {**result["transaction"], "threshold": 0.02}
     return result
+
+
+def is_learned(emission: Emission) -> bool:
+    return isinstance(emission.body, MerchantFact | Example | ScoreCount)
 
 
 class RecallingStore(MemoryStore):
@@ -71,12 +79,17 @@ class Bench:
         policy: Policy = PRODUCTION,
         detectors: tuple[Detector, ...] = CATALOGUE,
         config: str = CONFIG,
+        across: Across | None = None,
     ) -> None:
-        self._arguments = (tables, config, detectors)
+        """`across`: if not one whose board stays empty."""
+        across = across or Across(KnowledgeSettings(), Board())
+        self._arguments = (tables, config, detectors, across)
         self._policy = policy
         self._generations: dict[bytes, Any] = {}
         self.said: list[Said] = []
         self.topics: list[str] = []
+        self.learned: list[Any] = []
+        """What was told of customers to the knowledge step, in order: facts, examples, counts."""
         self._open(None)
 
     def _open(self, token: bytes | None) -> None:
@@ -108,7 +121,8 @@ class Bench:
         return self
 
     def _hear(self, emissions: list[Emission]) -> list[Said]:
-        outputs = [encode(emission) for emission in emissions]
+        self.learned += [emission.body for emission in emissions if is_learned(emission)]
+        outputs = [encode(emission) for emission in emissions if is_written(emission)]
         bodies = [orjson.loads(output.value) for output in outputs]
         self.said += bodies
         self.topics += [output.topic for output in outputs]
@@ -136,8 +150,8 @@ def refrozen(bench: Bench, customer_id: str) -> tuple[bytes, bytes]:
 
 
 def profile(customer: Customer) -> dict[str, Any]:
-    """What must not depend on the order of arrival: all of the profile except what was said and is to be done about it, the
-    arrival itself, and when something that no longer counts had happened."""
+    """What must not depend on the order of arrival: all of the profile except what was said and is to be done about it, what was
+    scored (the fused detector's memory), the arrival itself, and when something that no longer counts had happened."""
     ring = customer.ring
     counted = [i for i in range(len(ring)) if ring.flags[i] & COUNTED]
     return {
@@ -153,7 +167,7 @@ def profile(customer: Customer) -> dict[str, Any]:
         "merchants": list(customer.merchants),
         "countries": list(customer.countries.items()),
         "devices": list(customer.devices),
-        "states": customer.states,
+        "states": {name: state for name, state in customer.states.items() if name != fused.NAME},
         "streams": customer.streams,
         "hours": customer.hours,
         "place": customer.place,

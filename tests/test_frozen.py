@@ -15,6 +15,7 @@ from streams import DAY_US, HOUR_US, NOON_US, account, full_life, hostile_life, 
 from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep
 from state import frozen
+from state.awaiting import Awaiting
 from state.categories import GROUPS
 from state.customer import Customer
 from state.digest import digest64
@@ -99,14 +100,18 @@ def test_hostile_values_survive_to_the_byte(seed: int) -> None:
 
 
 def test_an_ordinary_customer_is_small() -> None:
-    """Half a year with three purchases a day, most of it matured: below one page of the table."""
+    """Half a year with three purchases a day, most of it matured: below one page of the table; and as much again for the two weeks
+    that wait for labels."""
     bench = Bench(policy=Policy())
     random_ = random.Random(1)
     for number in range(500):
         at_us = NOON_US + number * 8 * HOUR_US
         bench.apply([transaction(f"t-{number}", at_us, random_.randrange(10_000), merchant_id=f"m-{number % 20}")])
     customer = bench.shard.customer("c-1")
-    assert len(freeze(customer, bench.step.freeze_states(customer))) <= 4_000
+    whole = len(freeze(customer, bench.step.freeze_states(customer)))
+    customer.awaiting = Awaiting()
+    alone = len(freeze(customer, bench.step.freeze_states(customer)))
+    assert alone <= 4_000 and whole - alone <= 4_000
 
 
 def test_profiles_already_on_disk_stay_readable() -> None:
@@ -193,7 +198,7 @@ def test_thawing_gives_a_customer_of_its_own() -> None:
 def test_a_detector_state_of_another_version_is_refused_unless_there_is_a_way() -> None:
     settings = load_settings(environment={})
     step = CustomerStep(settings.detectors, settings.digest())
-    stateful = next(detector for detector in CATALOGUE if detector.State is not None)
+    stateful = next(d for d in CATALOGUE if d.State is not None and not hasattr(d, "upgrade"))
     assert stateful.State is not None
     raw = msgspec.Raw(msgspec.msgpack.encode(stateful.State()))
     customer = Customer("c-1", 0)

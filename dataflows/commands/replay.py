@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,15 +29,19 @@ from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import print_summary, write_report
 from dataflows.files.sink import as_line, write_committed
 from dataflows.history.ordered import History, open_history
+from dataflows.knowledge.offline import OfflineKnowledge
+from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
 from operators.dead_letter import dead_letter
 from operators.decode import DecodeLimits, Decoder, Rejection
-from operators.encode import encode
+from operators.encode import encode, is_written
+from operators.knowledge.board import Board
 from state.digest import partition_of
 from state.events import Event
 from state.records import Output, Record
 from state.settings import ConfigError, Settings, load_settings
 from state.shard import Shard
+from state.step import Emission
 from state.store import DiskStore
 
 EVICTIONS_MAX = 20_000
@@ -154,7 +159,10 @@ class Replay:
     def __init__(self, settings: Settings, out: Path) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix=".state-", dir=out)
         self._decoder = Decoder(DecodeLimits(ahead_s_max=int(settings.shard.future_tolerance_s)))
-        step = CustomerStep(settings.detectors, settings.digest())
+        board = Board()
+        self._knowledge = OfflineKnowledge(settings, board)
+        across = Across(settings.knowledge, board) if settings.knowledge.enabled else None
+        step = CustomerStep(settings.detectors, settings.digest(), across=across)
         store = DiskStore.open(Path(self._folder.name), 0, map_bytes_max=settings.state.map_size_gb_max << 30)
         policy = make_policy(settings, step, 1)
         self._shard = Shard(
@@ -183,7 +191,11 @@ class Replay:
         ) as progress:
             task = progress.add_task("replaying", total=history.rows, rate=0.0)
             for records in history.records():
-                self.apply(records, mapped=mapped)
+                for begins_us, group in self._knowledge.by_bucket(records):
+                    if begins_us is not None:
+                        for output in self._knowledge.close(begins_us, {0: self._shard.counters.customers}):
+                            self._writer.write(output)
+                    self.apply(group, mapped=mapped)
                 if self._shard.evicted >= EVICTIONS_MAX:
                     self._shard.evicted = 0
                     self._shard.checkpoint()
@@ -192,8 +204,13 @@ class Replay:
                 progress.update(task, completed=self.read, rate=self.read / max(self.elapsed_s, 1e-9))
                 if interrupted.is_set():
                     break
-        for emission in self._shard.finish():
-            self._writer.write(encode(emission))
+        self._hear(self._shard.finish())
+
+    def _hear(self, emissions: Iterable[Emission]) -> None:
+        for emission in emissions:
+            self._knowledge.learn(emission.body)
+            if is_written(emission):
+                self._writer.write(encode(emission))
 
     def apply(self, records: list[Record], *, mapped: bool) -> None:
         """One batch: decode, group by source partition, apply, write."""
@@ -212,10 +229,8 @@ class Replay:
                 self.broadcast += 1
         self.read += len(records)
         for partition, clock_us in clocks_us.items():
-            emissions = self._shard.apply(by_partition.get(partition, ()), partition)
-            emissions += self._shard.advance(partition, clock_us)
-            for emission in emissions:
-                self._writer.write(encode(emission))
+            self._hear(self._shard.apply(by_partition.get(partition, ()), partition))
+            self._hear(self._shard.advance(partition, clock_us))
 
     def totals(self) -> dict[str, int]:
         """How the records ended; they add up to those read."""

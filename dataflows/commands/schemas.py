@@ -21,6 +21,9 @@ import orjson
 from operators.dead_letter import HEADERS, TOPIC_SUFFIX
 from operators.decode import CODES
 from operators.fields import FIELDS, TopicFields
+from operators.knowledge.merchant_row import MerchantRow
+from operators.knowledge.versions import ModelVersion
+from operators.knowledge_records import ExampleRecord, record_fields
 from state.events import EVENT_TYPES, TOPICS
 from state.money import AMOUNT_PATTERN, parse_balance
 from state.signals import DetectorError, EventTrigger, Late, Score, Signal, TimerTrigger
@@ -55,9 +58,6 @@ DETAILS: dict[str, Schema] = {
 # Topics whose records are the engine's own business: their layout is described where they are made.
 _INTERNAL = {
     "profiles": "the newest profile of each customer (compacted, key = customer_id)",
-    "examples": "labelled examples for the learner (key = customer_id)",
-    "models": "versions of the models (compacted, key = model and version)",
-    "merchants": "versions of the merchant table (compacted, key = bucket)",
 }
 
 
@@ -165,6 +165,12 @@ def dead_letter_schema() -> Schema:
     }
 
 
+def record_schema(name: str, struct: type[msgspec.Struct]) -> Schema:
+    """A record that is made of a struct whose own form is for the engine."""
+    schema = _struct_schema(name, msgspec.defstruct(name, record_fields(struct)))
+    return schema | {"description": inspect.getdoc(struct)}
+
+
 def schemas() -> dict[str, Schema]:
     """All schemas by name."""
     outputs = {
@@ -173,6 +179,9 @@ def schemas() -> dict[str, Schema]:
         "late": _struct_schema("late", Late),
         "detector_error": _struct_schema("detector_error", DetectorError),
         "dead_letter": dead_letter_schema(),
+        "example": _struct_schema("example", ExampleRecord),
+        "model": record_schema("model", ModelVersion),
+        "merchant": record_schema("merchant", MerchantRow),
     }
     return {topic: input_schema(topic, FIELDS[topic]) for topic in TOPICS} | outputs
 
@@ -203,6 +212,17 @@ def asyncapi() -> Schema:
     add("scores", "send", "score", "The score of each transaction when it was first applied.")
     add("late", "send", "late", "Records beyond the allowed lateness.")
     add("detector_errors", "send", "detector_error", "Detectors that failed; their records count as applied.")
+    describe("example", "example", customer)
+    describe("model", "model", {"type": "string", "description": "the model's name"})
+    describe("merchant", "merchant", {"type": "string", "description": "the merchant_id"})
+    add(
+        "examples",
+        "send",
+        "example",
+        "What a transaction looked like when it was scored, and what it turned out to be.",
+    )
+    add("models", "send", "model", "Versions of the models (compacted).")
+    add("merchants", "send", "merchant", "What is known of merchants with fraud, and of all together (compacted).")
     headers = {"type": "object", "properties": dict.fromkeys(HEADERS, _TEXT), "required": list(HEADERS)}
     messages["dead_letter"] = {"name": "dead_letter", "headers": headers, "description": "The original key and value."}
     for topic in TOPICS:

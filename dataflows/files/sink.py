@@ -42,6 +42,8 @@ class FileSinkPartition(StatefulSinkPartition[OutputBatch, bytes]):
         """Length of each file, what was written but not committed included."""
         self.covered: dict[str, int] = orjson.loads(resume) if resume is not None else {}
         """Lengths at the last snapshot."""
+        self._published: dict[str, int] = {}
+        """What is noted as committed beside each file, as far as this process has noted it."""
         self._unproven = False
         for topic in ALL_TOPICS:
             path = self._path(topic)
@@ -104,7 +106,9 @@ class FileSinkPartition(StatefulSinkPartition[OutputBatch, bytes]):
     def publish(self) -> None:
         """Lets readers see everything up to the last snapshot."""
         for topic, length in self.covered.items():
-            write_committed(self._path(topic), length)
+            if self._published.get(topic) != length:
+                write_committed(self._path(topic), length)
+                self._published[topic] = length
 
     def finish(self) -> None:
         """After a clean end: nothing lies beyond what is committed."""

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event as Flag
+from time import monotonic
 from typing import Any
 
 import orjson
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.batches import RecordBatch
+from dataflows.knowledge.pacing import POLL_S, Pace
 from operators.decode import arrival_of, parse_json
 from state.digest import partition_of
 from state.events import EVENT_TYPES, TOPICS
@@ -25,6 +28,7 @@ from state.settings import ConfigError
 
 CHUNK_BYTES = 1 << 20
 LINES_AHEAD = 1000
+IDLE_S = 1.0
 
 
 class TopicFile:
@@ -123,6 +127,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
         follow: bool,
         poll_s: float,
         stopping: Flag,
+        pace: Pace,
     ) -> None:
         state: dict[str, Any] = orjson.loads(resume) if resume is not None else {"clock_us": 0, "topics": {}}
         self._name = str(partition)
@@ -138,6 +143,9 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
         self._follow = follow
         self._poll = timedelta(seconds=poll_s)
         self._stopping = stopping
+        self._pace = pace
+        self._next_us: int | None = None
+        self._idle_since_s: float | None = None
         self._tick = True
         self._snapshot_after_stop = False
         self._ended = False
@@ -160,24 +168,51 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
                 raise StopIteration
             self._snapshot_after_stop = True
             self._awake = datetime.now(UTC) + timedelta(milliseconds=5)
-            return [RecordBatch(self._name, [], self._clock_us, False, True)] if tick else []
+            return self._batch([], False, tick)
         records = self._merge()
-        if not records and not self._follow:
+        if not records and self._next_us is not None:
+            if not self._pace.approach(max(self._next_us, self._clock_us)):
+                return self._wait(tick)
+            records = self._merge()
+        self._pace.resting = not records and self._is_idle()
+        self._awake = None
+        if not records and self._follow:
+            self._awake = datetime.now(UTC) + self._poll
+        elif not records:
             if self._ended:
                 raise StopIteration
-            self._ended = True
-        self._awake = None if records or not self._follow else datetime.now(UTC) + self._poll
-        if not records and not tick and not self._ended:
-            return []
+            if not self._pace.met():
+                return self._wait(tick)
+            self._ended = self._pace.resting = True
         # The last batch goes to all shards, like a tick: each must learn how far the arrival clock came.
+        return self._batch(records, len(records) < self._batch_records_max, tick or self._ended)
+
+    def _is_idle(self) -> bool:
+        """Whether nothing has come for so long that others need not wait for this partition at the end of a bucket."""
+        now_s = monotonic()
+        if self._idle_since_s is None:
+            self._idle_since_s = now_s
+        return self._follow and now_s - self._idle_since_s > IDLE_S
+
+    def _wait(self, tick: bool) -> list[RecordBatch]:
+        """At the end of a bucket, until the knowledge of it is there."""
+        self._awake = datetime.now(UTC) + timedelta(seconds=POLL_S)
+        return self._batch([], False, tick)
+
+    def _batch(self, records: list[Record], caught_up: bool, tick: bool) -> list[RecordBatch]:
+        tick = tick or self._pace.news
+        if not records and not tick:
+            return []
+        self._pace.told()
+        if records:
+            self._idle_since_s = None
         return [
-            RecordBatch(
-                self._name, records, self._clock_us, len(records) < self._batch_records_max, tick or self._ended
-            )
+            RecordBatch(self._name, records, self._clock_us, caught_up, tick, self._pace.horizon_us, self._pace.nonce)
         ]
 
     def _merge(self) -> list[Record]:
-        """Up to `batch_records_max` records in the order of (arrival, topic order, offset)."""
+        """Up to `batch_records_max` records in the order of (arrival, topic order, offset), as far as the pace allows. `_next_us` is
+        then the arrival of the next one, if there is one to wait for."""
         heads = []
         for order, file in enumerate(self._files):
             if file.fill(follow=self._follow):
@@ -185,7 +220,8 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
                 heads.append((record.arrival_us, order, record.offset))
         heapq.heapify(heads)
         records: list[Record] = []
-        while heads and len(records) < self._batch_records_max:
+        until_us = self._pace.until_us
+        while heads and len(records) < self._batch_records_max and heads[0][0] < until_us:
             _, order, _ = heads[0]
             file = self._files[order]
             record, file.position, file.offset = file.ready.popleft()
@@ -198,6 +234,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
                 heapq.heapreplace(heads, (following.arrival_us, order, following.offset))
             else:
                 heapq.heappop(heads)
+        self._next_us = heads[0][0] if heads else None
         return records
 
     def next_awake(self) -> datetime | None:
@@ -212,10 +249,19 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
 class FileInput(FixedPartitionedSource[RecordBatch, bytes]):
     """All partitions of an input folder. Raises ConfigError if the folder is missing, empty, or its topics are not co-partitioned."""
 
-    def __init__(self, folder: Path, batch_records_max: int, follow: bool, poll_s: float, stopping: Flag) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        batch_records_max: int,
+        follow: bool,
+        poll_s: float,
+        stopping: Flag,
+        make_pace: Callable[[], Pace] = Pace.free,
+    ) -> None:
         self.stopping = stopping
         self._folder = folder
         self._arguments = (batch_records_max, follow, poll_s, stopping)
+        self._make_pace = make_pace
         self.partitions = count_partitions(folder)
         self._parts: list[FilePartition] = []
 
@@ -227,7 +273,7 @@ class FileInput(FixedPartitionedSource[RecordBatch, bytes]):
         return [str(partition) for partition in range(self.partitions)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> FilePartition:
-        part = FilePartition(self._folder, int(for_part), resume_state, *self._arguments)
+        part = FilePartition(self._folder, int(for_part), resume_state, *self._arguments, self._make_pace())
         self._parts.append(part)
         return part
 

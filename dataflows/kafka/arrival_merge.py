@@ -16,7 +16,7 @@ from state.records import Record
 Key = tuple[int, int]
 """Arrival (microseconds UTC, never falling within a log) and rank of the log."""
 
-_AFTER_ALL: Key = (1 << 63, 0)
+_AFTER_ALL_US = 1 << 63
 
 
 @dataclass(slots=True)
@@ -56,15 +56,23 @@ class ArrivalMerge:
         """Logs whose next record has to be waited for: known to exist, not here."""
         return [log for log in self.logs if log.behind and not log.waiting]
 
-    def take(self, count_max: int, patient: bool) -> list[Record]:
-        """The next records, at most `count_max`; a patient call stops where a log holds it up."""
+    def next_us(self, patient: bool) -> int | None:
+        """When the next record arrived; None if there is none here, or a patient caller has to wait for a log."""
+        if patient and self.held_up_by():
+            return None
+        return min((log.waiting[0].arrival_us for log in self.logs if log.waiting), default=None)
+
+    def take(self, count_max: int, patient: bool, until_us: int = _AFTER_ALL_US) -> list[Record]:
+        """The next records that arrived before `until_us`, at most `count_max`; a patient call stops where a log holds it up."""
         taken: list[Record] = []
         while len(taken) < count_max and not (patient and self.held_up_by()):
             heads = [((log.waiting[0].arrival_us, log.rank), log) for log in self.logs if log.waiting]
             if not heads:
                 break
-            (_, first), *others = sorted(heads, key=lambda head: head[0])
-            until = others[0][0] if others else _AFTER_ALL
+            (head, first), *others = sorted(heads, key=lambda head: head[0])
+            if head[0] >= until_us:
+                break
+            until = min(others[0][0] if others else (until_us, 0), (until_us, 0))
             self._take_run(first, until, taken, count_max)
         return taken
 

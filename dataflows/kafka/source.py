@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -18,6 +18,7 @@ from dataflows.batches import RecordBatch
 from dataflows.kafka.arrival_merge import ArrivalMerge
 from dataflows.kafka.client import required_partitions
 from dataflows.kafka.logs import KafkaLog, KafkaLogs
+from dataflows.knowledge.pacing import Pace
 from state.records import Record
 from state.settings import ConfigError, KafkaSettings
 
@@ -45,6 +46,7 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
         stopping: when set, partitions fall silent, wait until their epoch is committed and end the flow.
         end_at_high_watermark: end when everything that was there at the start has been read.
         broadcast: those of `topics` that have no customers; source partition "0" reads all their partitions.
+        make_pace: makes what a source partition waits by at the ends of buckets.
 
     Attributes:
         lag: per "topic/partition", records on the broker that have not been handed on.
@@ -59,6 +61,7 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
         *,
         end_at_high_watermark: bool = False,
         broadcast: frozenset[str] = BROADCAST,
+        make_pace: Callable[[], Pace] = Pace.free,
     ) -> None:
         self.lag: dict[str, int] = {}
         self.passed_over: dict[str, int] = {}
@@ -67,6 +70,7 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
         self.stopping = stopping or threading.Event()
         self.bounded = end_at_high_watermark
         self._broadcast = broadcast
+        self.make_pace = make_pace
         self._counts: dict[str, int] = {}
 
     def list_parts(self) -> list[str]:
@@ -114,7 +118,9 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         self._logs = logs
         self._merge = ArrivalMerge(logs)
         self._kafka = KafkaLogs(self._settings, logs, bounded=source.bounded)
+        self._pace = source.make_pace()
         self._held_since_s: float | None = None
+        self._idle_since_s: float | None = None
         self._lag_told_s = 0.0
         self._tick, self._told_caught_up = True, False
         self._unproven: list[tuple[KafkaLog, int]] = []
@@ -135,12 +141,14 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         limit = self._settings.batch_records_max
         if self._merge.waiting < limit or self._merge.held_up_by():
             self._kafka.fill(limit)
-        records = self._merge.take(limit, self._patient())
+        records = self._take(limit)
         caught_up = self._kafka.exhausted
+        ended = all(log.ended for log in self._logs) and self._pace.met()
+        self._pace.resting = not records and (ended or self._is_idle(caught_up))
         self._tell()
-        if records or self._tick or caught_up != self._told_caught_up:
+        if records or self._tick or caught_up != self._told_caught_up or self._pace.news:
             return [self._batch(records, caught_up)]
-        if all(log.ended for log in self._logs):
+        if ended:
             raise StopIteration
         self._rest(min(IDLE_POLL_S_MAX, IDLE_POLL_S_MIN * (1 << min(self._idle_polls, 10))))
         self._idle_polls += 1
@@ -165,11 +173,31 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
     def close(self) -> None:
         self._kafka.close()
 
+    def _take(self, limit: int) -> list[Record]:
+        """The next records, as far as the pace allows."""
+        patient = self._patient()
+        records = self._merge.take(limit, patient, self._pace.until_us)
+        next_us = None if records else self._merge.next_us(patient)
+        if next_us is not None and self._pace.approach(max(next_us, self._merge.clock_us)):
+            records = self._merge.take(limit, patient, self._pace.until_us)
+        return records
+
+    def _is_idle(self, caught_up: bool) -> bool:
+        """Whether all has been read for so long that others need not wait for this partition at the end of a bucket."""
+        now_s = time.monotonic()
+        if not caught_up or self._idle_since_s is None:
+            self._idle_since_s = now_s
+        return caught_up and (now_s - self._idle_since_s) * 1000 > self._settings.merge_wait_ms
+
     def _batch(self, records: list[Record], caught_up: bool) -> RecordBatch:
-        tick, self._tick = self._tick, False
+        tick, self._tick = self._tick or self._pace.news, False
         self._told_caught_up = caught_up
         self._idle_polls, self._awake_at = 0, None
-        return RecordBatch(self._name, records, self._merge.clock_us, caught_up, tick)
+        self._pace.told()
+        if records:
+            self._idle_since_s = None
+        clock_us = self._merge.clock_us
+        return RecordBatch(self._name, records, clock_us, caught_up, tick, self._pace.horizon_us, self._pace.nonce)
 
     def _patient(self) -> bool:
         """Whether to wait for logs that hold up the others: for one not heard of yet, always; else for a while."""

@@ -14,7 +14,7 @@ from state.settings import KafkaSettings
 COMPACTED = ("profiles", "models", "merchants")
 """Topics of which only the newest message of a key counts."""
 
-OUTPUTS = (*ALL_TOPICS, "examples", *COMPACTED)
+OUTPUTS = (*ALL_TOPICS, "profiles")
 
 
 def plans(kafka: KafkaSettings) -> list[TopicPlan]:

@@ -1,51 +1,154 @@
-"""How unusual is this transaction for this customer, all things taken together?
+"""How unusual is this transaction for this customer, at this merchant, among all that turned out to be fraud?
 
-looks at   the strengths of all other findings about the same transaction
-needs      nothing: the prior weights speak from the first transaction
-says       anomaly.transaction when the fused score reaches the threshold; a score for every transaction on the topic `scores`
-state      none; one pooled logistic regression (River), shared and not changed by scoring
-blind to   whatever all its parts are blind to
-source     logistic regression: the score is sigmoid(base + Σ weight × strength), so its reasons are exact
+looks at   the strengths of the other detectors' findings, what is known of the merchant, amounts, times and the last days as such, and
+           which frauds are known of the customer (operators/knowledge/features.py)
+needs      nothing: prior weights speak from the first transaction on; labels make them better, version by version
+says       anomaly.transaction when the score reaches a threshold that keeps alarms within `alerts_per_1000_customers_day`; a score for
+           every transaction on the topic `scores`
+state      the last days' scores and the known frauds of the customer: at most 32 and two times; models and merchants are shared
+blind to   whatever all its parts are blind to; money that comes in
+source     logistic regression over additive features: the score is sigmoid(base + Σ contribution), so its reasons are exact
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
-import msgspec
+from msgspec import Meta
 
 from operators.detector import DetectorConfig, Finding
-from state.estimators import Logistic
-from state.signals import Reason
+from operators.knowledge import features, linear, reasons
+from operators.knowledge.board import Board
+from operators.knowledge.memory import Memory
+from operators.knowledge.merchant_row import MerchantRow
+from operators.knowledge.versions import Model, Scored
+from operators.view import View
+from state.estimators import sigmoid
+from state.events import Transaction
+from state.settings import ConfigError
+from state.times import rfc3339
 
 NAME = "transaction"
-VERSION = 1
+VERSION = 2
 SIGNAL = "anomaly.transaction"
-MODEL = "transaction@prior"
+PRIOR = f"{NAME}@prior"
+State = Memory
 
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
     weights: dict[str, float] = {}
+    """Of features, before any label."""
+    parts: dict[str, bool] = {}
+    """Parts of features (operators/knowledge/features.py) that are switched off are zero for every transaction."""
+    alerts_per_1000_customers_day: Annotated[float, Meta(gt=0.0)] = 0.25
 
 
-def model(config: Config) -> Logistic:
-    """The pooled model with its prior weights."""
-    return Logistic(MODEL, config.score_base, config.weights)
+class Verdict(NamedTuple):
+    """What a transaction scored, with what."""
+
+    score: float
+    logit: float
+    model: str
+    finding: Finding | None
+    """If the score reaches the threshold."""
+    packed: bytes
+    """What waits for a label with it: features and scores; empty for money that comes in."""
+    rises: Mapping[int, int]
+    """How it changes the count of customers by the highest score of their day (facts.ScoreCount)."""
 
 
-def fuse(fused: Logistic, findings: Mapping[str, Finding]) -> Finding:
-    """One finding out of all: each part's reasons, scaled so that together they contribute weight × strength."""
-    reasons: list[Reason] = []
-    ids: list[str] = []
-    for name, finding in findings.items():
-        weight = fused.weights.get(name)
-        if weight is None:
-            continue
-        reasons.extend(
-            msgspec.structs.replace(reason, contribution=weight * (reason.contribution or 0.0))
-            for reason in finding.reasons
-        )
-        ids.extend(finding.transaction_ids)
-    reasons.sort(key=lambda reason: (-(reason.contribution or 0.0), reason.code))
-    windows = tuple(window for finding in findings.values() for window in finding.windows)
-    return Finding(tuple(reasons), transaction_ids=tuple(dict.fromkeys(ids)), windows=windows)
+class Fusion:
+    """Scores with the board's champion, or with the prior while there is none. Keeps nothing between events."""
+
+    def __init__(self, config: Config, board: Board) -> None:
+        self._board = board
+        self._prior = prior_model(config)
+        off = {name for part, on in config.parts.items() if not on for name in features.PARTS[part]}
+        self._off = [at for at, feature in enumerate(features.LAYOUT.features) if feature.name in off]
+
+    def judge(
+        self,
+        transaction: Transaction,
+        digest: int,
+        view: View,
+        findings: Mapping[str, Finding] | None,
+        memory: Memory,
+    ) -> Verdict:
+        row = self._board.merchant(transaction.merchant_id)
+        champion = self._board.champion(NAME) or self._prior
+        packed = b""
+        if transaction.direction == "credit":
+            # Labels are about money that was spent; of what comes in, only the detectors' own findings count.
+            champion, row = self._prior, None
+            values = tuple(features.of_findings(findings)) + (0.0,) * (
+                len(features.LAYOUT.features) - len(features.OWN)
+            )
+            scored = champion.score(values)
+        else:
+            exact = features.values(view, transaction, findings, row, memory)
+            for at in self._off:
+                exact[at] = 0.0
+            packed_values = features.LAYOUT.pack(exact)
+            values = features.LAYOUT.unpack(packed_values)
+            scored = champion.score(values)
+            shadow = self._board.shadow(NAME)
+            packed = features.pack_scores(packed_values, scored.logit, shadow.score(values).logit if shadow else None)
+        score = scored.score
+        rises: Mapping[int, int] = {}
+        if packed:
+            memory.scored(view.time_us, digest, score)
+            rises = memory.rise(view.time_us, scored.logit)
+        finding = None
+        if scored.logit >= champion.threshold:
+            finding = _finding(champion, scored, values, findings or {}, view, row)
+        return Verdict(score, scored.logit, champion.version, finding, packed, rises)
+
+
+def prior_model(config: Config) -> Model:
+    """The model before any label. Raises ConfigError for weights or parts that are none."""
+    for key, known in (("weights", features.LAYOUT.names), ("parts", tuple(features.PARTS))):
+        for name in getattr(config, key):
+            if name not in known:
+                raise ConfigError(f"detectors.toml:[{NAME}.{key}] {name}: not known; known are {', '.join(known)}")
+    threshold = min(max(config.threshold, 1e-9), 1.0 - 1e-9)
+    weights = linear.prior(features.LAYOUT, config.score_base, config.weights)
+    return Model(PRIOR, weights, math.log(threshold / (1.0 - threshold)), calibrated=False)
+
+
+def _finding(
+    model: Model,
+    scored: Scored,
+    values: tuple[float, ...],
+    findings: Mapping[str, Finding],
+    view: View,
+    row: MerchantRow | None,
+) -> Finding:
+    """What is said: all that adds to the score."""
+    own = [finding for name, finding in findings.items() if name in features.OWN]
+    ids = [id_ for finding in own for id_ in finding.transaction_ids]
+    return Finding(
+        reasons.explain(scored, values, findings, view, row),
+        transaction_ids=tuple(dict.fromkeys(ids)),
+        windows=tuple(window for finding in own for window in finding.windows),
+        score_base=scored.base,
+        threshold=sigmoid(model.threshold),
+        calibrated=model.calibrated,
+        inputs=_inputs(model, row),
+    )
+
+
+def _inputs(model: Model, row: MerchantRow | None) -> dict[str, Any]:
+    """The cross-customer values that were used."""
+    inputs: dict[str, Any] = {"alert_threshold": sigmoid(model.threshold)}
+    if row is not None:
+        inputs |= {
+            "merchant_fraud_rate_7d": row.rate_7d,
+            "merchant_fraud_rate_30d": row.rate_30d,
+            "population_fraud_rate": row.prior,
+            "merchant_fraud_streak": row.streak,
+            "merchant_transactions_1d": row.n_1d,
+            "merchant_version": rfc3339(row.effective_from_us),
+        }
+    return inputs

@@ -1,12 +1,15 @@
 """Are there many more purchases in a short time than this customer makes?
 
 looks at   debits in the last hour, and online payments of the last 24 hours in shops or on devices that the customer never used,
-           this one included, each against the customer's own rate
+           this one included, against how many the customer's own payments usually have before them (all, the online ones, the strange ones)
 needs      `count_min` purchases in the hour, or `strange_min` strange ones in the day
 says       anomaly.velocity, one OPEN per burst and a CLOSE when `quiet_s` has passed; adds "velocity" to anomaly.transaction
-state      the customer's own rate of strange online payments: two numbers that fade, and two times
-blind to   slow series; the first purchases of a burst; bursts in familiar shops on a familiar device
-source     negative binomial tail of a gamma-Poisson rate: Gelman et al., Bayesian Data Analysis, section 2.6
+state      of four kinds how many payments there were, how many others each had before it, and the squares of that, all fading;
+           the times of those within the last window: under 2 KB
+blind to   slow series; the first purchases of a burst; bursts in familiar shops on a familiar device. A new phone makes all online
+           payments strange, a move or a change of habits all shops: then a burst must stand out among those
+source     negative binomial fitted by moments, a gamma-Poisson rate that differs from one hour to another: Johnson, Kemp and Kotz,
+           Univariate Discrete Distributions, 3rd ed., section 5.8
 """
 
 from __future__ import annotations
@@ -24,37 +27,92 @@ from state.times import rfc3339
 from state.windows import DAY_US, HOUR_US
 
 NAME = "velocity"
-VERSION = 2
+VERSION = 3
 SIGNAL = "anomaly.velocity"
 EVIDENCE_MAX = 20
+DISPERSION_MIN = 1.02
+"""Nobody's payments are more regular than chance, as far as a burst is concerned."""
+TIMES_MAX = 32
+"""So many payments in one window are told apart while learning; more are learned as so many."""
+
+
+class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is believed of one kind of payment before the customer has shown a habit."""
+
+    per_day: float = 1.0
+    others: float = 0.25
+    """How many others a payment has before it within the window, on average."""
+    dispersion: float = 1.2
+    """Variance of that number over its average; 1 if payments came by pure chance, more as busy hours and idle ones differ."""
+    prior_payments: float = 20.0
+    """What these beliefs are worth."""
 
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
     count_min: int = 4
-    prior_count: float = 10.0
-    prior_days: float = 10.0
-    busy_factor: float = 6.0
     strange_min: int = 3
-    strange_prior_count: float = 2.0
-    strange_prior_days: float = 20.0
-    strange_busy_factor: float = 2.0
-    strange_half_life_days: float = 90.0
+    hour: Kind = Kind()
+    day: Kind = Kind(others=1.0, dispersion=2.0)
+    online: Kind = Kind(per_day=0.3, others=0.4, dispersion=1.5, prior_payments=10.0)
+    strange: Kind = Kind(per_day=0.1, others=0.2, dispersion=1.25, prior_payments=4.0)
+    new_device_chance: float = 0.005
+    new_shops_chance: float = 0.02
+    half_life_days: float = 90.0
+    learned_sd_max: float = 3.0
     strength_max: float = 12.0
 
 
-class State(msgspec.Struct, array_like=True):
-    """Strange online payments: how many there were in how many days, both fading."""
+class Crowding(msgspec.Struct, array_like=True):
+    """How crowded one kind of payment is: sums over the customer's payments, fading."""
 
-    count: float = 0.0
+    payments: float = 0.0
     days: float = 0.0
-    last_us: int = 0
-    """Up to here the days are counted."""
+    others: float = 0.0
+    squares: float = 0.0
+    times_us: list[int] = []
+    """Of the payments within one window up to the last."""
+
+    def usual(self, kind: Kind, now_us: int) -> tuple[float, float, float]:
+        """Payments a day, and mean and dispersion of the others beside one: the customer's own, shrunk to what is believed."""
+        since_days = max(0, now_us - self.times_us[-1]) / DAY_US if self.times_us else 0.0
+        weight = kind.prior_payments
+        total = self.payments + weight
+        per_day = total / (self.days + since_days + weight / kind.per_day)
+        mean = (self.others + weight * kind.others) / total
+        around_mean = max(0.0, self.squares - 2.0 * mean * self.others + mean**2 * self.payments)
+        dispersion = (around_mean / mean + weight * kind.dispersion) / total
+        return per_day, mean, max(dispersion, DISPERSION_MIN)
+
+    def learn(self, config: Config, kind: Kind, time_us: int, window_us: int) -> None:
+        """One more payment, in event-time order. A burst is learned as the most that is still ordinary: theft is no habit."""
+        days = max(0, time_us - self.times_us[-1]) / DAY_US if self.times_us else 0.0
+        self.times_us = [at_us for at_us in self.times_us if at_us > time_us - window_us][-TIMES_MAX:]
+        _, mean, dispersion = self.usual(kind, time_us)
+        others = min(float(len(self.times_us)), mean + config.learned_sd_max * math.sqrt(dispersion * mean))
+        fading = 0.5 ** (days / config.half_life_days)
+        self.payments = self.payments * fading + 1.0
+        self.days = self.days * fading + days
+        self.others = self.others * fading + others
+        self.squares = self.squares * fading + others**2
+        self.times_us.append(time_us)
+
+
+class State(msgspec.Struct, array_like=True):
+    hour: Crowding = msgspec.field(default_factory=Crowding)
+    day: Crowding = msgspec.field(default_factory=Crowding)
+    online: Crowding = msgspec.field(default_factory=Crowding)
+    strange: Crowding = msgspec.field(default_factory=Crowding)
+
+
+def upgrade(version: int, raw: bytes) -> State:
+    """Rates of older versions say nothing of crowding: it is learned anew."""
+    return State()
 
 
 def step(config: Config, state: State, transaction: Transaction, view: View) -> Finding | None:
     if transaction.direction == "credit":
         return None
-    hour = _in_an_hour(config, view)
+    hour = _in_an_hour(config, state, view)
     day = _in_a_day(config, state, transaction, view) if transaction.channel == "ecommerce" else None
     if hour is None or day is None:
         return hour or day
@@ -63,44 +121,47 @@ def step(config: Config, state: State, transaction: Transaction, view: View) -> 
 
 
 def learn(config: Config, state: State, recent: Recent, customer: Customer) -> None:
-    if not state.last_us:
-        state.last_us = recent.time_us
-    if recent.channel == "ecommerce" and not recent.key & 128 and is_strange(recent.merchant, recent.device, customer):
-        days = max(0, recent.time_us - state.last_us) / DAY_US
-        fading = 0.5 ** (days / config.strange_half_life_days)
-        state.count = state.count * fading + 1.0
-        state.days = state.days * fading + days
-        state.last_us = recent.time_us
+    if recent.key & 128:
+        return
+    state.hour.learn(config, config.hour, recent.time_us, HOUR_US)
+    state.day.learn(config, config.day, recent.time_us, DAY_US)
+    if recent.channel == "ecommerce":
+        state.online.learn(config, config.online, recent.time_us, DAY_US)
+        if is_strange(recent.merchant, recent.device, customer):
+            state.strange.learn(config, config.strange, recent.time_us, DAY_US)
 
 
 def is_strange(merchant: int, device: int, customer: Customer) -> bool:
     """Whether the shop or the device, where they are told, is none of those that the customer has used before all recent ones."""
-    return bool((merchant and merchant not in customer.merchants) or (device and device not in customer.devices))
+    return bool((merchant and merchant not in customer.merchants) or is_new_device(device, customer))
 
 
-def _in_an_hour(config: Config, view: View) -> Finding | None:
+def is_new_device(device: int, customer: Customer) -> bool:
+    return bool(device and device not in customer.devices)
+
+
+def _in_an_hour(config: Config, state: State, view: View) -> Finding | None:
     count = view.overall_totals[0] + 1
     if count < config.count_min:
         return None
-    customer = view.customer
-    times = customer.ring.times
-    observed_days = min(30.0, max(0.0, (view.time_us - times[0]) / DAY_US)) if times else 0.0
-    before = view.overall_totals[6] - view.overall_totals[0]
-    shape = before + config.prior_count
-    hours = (observed_days + config.prior_days) * 24 / config.busy_factor
-    strength = min(-log10_tail(count, shape, hours), config.strength_max)
-    usual = shape / hours
+    per_day, tail, mean = rarity(config.hour, state.hour, count, view.time_us)
+    strength = min(-math.log10(per_day * tail), config.strength_max)
+    if strength <= 0.0:
+        return None
     ids = tuple(
-        r.transaction_id for r in customer.recent if view.time_us - HOUR_US < r.time_us <= view.time_us and r.learned
+        r.transaction_id
+        for r in view.customer.recent
+        if view.time_us - HOUR_US < r.time_us <= view.time_us and r.learned
     )
-    text = f"{count} payments within an hour; this customer makes about {usual:.2f} in a busy one"
-    reason = Reason("VELOCITY_HIGH", "count_1h", count, usual, strength, text)
+    text = f"{count} payments within an hour; this customer's usually have {mean:.2f} others before them in an hour"
+    reason = Reason("VELOCITY_HIGH", "count_1h", count, 1.0 + mean, strength, text)
     return _finding(reason, ids, "1h", HOUR_US, view)
 
 
 def _in_a_day(config: Config, state: State, transaction: Transaction, view: View) -> Finding | None:
     customer = view.customer
-    if not is_strange(view.merchant, device_digest(transaction), customer):
+    device = device_digest(transaction)
+    if not is_strange(view.merchant, device, customer):
         return None
     ids: list[str] = []
     for recent in reversed(customer.recent):
@@ -117,17 +178,33 @@ def _in_a_day(config: Config, state: State, transaction: Transaction, view: View
     count = len(ids) + 1
     if count < config.strange_min:
         return None
-    since_days = max(0.0, (view.time_us - state.last_us) / DAY_US) if state.last_us else 0.0
-    shape = state.count + config.strange_prior_count
-    days = (state.days + since_days + config.strange_prior_days) / config.strange_busy_factor
-    strength = min(-log10_tail(count, shape, days), config.strength_max)
-    usual = shape / days
+    per_day, tail, mean = rarity(config.strange, state.strange, count, view.time_us)
+    # Or all this is no burst, but something else is new: the customer's phone, or where and what the customer buys.
+    if is_new_device(device, customer):
+        chance, other = config.new_device_chance, rarity(config.online, state.online, count, view.time_us)
+    else:
+        chance, other = config.new_shops_chance, rarity(config.day, state.day, count, view.time_us)
+    strength = min(-math.log10(per_day * tail + chance * other[0] * other[1]), config.strength_max)
+    if strength <= 0.0:
+        return None
     text = (
         f"{count} online payments within a day in shops or on devices never used before; "
-        f"this customer makes about {usual:.2f} on a busy day"
+        f"such payments of this customer usually have {mean:.2f} others before them in a day"
     )
-    reason = Reason("STRANGE_ONLINE_BURST", "strange_online_24h", count, usual, strength, text)
+    reason = Reason("STRANGE_ONLINE_BURST", "strange_online_24h", count, 1.0 + mean, strength, text)
     return _finding(reason, tuple(reversed(ids)), "24h", DAY_US, view)
+
+
+def rarity(kind: Kind, crowding: Crowding, count: int, now_us: int) -> tuple[float, float, float]:
+    """How many payments of the kind this customer makes a day, which share of them makes at least `count` in its window, and how many
+    others one usually has before it.
+
+    >>> [round(math.log10(rarity(Kind(), Crowding(), count, 0)[1]), 1) for count in (4, 6, 8)]
+    [-2.2, -3.7, -5.2]
+    """
+    per_day, mean, dispersion = crowding.usual(kind, now_us)
+    shape = mean / (dispersion - 1.0)
+    return per_day, 10.0 ** max(log10_tail(count - 1, shape, shape / mean), -300.0), mean
 
 
 def _finding(reason: Reason, ids: tuple[str, ...], window: str, length_us: int, view: View) -> Finding:

@@ -2,6 +2,7 @@
 clock, the network and the scheduler is drawn from a seed.
 
 What it keeps of the real protocol (src/inputs.rs, operators.rs, outputs.rs, recovery.rs of the engine):
+- what shards report to knowledge keys goes the way of what goes to sinks, and keys are snapshotted after the shards;
 - each source partition ends its epoch by itself, with a snapshot; it is asked for a batch of the next one only when everything of
   the epoch has been written and the recovery is committed on all processes;
 - a shard's items come in the order of each source process, grouped into activations of any size; shards awoken in the epoch are
@@ -21,12 +22,13 @@ from typing import Any
 
 from bytewax.inputs import AbortExecution
 
-from dataflows.batches import OutputBatch
+from dataflows.batches import KnowledgeBatch, OutputBatch
+from dataflows.knowledge.logic import KnowledgeLogic
 from dataflows.route import ShardBatch
 from dataflows.shard_logic import ShardLogic
 from dataflows.worker import Worker
 
-SOURCE, SHARD, SINK = "records", "customers", "written"
+SOURCE, SHARD, KEY, SINK = "records", "customers", "knowledge", "written"
 
 EPOCHS_MAX = 3000
 
@@ -72,8 +74,10 @@ class Process:
         self.number = number
         self.worker = worker
         self.shards: dict[str, ShardLogic] = {}
+        self.keys: dict[str, KnowledgeLogic] = {}
         self.sinks: dict[str, Any] = {}
         self.awoken_shards: set[str] = set()
+        self.awoken_keys: set[str] = set()
         self.awoken_sinks: set[str] = set()
 
 
@@ -108,6 +112,7 @@ class Cluster:
         self._between = between
         self._owners: dict[tuple[str, str], Process] = {}
         self._to_shards: dict[tuple[int, int], deque[Item]] = {}
+        self._to_keys: dict[tuple[int, int], deque[Item]] = {}
         self._to_sinks: dict[tuple[str, int, int], deque[Item]] = {}
         self._asked: set[str] = set()
         self._early: list[tuple[int, Item]] = []
@@ -117,8 +122,8 @@ class Cluster:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is on its way to the shards."""
-        return not any(self._to_shards.values())
+        """Whether nothing is on its way to the shards and the knowledge keys."""
+        return not any(self._to_shards.values()) and not any(self._to_keys.values())
 
     def run(self) -> None:
         """Epoch after epoch until all sources are at their end. Raises Stopped, or whatever the production code raises."""
@@ -140,7 +145,7 @@ class Cluster:
     def notify(self) -> None:
         """The wall clock reaches the time that the shards asked for."""
         for process in self._shuffled():
-            self._notify(process, lambda item, number=process.number: self._send_to_sink(("shards", number), item))  # type: ignore[misc]
+            self._notify(process, lambda item, number=process.number: self._send_on(number, item))  # type: ignore[misc]
 
     # ---- the start
 
@@ -154,11 +159,17 @@ class Cluster:
         for key, state in self._recovery.load(SHARD).items():
             process = self._owner(SHARD, key)
             process.shards[key] = self._make_logic(process.worker, state)
+        for key, state in self._recovery.load(KEY).items():
+            process = self._owner(KEY, key)
+            process.keys[key] = self._make_key(process.worker, state)
         self._sink_parts = sorted(first.sink.list_parts())
         for part, state in self._recovery.load(SINK).items():
             process = self._owner(SINK, part)
             process.sinks[part] = process.worker.sink.build_part(SINK, part, state)
         self._point("engine.loaded")
+
+    def _make_key(self, worker: Worker, resume: bytes | None) -> KnowledgeLogic:
+        return KnowledgeLogic(resume, worker.open_key, worker.sink_partitions)
 
     def _owner(self, step: str, key: str) -> Process:
         if (step, key) not in self._owners:
@@ -183,8 +194,10 @@ class Cluster:
                     if ended:
                         del self.sources[part]
                 asks_left -= 1
-            elif draw < 0.75:
+            elif draw < 0.7:
                 self._activate_shards(self._random.choice(self.processes), drain=False)
+            elif draw < 0.85:
+                self._activate_keys(self._random.choice(self.processes), drain=False)
             else:
                 self._activate_sinks(self._random.choice(self.processes), drain=False)
 
@@ -219,6 +232,14 @@ class Cluster:
         channel = (*origin, self._owner(SINK, part).number)
         self._to_sinks.setdefault(channel, deque()).append((part, item[1]))
 
+    def _send_on(self, number: int, item: Item) -> None:
+        """What a shard of process `number` has to say, to whom it concerns."""
+        if isinstance(item[1], KnowledgeBatch):
+            channel = (number, self._owner(KEY, item[0]).number)
+            self._to_keys.setdefault(channel, deque()).append(item)
+        else:
+            self._send_to_sink(("shards", number), item)
+
     def _activate_shards(self, process: Process, *, drain: bool) -> None:
         """What has come so far (or a part of it) goes to the shards in the order of their keys, one call for each."""
         by_key: dict[str, list[ShardBatch]] = {}
@@ -236,7 +257,26 @@ class Cluster:
             self._point("shard.batch_done")
             process.awoken_shards.add(key)
             for item in said:
-                self._send_to_sink(("shards", process.number), item)
+                self._send_on(process.number, item)
+
+    def _activate_keys(self, process: Process, *, drain: bool) -> None:
+        """The same for the knowledge keys."""
+        by_key: dict[str, list[KnowledgeBatch]] = {}
+        channels = [queue for (_, to), queue in sorted(self._to_keys.items()) if to == process.number and queue]
+        self._random.shuffle(channels)
+        for queue in channels:
+            for _ in range(len(queue) if drain else self._random.randint(1, len(queue))):
+                key, batch = queue.popleft()
+                by_key.setdefault(key, []).append(batch)
+        for key, batches in sorted(by_key.items()):
+            if key not in process.keys:
+                process.keys[key] = self._make_key(process.worker, None)
+            self._point("key.before_batch")
+            said, _ = process.keys[key].on_batch(batches)
+            self._point("key.batch_done")
+            process.awoken_keys.add(key)
+            for item in said:
+                self._send_to_sink(("keys", process.number), item)
 
     def _activate_sinks(self, process: Process, *, drain: bool) -> None:
         by_part: dict[str, list[OutputBatch]] = {}
@@ -274,6 +314,14 @@ class Cluster:
                 self._notify(process, lambda item, number=process.number: self._early.append((number, item)))  # type: ignore[misc]
             self._write_rows(all_of_them=False)
         for process in self._shuffled():
+            self._activate_keys(process, drain=True)
+            for key in sorted(process.awoken_keys):
+                self._point("key.before_snapshot")
+                self._rows.append((KEY, key, process.keys[key].snapshot()))
+                self._point("key.snapshot_taken")
+            process.awoken_keys.clear()
+            self._write_rows(all_of_them=False)
+        for process in self._shuffled():
             self._activate_sinks(process, drain=True)
             for part in sorted(process.awoken_sinks):
                 self._point("sink.before_snapshot")
@@ -282,10 +330,11 @@ class Cluster:
             process.awoken_sinks.clear()
             self._write_rows(all_of_them=False)
         for number, item in self._early:  # timers spoke in the next epoch before this one is committed
-            self._send_to_sink(("shards", number), item)
+            self._send_on(number, item)
         self._early.clear()
         if self._random.random() < 0.5:
             for process in self.processes:
+                self._activate_keys(process, drain=False)
                 self._activate_sinks(process, drain=False)
         self._write_rows(all_of_them=True)
         for process in self._shuffled():
@@ -301,7 +350,7 @@ class Cluster:
             said, _ = logic.on_eof()
             process.awoken_shards.add(key)
             for item in said:
-                self._send_to_sink(("shards", process.number), item)
+                self._send_on(process.number, item)
             self._point("shard.ended")
 
     def _snapshot_shards(self, process: Process) -> None:

@@ -18,6 +18,7 @@ from unittest.mock import patch
 import lmdb
 
 from dataflows.files import sink as file_sink
+from dataflows.knowledge.shelf import Shelf
 from state.store import DiskStore
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -25,6 +26,7 @@ OPEN_FILES = Path("/proc/self/fd")
 ENGINE_POINTS = (
     "engine.loaded", "source.before_batch", "source.batch_taken", "source.before_snapshot", "source.snapshot_taken",
     "shard.before_batch", "shard.batch_done", "shard.before_snapshot", "shard.snapshot_taken", "shard.ended",
+    "key.before_batch", "key.batch_done", "key.before_snapshot", "key.snapshot_taken",
     "sink.before_write", "sink.written", "sink.before_snapshot", "sink.snapshot_taken", "sink.before_committed",
     "sink.committed", "engine.before_row", "engine.row_written", "engine.before_front", "engine.front_written",
     "engine.committed", "worker.before_finish", "worker.finished",
@@ -33,8 +35,11 @@ STORE_POINTS = (
     "log.segment_created", "log.segment_begun", "log.before_write", "log.piece_written", "log.checkpoint_written",
     "log.cut", "log.before_unlink", "log.unlinked", "table.before_commit", "table.committed",
 )  # fmt: skip
+SHELF_POINTS = (
+    "shelf.cut", "shelf.before_rename", "shelf.written", "shelf.before_announcement", "shelf.announced", "shelf.compacted",
+)  # fmt: skip
 POWER_POINTS = ("log.before_fsync", "log.fsynced", "sink.before_fsync", "sink.fsynced")
-ALL_POINTS = ENGINE_POINTS + STORE_POINTS + POWER_POINTS
+ALL_POINTS = ENGINE_POINTS + STORE_POINTS + SHELF_POINTS + POWER_POINTS
 
 
 class Crash(BaseException):
@@ -89,6 +94,8 @@ class Disk:
         with ExitStack() as stack:
             for name, value in {
                 "dataflows.worker.DiskStore": self,
+                "dataflows.worker.Shelf": self._open_shelf,
+                "dataflows.knowledge.shelf.INCREMENTS_MAX": self._random.choice((1, 3)),
                 "dataflows.files.sink.write_committed": self._write_committed(file_sink.write_committed),
                 "lmdb.open": self._open_table(lmdb.open),
                 "os.fsync": self._sync(os.fsync, "sink"),
@@ -108,6 +115,10 @@ class Disk:
         return DiskStore.open(
             directory, shard, durability, segment_bytes=self._segment_bytes, crash_point=self.fuse, **arguments
         )
+
+    def _open_shelf(self, state_dir: Path, key: str, **arguments: Any) -> Shelf:
+        """Stands for Shelf."""
+        return Shelf(state_dir, key, crash_point=self.fuse, **arguments)
 
     def fill(self) -> None:
         """From now on no file grows beyond a few bytes or KB: the kernel refuses, as on a full disk, in the middle of a write."""

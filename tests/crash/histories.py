@@ -12,15 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from event_log import subject
 
 from dataflows.files.sink import as_line
+from dataflows.knowledge.offline import OfflineKnowledge
+from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
 from operators.dead_letter import dead_letter
 from operators.decode import Decoder, Rejection, parse_json
-from operators.encode import encode
+from operators.encode import encode, is_written
+from operators.knowledge.board import Board
 from state.digest import partition_of, shard_of
 from state.events import TOPICS
-from state.records import Record
+from state.records import Output, Record
 from state.settings import Settings
 from state.shard import Shard
 from state.step import Emission
@@ -210,27 +214,44 @@ def undisturbed(history: History, settings: Settings, until_us: int | None) -> E
     without it the input ends there, and what is held back for sorting is applied."""
     expected = Expected()
     decoder = Decoder()
-    step = CustomerStep(settings.detectors, settings.digest())
+    board = Board()
+    across = Across(settings.knowledge, board) if settings.knowledge.enabled else None
+    step = CustomerStep(settings.detectors, settings.digest(), across=across)
     policy = make_policy(settings, step, settings.shard.count)
     shards = [Shard(number, step, policy, MemoryStore()) for number in range(settings.shard.count)]
+    knowledge = OfflineKnowledge(settings, board)
+
+    def write(output: Output) -> None:
+        line = as_line(output)
+        expected.said.setdefault((output.topic, subject(orjson.loads(line))), []).append(line)
 
     def hear(emissions: list[Emission]) -> None:
         for emission in emissions:
-            output = encode(emission)
-            expected.said.setdefault((output.topic, output.key.decode()), []).append(as_line(output))
+            knowledge.learn(emission.body)
+            if is_written(emission):
+                write(encode(emission))
 
-    for partition in range(history.partitions):
-        clock_us = 0
-        for record in history.merged(partition):
-            clock_us = max(clock_us, record.arrival_us)
-            event = decoder.decode(record)
-            if isinstance(event, Rejection):
-                expected.letters[as_line(dead_letter(record, event))] += 1
-            elif not event.customer_id:
-                expected.broadcast += 1
-            else:
-                expected.received += 1
-                hear(shards[shard_of(event.customer_id, len(shards))].apply([event], partition))
+    logs = [history.merged(partition) for partition in range(history.partitions)]
+    clocks_us = [0] * history.partitions
+    for record in heapq.merge(*logs, key=lambda record: record.arrival_us):
+        for begins_us, _ in knowledge.by_bucket([record]):
+            if begins_us is not None:
+                for partition, clock_us in enumerate(clocks_us):
+                    for shard in shards:
+                        hear(shard.advance(partition, clock_us))
+                for output in knowledge.close(begins_us, {shard.number: shard.counters.customers for shard in shards}):
+                    write(output)
+        partition = record.partition
+        clocks_us[partition] = max(clocks_us[partition], record.arrival_us)
+        event = decoder.decode(record)
+        if isinstance(event, Rejection):
+            expected.letters[as_line(dead_letter(record, event))] += 1
+        elif not event.customer_id:
+            expected.broadcast += 1
+        else:
+            expected.received += 1
+            hear(shards[shard_of(event.customer_id, len(shards))].apply([event], partition))
+    for partition, clock_us in enumerate(clocks_us):
         for shard in shards:
             hear(shard.advance(partition, until_us or clock_us))
     for shard in shards:

@@ -45,6 +45,7 @@ from state.digest import digest64
 from state.events import Transaction
 from state.frozen import freeze
 from state.recurring import STREAMS_MAX
+from state.settings import KnowledgeSettings
 from state.shard import Policy
 from state.signals import Reason
 from state.windows import CAPACITY
@@ -330,7 +331,8 @@ def _within_limits(customer: Customer) -> None:
         "recent_events": limits.RECENT_EVENTS_MAX,
         "hours": 24,
         "ring": CAPACITY,
-        "states": len(CATALOGUE),
+        "states": len(CATALOGUE) + 1,  # and the fused detector's
+        "awaiting": KnowledgeSettings().awaiting_max,
     }
     collections = {
         slot for slot in Customer.__slots__ if hasattr(getattr(customer, slot), "__len__") and slot != "customer_id"

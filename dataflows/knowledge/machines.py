@@ -1,0 +1,56 @@
+"""The knowledge keys and what each of them runs: parts of the merchant table, and a learner for each model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from dataflows.knowledge.shelf import MODEL_PREFIX
+from operators.across import MODEL
+from operators.knowledge.buckets import Machine
+from operators.knowledge.building import build_learner, build_merchant_table
+from state.settings import ConfigError, Settings
+
+
+def knowledge_keys(settings: Settings) -> list[str]:
+    """merchants-0 … and model-transaction; none where nothing is learned across customers."""
+    if not settings.knowledge.enabled:
+        return []
+    return [*(f"merchants-{part}" for part in range(settings.knowledge.merchant_keys)), f"{MODEL_PREFIX}{MODEL}"]
+
+
+def make_machine(settings: Settings, key: str) -> Machine:
+    """Raises ConfigError for a wrong table in detectors.toml."""
+    bucket_us = settings.knowledge.bucket_us
+    if key.startswith(MODEL_PREFIX):
+        return build_learner(settings.detectors, bucket_us)
+    return build_merchant_table(key, settings.detectors, bucket_us)
+
+
+def prepare_knowledge(state_dir: Path, settings: Settings) -> None:
+    """Notes what is fixed when the first bucket is learned, or checks that the settings still say so. Raises ConfigError."""
+    if not settings.knowledge.enabled:
+        return
+    note = state_dir / "knowledge" / "segone.json"
+    fixed = {"bucket_s": settings.knowledge.bucket_s, "merchant_keys": settings.knowledge.merchant_keys}
+    try:
+        if note.exists():
+            known = msgspec.json.decode(note.read_bytes(), type=dict[str, int])
+            for name, value in fixed.items():
+                if known.get(name) != value:
+                    raise ConfigError(
+                        f"{note}: {name} is {known.get(name)}, [knowledge] {name} says {value}; it is fixed when the state is "
+                        "made: set it back, or begin with a new state folder ([state] dir)"
+                    )
+            return
+        note.parent.mkdir(parents=True, exist_ok=True)
+        draft = note.with_suffix(".new")
+        draft.write_bytes(msgspec.json.encode(fixed))
+        draft.replace(note)
+    except OSError as error:
+        raise ConfigError(
+            f"{note.parent}: can't be used ({error.strerror}); check [state] dir and its permissions"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{note}: is damaged ({error}); restore the state folder from a copy") from error

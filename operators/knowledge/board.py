@@ -1,0 +1,72 @@
+"""The board: what is in force in this process, merchant rows and model versions. Read by the customer step at every transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from operators.knowledge import features
+from operators.knowledge.merchant_row import POPULATION, MerchantRow
+from operators.knowledge.versions import CHAMPION, SHADOW, Model, ModelVersion, compile_version
+
+
+class Board:
+    """Empty until versions are applied: then nothing is known of merchants and models are their priors.
+
+    A pinned version stays in its role, whatever is applied, until it is unpinned: then the newest applied one is back.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, MerchantRow] = {}
+        self._populations: dict[str, MerchantRow] = {}
+        self._newest: dict[tuple[str, str], ModelVersion] = {}
+        self._pins: dict[tuple[str, str], ModelVersion] = {}
+        self._models: dict[tuple[str, str], Model] = {}
+
+    def apply_rows(self, rows: Iterable[MerchantRow]) -> None:
+        """New rows take the place of older ones; an empty one says that nothing is known any longer."""
+        for row in rows:
+            if row.scope == POPULATION:
+                self._populations[row.merchant_id] = row
+            elif row.empty:
+                self._rows.pop(row.merchant_id, None)
+            else:
+                self._rows[row.merchant_id] = row
+
+    def apply_versions(self, versions: Iterable[ModelVersion]) -> None:
+        """New versions, each in its role. Raises PayloadError for one that this release can't score with."""
+        for version in versions:
+            self._newest[version.name, version.role] = version
+            self._compile(version.name, version.role)
+
+    def pin(self, version: ModelVersion, role: str = CHAMPION) -> None:
+        """Keeps a version in a role. Raises PayloadError for one that this release can't score with."""
+        self._pins[version.name, role] = version
+        self._compile(version.name, role)
+
+    def unpin(self, name: str, role: str = CHAMPION) -> None:
+        self._pins.pop((name, role), None)
+        self._compile(name, role)
+
+    def merchant(self, merchant_id: str | None) -> MerchantRow | None:
+        """The merchant's row; None where nothing is known of it."""
+        return self._rows.get(merchant_id) if merchant_id else None
+
+    def champion(self, name: str) -> Model | None:
+        """What scores; None: the prior does."""
+        return self._models.get((name, CHAMPION))
+
+    def shadow(self, name: str) -> Model | None:
+        """What is compared with the champion, without being heard."""
+        return self._models.get((name, SHADOW))
+
+    @property
+    def populations(self) -> list[MerchantRow]:
+        """What is known of all merchants of each key, by key."""
+        return [self._populations[key] for key in sorted(self._populations)]
+
+    def _compile(self, name: str, role: str) -> None:
+        version = self._pins.get((name, role)) or self._newest.get((name, role))
+        if version is None:
+            self._models.pop((name, role), None)
+        elif self._models.get((name, role)) is None or self._models[name, role].version != version.version:
+            self._models[name, role] = compile_version(version, features.VERSION, features.LAYOUT)

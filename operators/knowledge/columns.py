@@ -1,0 +1,150 @@
+"""From features to columns: how a linear model bends. Each feature is a plain number, a curve through knots, or a category.
+
+A curve is piecewise linear between its knots and level beyond them: its columns are hat functions, of which two at most are not zero,
+so each curve's contribution stays a single exact number (a generalised additive model).
+
+source     Hastie and Tibshirani, Generalized Additive Models, 1990; linear splines, de Boor, A Practical Guide to Splines, 1978
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+HALF_MAX: Final = 65_504.0
+"""The largest half float."""
+
+
+class Feature(msgspec.Struct, frozen=True, kw_only=True):
+    """One feature. Without `knots` and `categories` it is a plain number with one weight."""
+
+    name: str
+    knots: tuple[float, ...] = ()
+    """Ascending, at least two; each has a weight of its own."""
+    categories: int = 0
+    """So many numbers from 0 on, each with a weight; others have none."""
+
+    @property
+    def width(self) -> int:
+        return len(self.knots) or self.categories or 1
+
+    def columns(self, value: float) -> list[tuple[int, float]]:
+        """The columns, counted from the feature's first, that are not zero.
+
+        >>> Feature(name="z", knots=(0.0, 1.0, 3.0)).columns(1.5)
+        [(1, 0.75), (2, 0.25)]
+        >>> Feature(name="z", knots=(0.0, 1.0, 3.0)).columns(9.0), Feature(name="hour", categories=24).columns(23.0)
+        ([(2, 1.0)], [(23, 1.0)])
+        """
+        if self.knots:
+            return _hats(self.knots, value)
+        if self.categories:
+            return [(int(value), 1.0)] if 0.0 <= value < self.categories else []
+        return [(0, value)] if value else []
+
+    def prior(self, slope: float) -> list[float]:
+        """The weights with which the contribution is slope × value (between the outermost knots); none for categories."""
+        if self.categories:
+            return [0.0] * self.categories
+        return [slope * knot for knot in self.knots] or [slope]
+
+
+class Cross(msgspec.Struct, frozen=True, kw_only=True):
+    """What two features mean together beyond what each means alone: one weight for each pair of bins.
+
+    Bins lie between edges (ascending); a feature of categories needs no edges, each number is a bin.
+    """
+
+    first: str
+    second: str
+    first_edges: tuple[float, ...] = ()
+    second_edges: tuple[float, ...] = ()
+    first_categories: int = 0
+    second_categories: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.first}*{self.second}"
+
+    @property
+    def width(self) -> int:
+        return (self.first_categories or len(self.first_edges) + 1) * self._second_bins
+
+    @property
+    def _second_bins(self) -> int:
+        return self.second_categories or len(self.second_edges) + 1
+
+    def column(self, first: float, second: float) -> int:
+        """The column, counted from the cross's first.
+
+        >>> Cross(first="z", second="hour", first_edges=(0.0, 2.0), second_categories=24).column(1.0, 5.0)
+        29
+        """
+        return self._second_bins * _bin(self.first_edges, self.first_categories, first) + _bin(
+            self.second_edges, self.second_categories, second
+        )
+
+
+def _bin(edges: tuple[float, ...], categories: int, value: float) -> int:
+    return min(max(int(value), 0), categories - 1) if categories else bisect_right(edges, value)
+
+
+def _hats(knots: tuple[float, ...], value: float) -> list[tuple[int, float]]:
+    at = bisect_right(knots, value)
+    if at == 0:
+        return [(0, 1.0)]
+    if at == len(knots):
+        return [(at - 1, 1.0)]
+    share = (value - knots[at - 1]) / (knots[at] - knots[at - 1])
+    return [(at - 1, 1.0 - share), (at, share)] if share else [(at - 1, 1.0)]
+
+
+class Layout:
+    """Features side by side, then their crosses: where each one's columns begin, and how the features' values are packed."""
+
+    def __init__(self, features: tuple[Feature, ...], crosses: tuple[Cross, ...] = ()) -> None:
+        self.features = features
+        self.crosses = crosses
+        at = {feature.name: index for index, feature in enumerate(features)}
+        self.pairs = tuple((at[cross.first], at[cross.second]) for cross in crosses)
+        """Which features each cross is of."""
+        parts: tuple[Feature | Cross, ...] = (*features, *crosses)
+        self.names = tuple(part.name for part in parts)
+        self.starts: list[int] = []
+        self.width = 0
+        for part in parts:
+            self.starts.append(self.width)
+            self.width += part.width
+        self._struct = struct.Struct(f"<{len(features)}e")
+
+    @property
+    def packed_bytes(self) -> int:
+        return self._struct.size
+
+    def pack(self, values: Sequence[float]) -> bytes:
+        """Half floats: two bytes each, three digits. Values beyond their range are cut to it."""
+        try:
+            return self._struct.pack(*values)
+        except (OverflowError, struct.error):
+            return self._struct.pack(*(max(-HALF_MAX, min(HALF_MAX, value)) for value in values))
+
+    def unpack(self, packed: bytes) -> tuple[float, ...]:
+        """What was packed, as it is scored and learned from: rounded."""
+        return self._struct.unpack(packed)
+
+    def columns(self, values: Sequence[float]) -> dict[int, float]:
+        """The columns that are not zero."""
+        columns = {
+            start + offset: share
+            for feature, start, value in zip(self.features, self.starts, values, strict=False)
+            for offset, share in feature.columns(value)
+        }
+        for cross, (first, second), start in zip(
+            self.crosses, self.pairs, self.starts[len(self.features) :], strict=True
+        ):
+            columns[start + cross.column(values[first], values[second])] = 1.0
+        return columns

@@ -1,0 +1,64 @@
+"""What leaves the customer step for the knowledge steps: facts about merchants, labelled examples, counts of scores."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import msgspec
+
+UNLABELLED = -1
+
+
+class MerchantFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One transaction at a merchant (`label` −1), or what became known of one (0 not fraud, 1 fraud).
+
+    `time_us` is when that happened: of a transaction its own time, of a label when it became known.
+    """
+
+    merchant_id: str
+    time_us: int
+    customer_id: str
+    transaction_id: str
+    amount_log: float
+    label: int = UNLABELLED
+    occurred_us: int = 0
+    """Of a label: when its transaction was; 0 if nobody knows."""
+
+
+class Example(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A transaction's features and scores as they were when it was scored (packed by operators/knowledge/features.py), and what it
+    turned out to be. `weight` says for how many examples it speaks: kept negatives speak for those that were left out.
+    """
+
+    model: str
+    customer_id: str
+    transaction_id: str
+    time_us: int
+    features: bytes
+    label: int
+    weight: float = 1.0
+
+
+class ScoreCount(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How one shard's customers scored: what an alarm budget is measured in.
+
+    `rises` counts customers by the bin of the highest fused score of their day: a customer whose highest score of the day rises
+    from one bin to another is taken out of the one and put into the other, so counts of any batches simply add up. All are of
+    the day of `time_us`.
+    """
+
+    model: str
+    shard: int
+    time_us: int
+    customers: int
+    """Known to the shard so far."""
+    rises: dict[int, int]
+
+
+def merchants_key(merchant_id: str, keys: int) -> str:
+    """The knowledge key that holds a merchant: merchants-0 to merchants-(keys − 1).
+
+    >>> merchants_key("m-1", 4)
+    'merchants-0'
+    """
+    return f"merchants-{crc32(merchant_id.encode('utf-8', 'surrogatepass')) % keys}"

@@ -1,0 +1,177 @@
+"""The learner of one model: learns labelled examples bucket by bucket, champion and shadow side by side, and publishes versions.
+
+Everything of an open bucket is kept until it closes and is then learned in the order of (time, customer, transaction): the order of
+arrival makes no difference.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from operators.knowledge import line_learner
+from operators.knowledge.facts import Example, ScoreCount
+from operators.knowledge.features import LAYOUT, PACKED_BYTES, unpack
+from operators.knowledge.features import VERSION as FEATURES_VERSION
+from operators.knowledge.line_learner import LineLearner
+from operators.knowledge.linear import Linear
+from operators.knowledge.prequential import bin_of
+from operators.knowledge.threshold import Budget
+from operators.knowledge.versions import CHAMPION, LINEAR, SHADOW, ModelVersion, encode_payload, version_name
+from state.digest import digest64
+from state.windows import DAY_US
+
+OPEN_ITEM: Final = "open/"
+LINE_ITEM: Final = "line/"
+META_ITEM: Final = "meta"
+
+
+class Config(line_learner.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The table [learner] of config/detectors.toml."""
+
+    shadow_learning_rate: line_learner.Positive = 0.2
+    examples_max: Annotated[int, Meta(ge=1)] = 50_000
+    """Of one bucket; beyond it some are left out, by a hash of their ids."""
+    payload_bytes_max: Annotated[int, Meta(ge=1024)] = 262_144
+    settle_days: Annotated[int, Meta(ge=0, le=366)] = 14
+    """After so many days the labels of a day are known."""
+    prior_customer_days: line_learner.Positive = 20_000.0
+    """What the prior threshold is worth against counted scores."""
+
+
+class Prior(msgspec.Struct, frozen=True):
+    """What is believed before any label: the model and the alarms."""
+
+    linear: Linear
+    threshold: float
+    """In log-odds."""
+    alerts_per_1000_customers_day: float
+
+
+class Learner:
+    """Bounded: at most twice `examples_max` examples of the open bucket, and the fixed size of its lines."""
+
+    def __init__(self, name: str, config: Config, prior: Prior, bucket_us: int) -> None:
+        self.name = name
+        self.left_out = 0
+        """Examples beyond `examples_max`."""
+        self._config = config
+        self._prior = prior
+        self._bucket_us = bucket_us
+        shadow = msgspec.structs.replace(config, learning_rate=config.shadow_learning_rate)
+        self._lines = {
+            CHAMPION: LineLearner(name, config, prior.linear),
+            SHADOW: LineLearner(f"{name}-shadow", shadow, prior.linear),
+        }
+        self._budget = Budget()
+        self._open: list[Example] = []
+        self._frozen_chunks = 0
+        self._frozen_examples = 0
+        self._rewrite = False
+        self._lines_dirty = False
+        self._threshold = prior.threshold
+
+    def add(self, item: Example | ScoreCount) -> None:
+        """Keeps an item of the open bucket. The order does not matter."""
+        if isinstance(item, ScoreCount):
+            self._budget.count(item)
+            return
+        if len(item.features) != PACKED_BYTES:
+            self.left_out += 1  # scored by a release with other features: there is nothing to learn from them
+            return
+        self._open.append(item)
+        if len(self._open) >= 2 * self._config.examples_max:
+            self._prune()
+
+    def close(self, bucket_end_us: int) -> list[ModelVersion]:
+        """Learns the bucket; the new versions, champion first, or none if nothing has changed."""
+        self._prune()
+        examples = sorted(self._open, key=lambda one: (one.time_us, one.customer_id, one.transaction_id))
+        for example in examples:
+            seen = unpack(example.features)
+            columns = LAYOUT.columns(seen.values)
+            for role, line in self._lines.items():
+                line.learn(columns, example.label, example.weight, seen.given(role), example.time_us)
+        self._take_out_frauds(examples)
+        self._budget.settle(bucket_end_us - self._config.settle_days * DAY_US, self._config.half_life_days)
+        for line in self._lines.values():
+            line.pass_time(self._bucket_us)
+        self._open = []
+        self._rewrite = self._lines_dirty = True
+        threshold = self._budget.threshold(
+            self._prior.alerts_per_1000_customers_day, self._prior.threshold, self._config.prior_customer_days
+        )
+        if not examples and threshold == self._threshold:
+            return []
+        self._threshold = threshold
+        return [self._version(role, bucket_end_us, threshold) for role in (CHAMPION, SHADOW)]
+
+    def freeze(self) -> dict[str, bytes]:
+        """What changed since the last `freeze`, by item; empty bytes for an item that is gone."""
+        items: dict[str, bytes] = {}
+        if self._rewrite:
+            items.update({f"{OPEN_ITEM}{chunk}": b"" for chunk in range(self._frozen_chunks)})
+            self._frozen_chunks = self._frozen_examples = 0
+            self._rewrite = False
+        if len(self._open) > self._frozen_examples:
+            items[f"{OPEN_ITEM}{self._frozen_chunks}"] = msgspec.msgpack.encode(self._open[self._frozen_examples :])
+            self._frozen_chunks += 1
+            self._frozen_examples = len(self._open)
+        if self._lines_dirty:
+            items.update({LINE_ITEM + role: line.freeze() for role, line in self._lines.items()})
+            self._lines_dirty = False
+        items[META_ITEM] = msgspec.msgpack.encode([self._budget, self.left_out, self._threshold])
+        return items
+
+    def thaw(self, items: dict[str, bytes]) -> None:
+        """The state of all items ever frozen and not gone since."""
+        chunks = [item for item, raw in items.items() if item.startswith(OPEN_ITEM) and raw]
+        self._open = []
+        for item in sorted(chunks, key=lambda item: int(item[len(OPEN_ITEM) :])):
+            self._open += msgspec.msgpack.decode(items[item], type=list[Example])
+        self._frozen_chunks, self._frozen_examples = len(chunks), len(self._open)
+        self._rewrite = self._lines_dirty = False
+        for role, line in self._lines.items():
+            if LINE_ITEM + role in items:
+                line.thaw(items[LINE_ITEM + role])
+        meta: Any = msgspec.msgpack.decode(items[META_ITEM], type=tuple[Budget, int, float])
+        self._budget, self.left_out, self._threshold = meta
+
+    def _prune(self) -> None:
+        """Which examples stay depends on their ids alone, not on the order in which they came."""
+        excess = len(self._open) - self._config.examples_max
+        if excess > 0:
+            self._open.sort(key=lambda one: (digest64(f"{one.customer_id}\0{one.transaction_id}"), one.time_us))
+            del self._open[-excess:]
+            self.left_out += excess
+            self._rewrite = True
+
+    def _take_out_frauds(self, examples: list[Example]) -> None:
+        """A customer's day of fraud was counted once, at its highest score."""
+        highest: dict[tuple[str, int], float] = {}
+        for example in examples:
+            if example.label:
+                logit = unpack(example.features).champion
+                day = (example.customer_id, example.time_us // DAY_US)
+                highest[day] = max(logit, highest.get(day, logit))
+        for day in sorted(highest):
+            self._budget.take_out(day[1] * DAY_US, bin_of(highest[day]))
+
+    def _version(self, role: str, bucket_end_us: int, threshold: float) -> ModelVersion:
+        line = self._lines[role]
+        payload = encode_payload(FEATURES_VERSION, line.linear, line.line)
+        assert len(payload) <= self._config.payload_bytes_max, "a version is larger than learner.payload_bytes_max"
+        said = msgspec.msgpack.encode([threshold, line.calibrated])
+        return ModelVersion(
+            name=self.name,
+            version=version_name(line.name, bucket_end_us, payload, said),
+            effective_from_us=bucket_end_us,
+            role=role,
+            kind=LINEAR,
+            payload=payload,
+            metrics=line.metrics(),
+            threshold=threshold,
+            calibrated=line.calibrated,
+        )

@@ -1,0 +1,114 @@
+"""One line of versions: a logistic regression that goes on learning, how good it is, its calibration, and whether its errors grow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from operators.knowledge.calibration import IDENTITY, Line, fit
+from operators.knowledge.linear import Linear
+from operators.knowledge.prequential import Prequential
+from state.estimators import Drift, OnlineLogistic, softplus
+
+Share = Annotated[float, Meta(gt=0.0, le=1.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the table [learner] of config/detectors.toml says of each line."""
+
+    learning_rate: Positive = 0.05
+    half_life_days: Positive = 60.0
+    """Of figures and of the calibration."""
+    calibration_prior_positives: Positive = 20.0
+    calibrated_positives_min: Positive = 100.0
+    calibrated_misplaced_max: Share = 0.25
+    drift_delta: Share = 0.002
+    drift_loss_max: Positive = 5.0
+    drift_loosen: Share = 0.1
+
+
+class Frozen(msgspec.Struct, array_like=True):
+    regression: bytes
+    drift: bytes
+    live: Prequential
+    raw: Prequential
+    line: Line
+    drifts: int
+    drifted_us: int
+
+
+class LineLearner:
+    """Learns examples in the order given; what it publishes depends on nothing else."""
+
+    def __init__(self, name: str, config: Config, prior: Linear) -> None:
+        self.name = name
+        self.config = config
+        self._prior = prior
+        self._regression = OnlineLogistic.new(prior.weights, prior.base, config.learning_rate)
+        self._drift = Drift.new(config.drift_delta)
+        self.live = Prequential()
+        """Scores as they were given at the time."""
+        self.raw = Prequential()
+        """Log-odds of the newest weights just before they learned each example: what the calibration is fitted to."""
+        self.line = IDENTITY
+        self.drifts = 0
+        self.drifted_us = 0
+
+    def learn(self, columns: Mapping[int, float], label: int, weight: float, given: float | None, time_us: int) -> None:
+        """One example: first judged, then learned. `given` is the log-odds of the score that this line gave it at the time."""
+        raw = self._regression.logit(columns)
+        self.raw.learn(raw, label, weight)
+        logit = self.line.of(raw) if given is None else given
+        self.live.learn(logit, label, weight)
+        loss = softplus(-logit if label else logit)
+        if self._drift.learn(min(loss, self.config.drift_loss_max) / self.config.drift_loss_max):
+            self.drifts += 1
+            self.drifted_us = time_us
+            self._regression.loosen(self.config.drift_loosen)
+        self._regression.learn(columns, label, weight)
+
+    def pass_time(self, length_us: int) -> None:
+        """A bucket has ended: figures fade, and the calibration is fitted anew."""
+        fading = 0.5 ** (length_us / (self.config.half_life_days * 86.4e9))
+        self.live.fade(fading)
+        self.raw.fade(fading)
+        self.line = fit(self.raw, self.config.calibration_prior_positives)
+
+    @property
+    def linear(self) -> Linear:
+        return Linear(self._prior.layout, self._regression.intercept, self._regression.weights)
+
+    @property
+    def calibrated(self) -> bool:
+        """Earned when enough frauds were seen, and hardly any of them where they were not expected."""
+        return (
+            self.live.positive_weight >= self.config.calibrated_positives_min
+            and self.live.misplaced() <= self.config.calibrated_misplaced_max
+        )
+
+    def metrics(self) -> dict[str, float]:
+        return {**self.live.metrics(), "drifts": float(self.drifts), "drifted_us": float(self.drifted_us)}
+
+    def freeze(self) -> bytes:
+        return msgspec.msgpack.encode(
+            Frozen(
+                self._regression.freeze(),
+                self._drift.freeze(),
+                self.live,
+                self.raw,
+                self.line,
+                self.drifts,
+                self.drifted_us,
+            )
+        )
+
+    def thaw(self, state: bytes) -> None:
+        frozen = msgspec.msgpack.decode(state, type=Frozen)
+        self._regression = OnlineLogistic.thaw(frozen.regression, self.config.learning_rate)
+        self._drift = Drift.thaw(frozen.drift, self.config.drift_delta)
+        self.live, self.raw, self.line = frozen.live, frozen.raw, frozen.line
+        self.drifts, self.drifted_us = frozen.drifts, frozen.drifted_us

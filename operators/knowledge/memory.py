@@ -1,0 +1,72 @@
+"""What the fused score remembers of one customer: how suspicious the last days were, and which frauds are known.
+
+It follows the scores as they were given: unlike habits it depends on the order of arrival.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import msgspec
+
+from operators.knowledge.prequential import bin_of
+from state.windows import COUNTED, DAY_US, Ring
+
+HOT_MAX: Final = 32
+HOT_SCORE_MIN: Final = 0.002
+"""Everyday scores lie below: they would add up to nothing but the number of payments."""
+HOT_DAYS: Final = 14.0
+"""A score's share of the week's heat is then an eighth of itself."""
+
+
+class Hot(NamedTuple):
+    """A score that was not of everyday life."""
+
+    time_us: int
+    digest: int
+    score: float
+
+
+class Memory(msgspec.Struct, array_like=True):
+    hot: list[Hot] = []
+    """The newest, in the order in which they were scored."""
+    fraud_us: int = 0
+    """When the newest fraud was that is known of."""
+    day: int = 0
+    """The newest day with a score, and the bin of its highest one."""
+    day_bin: int = 0
+
+    def heat(self, ring: Ring, time_us: int) -> tuple[float, float]:
+        """Σ of earlier scores, fading with a mean life of a day and of a week. Those of reversed transactions don't count."""
+        day = week = 0.0
+        for hot in self.hot:
+            days = (time_us - hot.time_us) / DAY_US
+            if 0.0 <= days < HOT_DAYS:
+                at = ring.find(hot.digest)
+                if at >= 0 and ring.flags[at] & COUNTED:
+                    day += hot.score * math.exp(-days)
+                    week += hot.score * math.exp(-days / 7.0)
+        return day, week
+
+    def scored(self, time_us: int, digest: int, score: float) -> None:
+        """A transaction was scored."""
+        if score >= HOT_SCORE_MIN:
+            self.hot.append(Hot(time_us, digest, score))
+            if len(self.hot) > HOT_MAX:
+                del self.hot[0]
+
+    def tell_fraud(self, time_us: int) -> None:
+        """A transaction of this customer at `time_us` turned out to be fraud."""
+        self.fraud_us = max(self.fraud_us, time_us)
+
+    def rise(self, time_us: int, logit: float) -> dict[int, int]:
+        """How this score changes the count of customers by the highest score of their day (facts.ScoreCount.rises)."""
+        day, number = time_us // DAY_US, bin_of(logit)
+        if day > self.day:
+            self.day, self.day_bin = day, number
+            return {number: 1}
+        if day == self.day and number > self.day_bin:
+            before, self.day_bin = self.day_bin, number
+            return {before: -1, number: 1}
+        return {}

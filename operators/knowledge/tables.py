@@ -1,0 +1,35 @@
+"""The numbers of knowledge: the tables [merchants] and [learner] of config/detectors.toml, and what is built from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from operators.knowledge import learner, merchant_table
+from state.settings import ConfigError
+
+MERCHANTS: Final = "merchants"
+LEARNER: Final = "learner"
+TABLES: Final = frozenset((MERCHANTS, LEARNER))
+
+
+class KnowledgeConfig(msgspec.Struct, frozen=True):
+    merchants: merchant_table.Config
+    learner: learner.Config
+
+
+def read_knowledge(tables: Mapping[str, Mapping[str, Any]]) -> KnowledgeConfig:
+    """Raises ConfigError for an unknown key or a value of the wrong type."""
+    return KnowledgeConfig(
+        _convert(MERCHANTS, tables.get(MERCHANTS, {}), merchant_table.Config),
+        _convert(LEARNER, tables.get(LEARNER, {}), learner.Config),
+    )
+
+
+def _convert(name: str, table: Mapping[str, Any], type_: type[Any]) -> Any:
+    try:
+        return msgspec.convert(table, type_)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"detectors.toml:[{name}]: {error}") from error

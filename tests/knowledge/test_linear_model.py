@@ -1,0 +1,124 @@
+"""Columns, curves, crosses: contributions are exact, and equal what the learner's own dot product says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.knowledge.calibration import IDENTITY, Line
+from operators.knowledge.columns import HALF_MAX, Cross, Feature, Layout
+from operators.knowledge.features import LAYOUT, OWN, PACKED_BYTES, PARTS, VERSION, pack_scores, unpack
+from operators.knowledge.linear import Linear, prior
+from operators.knowledge.versions import (
+    LINEAR,
+    Model,
+    ModelVersion,
+    PayloadError,
+    compile_version,
+    encode_payload,
+    line_of,
+)
+from state.estimators import OnlineLogistic, sigmoid
+
+SMALL = Layout(
+    (
+        Feature(name="strength"),
+        Feature(name="z", knots=(-1.0, 0.0, 2.0, 5.0)),
+        Feature(name="hour", categories=24),
+    ),
+    (Cross(first="z", second="hour", first_edges=(0.0, 3.0), second_categories=24),),
+)
+number = st.floats(-70_000, 70_000) | st.floats(-6, 6)
+values = st.tuples(st.floats(-20, 20), number, st.floats(-3, 30))
+weights = st.lists(st.floats(-8, 8), min_size=SMALL.width, max_size=SMALL.width)
+
+
+@given(values, weights, st.floats(-10, 10), st.floats(0.2, 5.0), st.floats(-5, 5))
+def test_base_and_contributions_add_up_to_the_calibrated_score(
+    given_values: tuple[float, ...], own: list[float], base: float, slope: float, offset: float
+) -> None:
+    seen = SMALL.unpack(SMALL.pack(given_values))
+    raw = Model("m", Linear(SMALL, base, own), 0.0, False, IDENTITY).score(seen)
+    scored = Model("m", Linear(SMALL, base, own), 0.0, False, Line(slope, offset)).score(seen)
+    assert len(scored.contributions) == len(SMALL.names)
+    assert abs(sigmoid(scored.base + sum(scored.contributions)) - scored.score) <= 1e-9
+    assert scored.logit == pytest.approx(slope * raw.logit + offset, abs=1e-9, rel=1e-9)
+
+
+@given(values, weights, st.floats(-10, 10))
+def test_a_compiled_model_scores_as_rivers_regression_does(
+    given_values: tuple[float, ...], own: list[float], base: float
+) -> None:
+    seen = SMALL.unpack(SMALL.pack(given_values))
+    learned = OnlineLogistic.new(own, base, 0.1)
+    scored = Model("m", Linear(SMALL, base, own), 0.0, False).score(seen)
+    assert scored.logit == pytest.approx(learned.logit(SMALL.columns(seen)), abs=1e-9, rel=1e-9)
+
+
+@given(values)
+def test_a_curve_is_continuous_and_its_columns_share_one(given_values: tuple[float, ...]) -> None:
+    columns = SMALL.features[1].columns(given_values[1])
+    assert 1 <= len(columns) <= 2
+    assert sum(share for _, share in columns) == pytest.approx(1.0)
+    assert all(0.0 <= share <= 1.0 and 0 <= at < 4 for at, share in columns)
+
+
+@given(st.floats(-1, 5))
+def test_a_prior_slope_is_a_straight_line_between_the_outermost_knots(z: float) -> None:
+    model = Model("prior", prior(SMALL, -4.0, {"z": 1.5, "strength": 2.0}), 0.0, False)
+    scored = model.score((1.0, z, 3.0))
+    assert scored.logit == pytest.approx(-4.0 + 2.0 + 1.5 * z)
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=len(LAYOUT.features), max_size=len(LAYOUT.features)))
+def test_any_features_can_be_packed_and_scored(given_values: list[float]) -> None:
+    packed = pack_scores(LAYOUT.pack(given_values), 3.0, None)
+    assert len(packed) == PACKED_BYTES <= 64
+    seen = unpack(packed)
+    assert all(abs(value) <= HALF_MAX for value in seen.values)
+    scored = Model("m", prior(LAYOUT, -7.0, dict.fromkeys(OWN, 1.0)), 0.0, False).score(seen.values)
+    assert math.isfinite(scored.logit)
+    assert max(LAYOUT.columns(seen.values)) < LAYOUT.width
+
+
+def test_each_feature_belongs_to_one_part() -> None:
+    named = sorted(name for names in PARTS.values() for name in names)
+    assert named == sorted(feature.name for feature in LAYOUT.features)
+
+
+def version_of(payload: bytes, kind: str = LINEAR) -> ModelVersion:
+    return ModelVersion("transaction", "transaction@x", 0, "champion", kind, payload, {}, 0.0, True)
+
+
+def test_a_version_scores_as_what_it_was_made_of_and_another_is_refused() -> None:
+    model = prior(LAYOUT, -7.0, dict.fromkeys(OWN, 1.0))
+    version = version_of(encode_payload(VERSION, model, Line(2.0, 1.0)))
+    compiled = compile_version(version, VERSION, LAYOUT)
+    given_values = tuple(float(at % 3) for at in range(len(LAYOUT.features)))
+    expected = 2.0 * Model("m", model, 0.0, False).score(given_values).logit + 1.0
+    assert compiled.score(given_values).logit == pytest.approx(expected)
+    assert compiled.calibrated and line_of(compiled.version) == "transaction"
+    with pytest.raises(PayloadError, match="features"):
+        compile_version(version, VERSION + 1, LAYOUT)
+    with pytest.raises(PayloadError, match="kind"):
+        compile_version(version_of(version.payload, "forest"), VERSION, LAYOUT)
+    with pytest.raises(PayloadError, match="damaged"):
+        compile_version(version_of(version.payload[:-3]), VERSION, LAYOUT)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(values, st.booleans(), st.floats(0.5, 10.0)), max_size=30))
+def test_a_regression_frozen_at_any_time_learns_on_bit_for_bit(
+    stream: list[tuple[tuple[float, ...], bool, float]],
+) -> None:
+    straight = OnlineLogistic.new([0.0] * SMALL.width, -3.0, 0.2)
+    frozen = OnlineLogistic.new([0.0] * SMALL.width, -3.0, 0.2)
+    for given_values, label, weight in stream:
+        columns = SMALL.columns(SMALL.unpack(SMALL.pack(given_values)))
+        straight.learn(columns, label, weight)
+        frozen.learn(columns, label, weight)
+        frozen = OnlineLogistic.thaw(frozen.freeze(), 0.2)
+    assert frozen.freeze() == straight.freeze()
