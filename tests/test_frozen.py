@@ -193,7 +193,7 @@ def test_thawing_gives_a_customer_of_its_own() -> None:
 def test_a_detector_state_of_another_version_is_refused_unless_there_is_a_way() -> None:
     settings = load_settings(environment={})
     step = CustomerStep(settings.detectors, settings.digest())
-    stateful = next(detector for detector in CATALOGUE if detector.State is not None)
+    stateful = next(d for d in CATALOGUE if d.State is not None and not hasattr(d, "upgrade"))
     assert stateful.State is not None
     raw = msgspec.Raw(msgspec.msgpack.encode(stateful.State()))
     customer = Customer("c-1", 0)
