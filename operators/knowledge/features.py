@@ -219,9 +219,12 @@ PACKED_BYTES: Final = LAYOUT.packed_bytes + _GIVEN.size
 
 def pack_scores(packed_values: bytes, champion: float, shadow: float | None) -> bytes:
     """What waits for a label with a transaction: its features, then the scores that they were given."""
-    # A half float holds any log-odds that matters: beyond ±60 a score is 0 or 1 to the last digit.
-    given = [max(-60.0, min(60.0, logit)) for logit in (champion, math.nan if shadow is None else shadow)]
-    return packed_values + _GIVEN.pack(*given)
+    return packed_values + _GIVEN.pack(_bounded(champion), math.nan if shadow is None else _bounded(shadow))
+
+
+def _bounded(logit: float) -> float:
+    """Beyond ±60 a score is 0 or 1 to the last digit: half floats need not hold more."""
+    return max(-60.0, min(60.0, logit))
 
 
 def unpack(packed: bytes) -> Seen:

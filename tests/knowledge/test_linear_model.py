@@ -81,6 +81,7 @@ def test_any_features_can_be_packed_and_scored(given_values: list[float]) -> Non
     assert all(abs(value) <= HALF_MAX for value in seen.values)
     scored = Model("m", prior(LAYOUT, -7.0, dict.fromkeys(OWN, 1.0)), 0.0, False).score(seen.values)
     assert math.isfinite(scored.logit)
+    assert seen.shadow is None and seen.champion == 3.0
     assert max(LAYOUT.columns(seen.values)) < LAYOUT.width
 
 
