@@ -63,7 +63,7 @@ class Worker:
         self.quarantine = Quarantine(state_dir)
         self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting, self.quarantine)
         self.config_digest = settings.digest()
-        self.models = {(fused.NAME, "champion"): ModelStatus(fused.NAME, "champion", fused.MODEL)}
+        self.models = {(fused.NAME, "champion"): ModelStatus(fused.NAME, "champion", fused.PRIOR)}
         """What is told of the models in force, by name and role: whoever puts another one in force says so here."""
         self.shards: list[Shard] = []
         self.steps: list[CustomerStep] = []
