@@ -14,11 +14,15 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from state.business_days import day_of
 from state.digest import name_digest
 from state.estimators import MomentsTable
 from state.events import Event, Transaction
 from state.packed import Met, Seen
-from state.windows import Ring
+from state.payee import Payee
+from state.recurring import Flow, Payment, Stream, flows, with_payment
+from state.times import NEVER_US
+from state.windows import Ring, overall_key
 
 RECENT_MAX: Final = 1024
 """Beyond it the oldest recent entry matures before its time (and a still later one would be learned out of order)."""
@@ -62,6 +66,8 @@ class Recent(NamedTuple):
     """A pending one is not learned either: when it is posted, it comes again."""
     device: int = 0
     """Digest of the device's id; 0 if unknown."""
+    payee: Payee | None = None
+    """None where no standing payment is to be expected."""
 
 
 class Place(NamedTuple):
@@ -155,6 +161,7 @@ class Customer:
         "scheduled_us",
         "seen",
         "states",
+        "streams",
         "timers",
         "waiting",
     )
@@ -181,6 +188,8 @@ class Customer:
         """Country → when last seen."""
         self.hours: list[int] = [0] * 24
         self.place: Place | None = None
+        self.streams: list[Stream] = []
+        """Recurring streams and what may become one (state/recurring.py)."""
         self.accounts: dict[str, Account] = {}
         self.labels: dict[str, int] = {}
         self.said: list[Said] = []
@@ -209,6 +218,20 @@ class Customer:
                 return i
         return -1
 
+    def current_streams(self, until_us: int = NEVER_US) -> list[Stream]:
+        """The streams with recent payments up to `until_us` added."""
+        streams = self.streams
+        for r in self.recent:
+            if r.time_us > until_us:
+                break
+            if r.payee is not None and r.learned:
+                streams = with_payment(streams, payment_of(r))
+        return list(streams)
+
+    def expected_flows(self, from_us: int, to_us: int) -> list[Flow]:
+        """The recurring payments expected in [from_us, to_us), in order of time."""
+        return flows(self.current_streams(), from_us, to_us)
+
     def knows_merchant(self, merchant: int, until_us: int) -> bool:
         """Whether the customer was at this merchant before or at `until_us` (reversed purchases don't count)."""
         if merchant in self.merchants:
@@ -226,6 +249,13 @@ class Customer:
             if r.time_us <= time_us and r.learned and r.lat is not None and r.lon is not None and in_person(r.channel):
                 return Place(r.time_us, r.lat, r.lon, r.transaction_id)
         return self.place
+
+
+def payment_of(recent: Recent) -> Payment:
+    """A recent transaction as its stream sees it; it must have a payee."""
+    assert recent.payee is not None
+    key = overall_key(recent.key)
+    return Payment(day_of(recent.time_us), recent.amount_minor, key, recent.payee, recent.digest, recent.transaction_id)
 
 
 def in_person(channel: str) -> bool:

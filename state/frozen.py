@@ -17,6 +17,7 @@ from state.customer import Account, Customer, Place, Recent, Said, Timer, Waitin
 from state.estimators import MomentsTable
 from state.events import EVENT_TYPES
 from state.packed import Met, Seen
+from state.recurring import Stream
 from state.windows import Ring
 
 VERSION: Final = 2
@@ -49,6 +50,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     held: list[tuple[str, bytes]]
     states: Mapping[str, Sequence[Any]]
     recent_events: list[tuple[str, bytes]] = []
+    streams: list[Stream] = []
 
 
 class FrozenFields(Fields, array_like=True, gc=False):
@@ -93,6 +95,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
         states,
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
+        customer.streams,
     )
     try:
         return _VERSION_BYTE + _encoder.encode(fields)
@@ -149,6 +152,7 @@ def _fill(customer: Customer, fields: Fields) -> None:
     customer.timers = fields.timers
     customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.held]
     customer.recent_events = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.recent_events]
+    customer.streams = fields.streams
 
 
 def _account_as_text(account: Account) -> list[str | None]:

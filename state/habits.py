@@ -18,9 +18,11 @@ from state.customer import (
     Place,
     Recent,
     in_person,
+    payment_of,
 )
 from state.events import Account as AccountEvent
 from state.money import EXPONENT
+from state.recurring import with_payment
 from state.times import hour_of
 from state.windows import overall_key, unpack_key
 
@@ -58,6 +60,8 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
         customer.hours[hour_of(recent.time_us)] += 1
         if sum(customer.hours) > HOURS_TOTAL_MAX:
             customer.hours = [count // 2 for count in customer.hours]
+    if recent.payee is not None:
+        customer.streams = with_payment(customer.streams, payment_of(recent))
     if recent.lat is not None and recent.lon is not None and in_person(recent.channel):
         customer.place = Place(recent.time_us, recent.lat, recent.lon, recent.transaction_id)
 

@@ -13,6 +13,7 @@ from state.categories import group_of
 from state.customer import REFUNDS_MAX, WAITING_MAX, Customer, Recent, Waiting, device_digest, merchant_digest
 from state.digest import digest64
 from state.events import Transaction
+from state.payee import payee_of
 from state.windows import COUNTED, ORPHAN, POSTED, REVERSAL, REVERSED, pack_key, unpack_key
 
 
@@ -203,6 +204,7 @@ def _remember(customer: Customer, transaction: Transaction, key: int, digest: in
         learned,
         transaction.status == "posted",
         device_digest(transaction),
+        payee_of(transaction),
     )
     recent = customer.recent
     at = len(recent)

@@ -154,6 +154,7 @@ def profile(customer: Customer) -> dict[str, Any]:
         "countries": list(customer.countries.items()),
         "devices": list(customer.devices),
         "states": customer.states,
+        "streams": customer.streams,
         "hours": customer.hours,
         "place": customer.place,
         "accounts": sorted(customer.accounts.items()),

@@ -33,6 +33,7 @@ from state.customer import Customer
 from state.digest import digest64
 from state.events import Transaction
 from state.frozen import freeze
+from state.recurring import STREAMS_MAX
 from state.shard import Policy
 from state.signals import Reason
 from state.windows import CAPACITY
@@ -314,6 +315,7 @@ def _within_limits(customer: Customer) -> None:
         "seen": limits.SEEN_MAX,
         "held": limits.HELD_MAX,
         "timers": limits.SAID_MAX + limits.OWN_TIMERS_MAX * len(CATALOGUE),
+        "streams": STREAMS_MAX,
         "recent_events": limits.RECENT_EVENTS_MAX,
         "hours": 24,
         "ring": CAPACITY,

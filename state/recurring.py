@@ -1,0 +1,321 @@
+"""Recurring streams of a customer, in and out: salaries, bills, subscriptions, plans.
+
+A stream is a series of payments with one payee. It is learned as payments mature, like any habit; `current` adds the recent
+ones, so that a payment satisfies an expectation at once. Amounts are minor units, days are numbers since 1970-01-01.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+import msgspec
+
+from state.business_days import DAY_US, day_of
+from state.payee import FIRM, Payee
+from state.rhythm import Rhythm, fit
+from state.windows import unpack_key
+
+STREAMS_MAX: Final = 48
+PER_PAYEE_MAX: Final = 4
+KEPT: Final = 6
+"""Payments of a stream that are remembered."""
+HITS_MATURE: Final = 3
+HITS_VARIABLE: Final = 5
+"""Without a contract's channel, amounts that vary need so many payments to show that they are one thing."""
+STEADY: Final = 1.12
+"""Amounts within this factor are the same price, hours worked or exchange rates considered."""
+ALIKE: Final = 1.35
+"""Two payments at one payee with amounts further apart are taken for different things, without a contract's reference."""
+CHANGED: Final = 2.5
+"""On the day when a stream is due, even so large a change of its amount leaves it the same stream."""
+ENDED_AFTER: Final = 2
+"""Occurrences missed in a row, after which a stream has ended."""
+UNPROVEN_DAYS: Final = 70
+"""How long a payee without a contract's channel has time to come back: two months and some days."""
+UNPROVEN_FIRM_DAYS: Final = 400
+FLOWS_MAX: Final = 64
+"""Payments of one stream in one forecast."""
+GRACE_DAYS: Final = 3
+"""An expected payment that doesn't come is still expected for so long beyond its tolerance."""
+
+
+class Status(IntEnum):
+    EARLY = 0
+    MATURE = 1
+    ENDED = 2
+
+
+class Payment(NamedTuple):
+    """One transaction as a stream sees it. `key` holds currency and direction."""
+
+    day: int
+    amount_minor: int
+    key: int
+    payee: Payee
+    digest: int
+    transaction_id: str
+
+
+class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Payments with one payee that may belong together. `days` and `amounts` are the newest, oldest first."""
+
+    id: int
+    """Digest of its first transaction."""
+    payee: int
+    reference: int
+    key: int
+    name: str
+    account: str
+    channel: str
+    days: tuple[int, ...]
+    amounts: tuple[int, ...]
+    hits: int
+    last_id: str
+    rhythm: Rhythm | None = None
+    mature: bool = False
+
+    @property
+    def currency(self) -> str:
+        return unpack_key(self.key)[0]
+
+    @property
+    def credit(self) -> bool:
+        return bool(self.key & 128)
+
+    @property
+    def firm(self) -> bool:
+        return self.channel in FIRM
+
+    @property
+    def last_day(self) -> int:
+        return self.days[-1]
+
+    def due_day(self, after: int = 0) -> int | None:
+        """The day of the next payment (or of one `after` it); None without a rhythm."""
+        if self.rhythm is None:
+            return None
+        return self.rhythm.day(self.rhythm.slot_near(self.last_day, self.currency) + 1 + after, self.currency)
+
+    def missed(self, day: int) -> int:
+        """How many payments should have come before `day` and didn't, up to ENDED_AFTER."""
+        if self.rhythm is None:
+            return 0
+        late = day - self.rhythm.tolerance_days - GRACE_DAYS
+        return sum(1 for after in range(ENDED_AFTER) if (self.due_day(after) or day) < late)
+
+    def status(self, day: int) -> Status:
+        """What the stream is worth on a day."""
+        if not self.mature:
+            return Status.EARLY
+        return Status.ENDED if self.missed(day) >= ENDED_AFTER else Status.MATURE
+
+    @property
+    def steady(self) -> bool:
+        """Whether the amount is fixed, apart from small differences."""
+        newest = self.amounts[-4:]
+        return max(newest) <= STEADY * min(newest)
+
+    def usual_minor(self) -> tuple[float, float]:
+        """What the next payment is expected to be, and its standard deviation: a price that stands, or an average of the newest."""
+        amounts = self.amounts
+        last = float(amounts[-1])
+        if len(amounts) == 1 or amounts[-1] == amounts[-2]:
+            return last, 0.01 * last
+        weights = [0.5 ** (len(amounts) - i) for i in range(len(amounts))]
+        if amounts[-2] == amounts[0] and len(amounts) > 2:
+            return last, 0.05 * last  # a fixed price that has just changed
+        mean = sum(w * a for w, a in zip(weights, amounts, strict=True)) / sum(weights)
+        variance = sum(w * (a - mean) ** 2 for w, a in zip(weights, amounts, strict=True)) / sum(weights)
+        return mean, max(math.sqrt(variance * 4 / 3), 0.02 * mean)
+
+    def misses_days(self, day: int) -> int | None:
+        """By how many days a payment misses the nearest slot after the last payment's; None without a rhythm."""
+        if self.rhythm is None:
+            return None
+        slot = self.rhythm.slot_near(day, self.currency)
+        if slot <= self.rhythm.slot_near(self.last_day, self.currency):
+            return None
+        return abs(self.rhythm.day(slot, self.currency) - day)
+
+    def probability(self) -> float:
+        """How likely the next payment is to come: the share of slots paid lately (Laplace's rule, so never 1), halved while the
+        stream is unproven."""
+        assert self.rhythm is not None
+        span = self.rhythm.slot_near(self.last_day, self.currency) - self.rhythm.slot_near(self.days[0], self.currency)
+        paid = (min(self.hits, len(self.days)) + self.hits - len(self.days) + 1) / (
+            span + 1 + self.hits - len(self.days) + 1.1
+        )
+        return min(1.0, paid) if self.mature else 0.5 * min(1.0, paid)
+
+    def on_time(self, day: int) -> bool:
+        """Whether a payment on a day is one that was due."""
+        misses = self.misses_days(day)
+        return misses is not None and self.rhythm is not None and misses <= self.rhythm.tolerance_days
+
+    def with_payment(self, payment: Payment) -> Stream:
+        """The stream after one more payment."""
+        days = (*self.days, payment.day)[-KEPT:]
+        amounts = (*self.amounts, payment.amount_minor)[-KEPT:]
+        hits = self.hits + 1
+        rhythm = _rhythm(self, days, amounts, hits)
+        grown = msgspec.structs.replace(
+            self,
+            days=days,
+            amounts=amounts,
+            hits=hits,
+            rhythm=rhythm,
+            last_id=payment.transaction_id,
+            reference=payment.payee.reference,
+        )
+        if self.mature or rhythm is None or hits < HITS_MATURE:
+            return grown
+        alike = grown.firm or grown.steady or hits >= HITS_VARIABLE
+        return msgspec.structs.replace(grown, mature=True) if alike else grown
+
+
+def _rhythm(stream: Stream, days: tuple[int, ...], amounts: tuple[int, ...], hits: int) -> Rhythm | None:
+    old, currency = stream.rhythm, stream.currency
+    if old is not None and old.day(old.slot_near(days[-1], currency), currency) == days[-1] and days[-1] != days[-2]:
+        return old
+    if len(set(days)) < len(days):
+        return old
+    if not stream.firm and not stream.mature and max(amounts) > ALIKE * min(amounts):
+        return None
+    if hits == 2 and max(amounts) > STEADY * min(amounts) and not stream.firm:
+        return None
+    steps = _steps(stream)
+    found = fit(days, currency, steps, skips_max=1 if hits > HITS_MATURE + 1 else 0)
+    if found is None and stream.mature:
+        found = fit(days[-HITS_MATURE:], currency, steps) or old
+    return found
+
+
+def _steps(stream: Stream) -> tuple[int, ...]:
+    """How a payment gives way to a holiday: cards know none; employers pay before it, other banks collect after it."""
+    if stream.channel == "ecommerce":
+        return (0,)
+    return (-1, 1, 0) if stream.credit else (1, -1, 0)
+
+
+def match(streams: Sequence[Stream], payment: Payment) -> int:
+    """The index of the stream that a payment belongs to, or −1."""
+    best, best_cost = -1, math.inf
+    for index, stream in enumerate(streams):
+        if stream.payee == payment.payee.digest and stream.key == payment.key:
+            cost = _cost(stream, payment)
+            if cost is not None and cost <= best_cost:
+                best, best_cost = index, cost
+    return best
+
+
+def _cost(stream: Stream, payment: Payment) -> float | None:
+    """How badly a payment fits a stream of its payee; None if not at all."""
+    if stream.account != payment.payee.account and stream.account and payment.payee.account:
+        return None
+    a, b = payment.amount_minor, stream.amounts[-1]
+    factor = max(a, b, 1) / max(1, min(a, b))
+    references = payment.payee.reference, stream.reference
+    same = references[0] == references[1] != 0
+    other = not same and all(references)
+    on_time = stream.on_time(payment.day)
+    if same and stream.firm:
+        limit = math.inf
+    elif on_time or (stream.firm and stream.rhythm is None):
+        limit = ALIKE if other else CHANGED
+    elif stream.rhythm is None:
+        limit = ALIKE
+    else:
+        # Neither on time nor by contract: a payment that is late, if it is the same and there is not too little between.
+        early = stream.mature and payment.day - stream.last_day < stream.rhythm.period_days / 2
+        limit = 0.0 if early else STEADY
+    if factor > limit:
+        return None
+    return math.log(factor) + (0.0 if on_time or stream.rhythm is None else 0.5) + (0.0 if same else 0.2)
+
+
+def with_payment(streams: Sequence[Stream], payment: Payment) -> list[Stream]:
+    """The streams after one more payment: least recently paid first, and bounded."""
+    found = match(streams, payment)
+    if found >= 0:
+        grown = streams[found].with_payment(payment)
+        return [*streams[:found], *streams[found + 1 :], grown]
+    payee, day = payment.payee, payment.day
+    fresh = Stream(
+        payment.digest,
+        payee.digest,
+        payee.reference,
+        payment.key,
+        payee.name,
+        payee.account,
+        payee.channel,
+        (day,),
+        (payment.amount_minor,),
+        1,
+        payment.transaction_id,
+    )
+    kept = [stream for stream in streams if day <= _forgotten_on(stream)]
+    rivals = [stream for stream in kept if stream.payee == payee.digest and stream.key == payment.key]
+    if len(rivals) >= PER_PAYEE_MAX:
+        kept.remove(min(rivals, key=_forgotten_on))
+    elif len(kept) >= STREAMS_MAX:
+        kept.remove(min(kept, key=_forgotten_on))
+    return [*kept, fresh]
+
+
+def _forgotten_on(stream: Stream) -> int:
+    """Until when a stream is remembered without a further payment."""
+    if stream.mature and stream.rhythm is not None:
+        return stream.last_day + int((ENDED_AFTER + 1) * stream.rhythm.period_days) + UNPROVEN_DAYS
+    return stream.last_day + (UNPROVEN_FIRM_DAYS if stream.firm else UNPROVEN_DAYS)
+
+
+class Flow(NamedTuple):
+    """A payment that is expected. `amount_minor` (negative for money that leaves) has the standard deviation `sd_minor`."""
+
+    due_us: int
+    amount_minor: float
+    sd_minor: float
+    currency: str
+    account: str
+    """Empty if unknown."""
+    stream: int
+    name: str
+    probability: float
+    channel: str
+
+
+def flows(streams: Iterable[Stream], from_us: int, to_us: int) -> list[Flow]:
+    """What is expected of the streams in [from_us, to_us), in order of time. What should have come already and may still come is
+    expected at `from_us`; every payment at noon of its day."""
+    found: list[Flow] = []
+    from_day = day_of(from_us)
+    for stream in streams:
+        if stream.rhythm is None or stream.missed(from_day) >= (ENDED_AFTER if stream.mature else 1):
+            continue
+        mean_minor, sd_minor = stream.usual_minor()
+        sign = 1.0 if stream.credit else -1.0
+        likely = stream.probability()
+        first = stream.rhythm.slot_near(stream.last_day, stream.currency) + 1
+        missed = stream.missed(from_day)
+        for slot in range(first + missed, first + missed + FLOWS_MAX):
+            due_us = max(from_us, stream.rhythm.day(slot, stream.currency) * DAY_US + DAY_US // 2)
+            if due_us >= to_us:
+                break
+            found.append(
+                Flow(
+                    due_us,
+                    sign * mean_minor,
+                    sd_minor,
+                    stream.currency,
+                    stream.account,
+                    stream.id,
+                    stream.name,
+                    likely,
+                    stream.channel,
+                )
+            )
+    found.sort(key=lambda flow: (flow.due_us, flow.stream))
+    return found
