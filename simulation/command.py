@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from simulation.log import check_free, publish, write_events, write_truth
 from simulation.settings import CLEAN, DIFFICULTIES, Dirt, WorldSettings
 from simulation.summary import UNBALANCED, print_summary
-from simulation.world import World
+from simulation.world import TRUTHS, World
 from state.settings import ConfigError
 
 DESCRIPTION = """Writes a deterministic synthetic bank: OUT/events, an embedded log of all input topics, and OUT/truth, what
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         world.live(args.processes, lambda customers: progress.advance(lives, customers))
         records = progress.add_task("records", total=None)
         topics = write_events(made, world.lines(), settings.partitions, lambda count: progress.advance(records, count))
-        write_truth(made, settings, world.truth())
+        write_truth(made, settings, {name: world.truth(name) for name in TRUTHS})
         publish(made, args.out)
     print_summary(Console(), world.tally, topics, time.perf_counter() - began_s)
     return 1 if world.tally[UNBALANCED] else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from zlib import crc32
@@ -67,11 +67,12 @@ def write_events(
     return Counter(dict(zip(TOPICS, written, strict=True)))
 
 
-def write_truth(out: Path, settings: WorldSettings, lines: Iterable[bytes]) -> None:
-    """Writes truth.jsonl and world.json."""
+def write_truth(out: Path, settings: WorldSettings, files: Mapping[str, Iterable[bytes]]) -> None:
+    """Writes truth.jsonl, streams.jsonl and money.jsonl, given by name, and world.json."""
     (out / "truth").mkdir(parents=True)
-    with (out / "truth" / "truth.jsonl").open("wb") as file:
-        file.writelines(lines)
+    for name, lines in files.items():
+        with (out / "truth" / f"{name}.jsonl").open("wb") as file:
+            file.writelines(lines)
     almanac = Almanac(settings.start, settings.days)
     world = {
         "seed": settings.seed,

@@ -43,6 +43,14 @@ def read_truth(folder: Path) -> Truth:
             "segone simulate writes it to OUT/truth"
         )
     truth = Truth([], [], 0, _read_world(folder / "world.json"))
+    _read_cases(path, truth)
+    more = folder / "money.jsonl"
+    if more.is_file():
+        _read_cases(more, truth)
+    return truth
+
+
+def _read_cases(path: Path, truth: Truth) -> None:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -60,7 +68,6 @@ def read_truth(folder: Path) -> Truth:
                 truth.cases.append(case)
             else:
                 truth.without_customer += 1
-    return truth
 
 
 def parse_case(line: bytes) -> Case:

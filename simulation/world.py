@@ -33,6 +33,7 @@ from simulation.randomness import identify
 from simulation.runs import Message, merged, messages, run_line, write_run
 from simulation.savings import look_after_money, report_accounts
 from simulation.settings import WorldSettings
+from simulation.standing import money_cases, stream_line, streams
 from simulation.trips import take_trips
 from simulation.truth import cases, count_case, truth_line
 
@@ -70,7 +71,12 @@ def live_chunk(settings: WorldSettings, first: int, last: int, folder: Path) -> 
     """Customers first to last - 1: writes their run and their truth into `folder` and returns what there is to count."""
     tally: Tally = Counter()
     lines: list[bytes] = []
-    with without_garbage_collection(), truth_path(folder, first).open("wb") as truth:
+    with (
+        without_garbage_collection(),
+        truth_path(folder, first).open("wb") as truth,
+        truth_path(folder, first, STREAMS).open("wb") as standing,
+        truth_path(folder, first, MONEY).open("wb") as money,
+    ):
         for number in range(first, last):
             life, ledger = live(settings, number)
             add_reversals(life, ledger.bookings)
@@ -78,6 +84,9 @@ def live_chunk(settings: WorldSettings, first: int, last: int, folder: Path) -> 
             for case in cases(life):
                 truth.write(truth_line(life, case))
                 count_case(tally, case)
+            found = streams(life, ledger.bookings)
+            standing.writelines(stream_line(life, series) for series in found if series.payments)
+            money.writelines(truth_line(life, case) for case in money_cases(life, found))
             tally["customers"] += 1
             tally["transactions"] += len(ledger.bookings)
             tally["declined purchases"] += ledger.declined
@@ -103,8 +112,12 @@ def run_path(folder: Path, first: int) -> Path:
     return folder / f"run-{first}"
 
 
-def truth_path(folder: Path, first: int) -> Path:
-    return folder / f"truth-{first}"
+TRUTH, STREAMS, MONEY = TRUTHS = ("truth", "streams", "money")
+"""The files of truth: planted cases, recurring streams, and cases that follow from those."""
+
+
+def truth_path(folder: Path, first: int, name: str = TRUTH) -> Path:
+    return folder / f"{name}-{first}"
 
 
 def market_lines(settings: WorldSettings) -> list[bytes]:
@@ -151,10 +164,10 @@ class World:
         """All records, as lines of a run, in order of (arrival, topic, key). Can be read once."""
         return merged([self.folder / "run-market", *(run_path(self.folder, first) for first, _ in self._chunks)])
 
-    def truth(self) -> Iterator[bytes]:
-        """The lines of truth.jsonl, customer by customer."""
+    def truth(self, name: str = TRUTH) -> Iterator[bytes]:
+        """The lines of one of TRUTHS, customer by customer."""
         for first, _ in self._chunks:
-            with truth_path(self.folder, first).open("rb") as file:
+            with truth_path(self.folder, first, name).open("rb") as file:
                 yield from file
 
 
