@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import duckdb
 import orjson
 
 ROOT = Path(__file__).parent.parent
@@ -31,18 +30,15 @@ from simulation.settings import WorldSettings  # noqa: E402
 from simulation.world import STREAMS, World  # noqa: E402
 from state.business_days import DAY_US, day_of  # noqa: E402
 from state.customer import Customer  # noqa: E402
-from state.digest import digest64  # noqa: E402
-from state.events import Event, Transaction  # noqa: E402
+from state.events import Transaction  # noqa: E402
 from state.frozen import freeze  # noqa: E402
 from state.money import parse_amount  # noqa: E402
-from state.payee import counterparty_digest, payee_of  # noqa: E402
 from state.records import Record  # noqa: E402
-from state.recurring import Payment, Status, Stream, match  # noqa: E402
+from state.recurring import Status, Stream  # noqa: E402
 from state.settings import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
 from state.store import MemoryStore  # noqa: E402
 from state.times import parse_rfc3339  # noqa: E402
-from state.windows import overall_key, pack_key  # noqa: E402
 
 NEAR_DAYS = 3
 
@@ -184,7 +180,8 @@ def run_world(settings: WorldSettings) -> None:
     print(f"seed {settings.seed}, {settings.customers} customers x {settings.days} days, {events:,} events")
     print(tally)
     print(
-        f"profile: p50 {sizes[len(sizes) // 2]:,} bytes, p99 {sizes[len(sizes) * 99 // 100]:,} bytes; {spent_s / events * 1e6:.0f} µs an event"
+        f"profile: p50 {sizes[len(sizes) // 2]:,} bytes, p99 {sizes[len(sizes) * 99 // 100]:,} bytes; "
+        f"{spent_s / events * 1e6:.0f} µs an event"
     )
 
 

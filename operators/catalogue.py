@@ -8,8 +8,18 @@ from typing import Any
 import msgspec
 
 from operators import floors
-from operators.alerts import duplicate_charge
-from operators.anomaly import amount, category_surge, geo, hour, novelty, transaction, velocity
+from operators.alerts import bill_changed, bill_due, duplicate_charge, fee, new_subscription, price_rise
+from operators.anomaly import (
+    amount,
+    category_surge,
+    geo,
+    hour,
+    income_drop,
+    income_missed,
+    novelty,
+    transaction,
+    velocity,
+)
 from operators.detector import Detector
 from operators.view import Priors
 from state.settings import ConfigError
@@ -22,6 +32,13 @@ CATALOGUE: tuple[Detector, ...] = (
     geo,
     category_surge,
     duplicate_charge,
+    income_missed,
+    income_drop,
+    price_rise,
+    bill_changed,
+    new_subscription,
+    fee,
+    bill_due,
     floors.null,
     floors.random,
 )

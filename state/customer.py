@@ -139,6 +139,7 @@ class Customer:
     """Everything known about one customer. Bounded: each collection has its written limit above."""
 
     __slots__ = (
+        "_current",
         "accounts",
         "amounts",
         "arrival_us",
@@ -204,6 +205,8 @@ class Customer:
         """Events held back to be sorted (`reorder_wait_s`)."""
         self.states: dict[str, Any] = {}
         """States of detectors that keep one of their own."""
+        self._current: tuple[Any, list[Stream], list[Stream]] | None = None
+        """The last answer of `current_streams`, several detectors ask for it, and what it was made of."""
         self.scheduled_us: int | None = None
         """The wake-up last put on the shard's heap for this customer; not part of the state."""
 
@@ -220,13 +223,14 @@ class Customer:
 
     def current_streams(self, until_us: int = NEVER_US) -> list[Stream]:
         """The streams with recent payments up to `until_us` added."""
-        streams = self.streams
-        for r in self.recent:
-            if r.time_us > until_us:
-                break
-            if r.payee is not None and r.learned:
+        recent = [r for r in self.recent if r.payee is not None and r.learned and r.time_us <= until_us]
+        key = (id(self.streams), [(r.digest, r.amount_minor) for r in recent])
+        if self._current is None or self._current[0] != key:
+            streams = self.streams
+            for r in recent:
                 streams = with_payment(streams, payment_of(r))
-        return list(streams)
+            self._current = key, streams, self.streams
+        return list(self._current[1])
 
     def expected_flows(self, from_us: int, to_us: int) -> list[Flow]:
         """The recurring payments expected in [from_us, to_us), in order of time."""

@@ -69,14 +69,10 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
 def mature(customer: Customer, horizon_us: int, recent_max: int, learn_one: Callable[[Recent], Any]) -> None:
     """Learns every recent transaction older than `horizon_us`, oldest first; those that never were posted are forgotten."""
     recent = customer.recent
-    count = max(0, len(recent) - recent_max)
-    while count < len(recent) and recent[count].time_us < horizon_us:
-        count += 1
-    if count:
-        for entry in recent[:count]:
-            if entry.learned and entry.posted:
-                learn_one(entry)
-        del recent[:count]
+    while recent and (len(recent) > recent_max or recent[0].time_us < horizon_us):
+        if recent[0].learned and recent[0].posted:
+            learn_one(recent[0])
+        del recent[0]
 
 
 def observe(customer: Customer, event: AccountEvent) -> None:

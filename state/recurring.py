@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 import msgspec
 
 from state.business_days import DAY_US, day_of
+from state.events import Channel
 from state.payee import FIRM, Payee
 from state.rhythm import Rhythm, fit
 from state.windows import unpack_key
 
+CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 STREAMS_MAX: Final = 48
 PER_PAYEE_MAX: Final = 4
 KEPT: Final = 6
@@ -69,7 +71,8 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key: int
     name: str
     account: str
-    channel: str
+    channel_code: int
+    """Index into CHANNELS."""
     days: tuple[int, ...]
     amounts: tuple[int, ...]
     hits: int
@@ -84,6 +87,10 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def credit(self) -> bool:
         return bool(self.key & 128)
+
+    @property
+    def channel(self) -> str:
+        return CHANNELS[self.channel_code]
 
     @property
     def firm(self) -> bool:
@@ -250,7 +257,7 @@ def with_payment(streams: Sequence[Stream], payment: Payment) -> list[Stream]:
         payment.key,
         payee.name,
         payee.account,
-        payee.channel,
+        CHANNELS.index(payee.channel),
         (day,),
         (payment.amount_minor,),
         1,

@@ -1,0 +1,86 @@
+"""Has somebody begun to draw money regularly?
+
+looks at   the second payment to a payee by card online or by direct debit: the same amount, one cadence after the first
+needs      a customer known for longer than two months before the first payment: else old subscriptions look new
+says       alert.new_subscription, one OPEN per stream, CLOSE with the third payment
+state      the customer's first transaction
+blind to   subscriptions whose amount varies from the start; those paid in person
+source     -
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from operators.detector import DetectorConfig, Say, open_episode
+from operators.standing import continued, iso, kind_of, matured, money, same_price
+from state.business_days import date_of, day_of
+from state.customer import Customer, Recent
+from state.events import Event, Transaction
+from state.recurring import Stream
+from state.signals import Reason
+
+NAME = "new_subscription"
+VERSION = 1
+SIGNAL = "alert.new_subscription"
+TOPICS = frozenset((Transaction.TOPIC,))
+CHANNELS = frozenset(("ecommerce", "direct_debit"))
+
+
+class Config(DetectorConfig, frozen=True, kw_only=True):
+    known_days_min: int = 65
+    score: float = 0.9
+
+
+class State(msgspec.Struct, array_like=True):
+    since_us: int = 0
+    """When the customer's first transaction was."""
+
+
+def on_event(config: Config, state: State, event: Event, customer: Customer) -> Iterator[Say]:
+    assert isinstance(event, Transaction)
+    if event.channel not in CHANNELS or event.direction == "credit" or not state.since_us:
+        return
+    stream = continued(customer, event)
+    if stream is None or not _begun(stream) or stream.days[0] < day_of(state.since_us) + config.known_days_min:
+        return
+    assert stream.rhythm is not None
+    amount = money(stream.amounts[-1], stream)
+    reason = Reason(
+        code="DRAWN_AGAIN",
+        feature="amount",
+        value=amount,
+        baseline=None,
+        contribution=None,
+        text=f"{stream.name} drew {amount} {stream.currency} on {iso(stream.days[0])} and again on {iso(stream.days[1])}: "
+        f"{stream.rhythm.name}",
+    )
+    yield Say(
+        "OPEN",
+        (reason,),
+        kind_of(stream),
+        score=config.score,
+        transaction_ids=(event.transaction_id,),
+        details={"stream": stream.name, "amount": amount, "currency": stream.currency, "cadence": stream.rhythm.name},
+    )
+
+
+def learn(config: Config, state: State, recent: Recent, customer: Customer) -> Iterator[Say]:
+    if not state.since_us:
+        state.since_us = recent.time_us
+    if not any(said.type == SIGNAL and said.state == "OPEN" for said in customer.said):
+        return
+    stream = matured(customer, recent)
+    said = open_episode(customer, SIGNAL, kind_of(stream)) if stream is not None else None
+    if said is not None and recent.time_us > said.time_us:
+        reason = Reason("WELL_KNOWN", "transaction_id", recent.transaction_id, None, None, "it has come a third time")
+        yield Say("CLOSE", (reason,), said.kind, score=said.score, transaction_ids=(recent.transaction_id,))
+
+
+def _begun(stream: Stream) -> bool:
+    """The second payment, at the same price; without a contract's channel on the same day of the month, too."""
+    if stream.hits != 2 or stream.rhythm is None or not same_price(*stream.amounts):
+        return False
+    return stream.firm or date_of(stream.days[0]).day == date_of(stream.days[1]).day

@@ -1,0 +1,159 @@
+"""Did a salary that always comes fail to come?
+
+looks at   income that came at least four times, each time when due (state/income.py), and the days after its next payday
+needs      four payments; irregular earners have no payday, and nothing is said about them
+says       anomaly.income_missed when the grace has passed, with what was expected and when; one OPEN per stream. CLOSE when money
+           comes again, from the same payer or a new one. RETRACT if it had been there in time and only its record came late
+state      none of its own; one timer
+blind to   a first or second salary; one that is late by less than the grace
+source     -
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from operators.detector import DetectorConfig, Say, Wake, open_episode
+from operators.standing import iso, kind_of, matured, money
+from state.business_days import DAY_US
+from state.customer import Customer, Recent, Timer
+from state.events import Event, Transaction
+from state.income import is_regular, monthly_minor, own_digests, usual_minor
+from state.recurring import Stream
+from state.signals import Reason
+
+NAME = "income_missed"
+VERSION = 1
+SIGNAL = "anomaly.income_missed"
+State = None
+TOPICS = frozenset((Transaction.TOPIC,))
+NEW_HITS = 2
+"""Money that came more often than that was there before, and takes no other's place."""
+
+
+class Config(DetectorConfig, frozen=True, kw_only=True):
+    grace_s: float = 241_920.0
+    arrives_s: float = 172_800.0
+    covered: float = 0.6
+    share_min: float = 0.25
+    before_days: int = 6
+
+
+def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Say | Wake]:
+    assert isinstance(event, Transaction)
+    if event.direction != "credit" or event.channel in ("atm", "card_present", "cash"):
+        return
+    streams = customer.current_streams()
+    yield Wake(_next_check_us(config, customer, streams, 0))
+    for said in customer.said:
+        if said.type == SIGNAL and said.state == "OPEN" and event.time_us <= said.time_us + config.arrives_s * 1e6:
+            stream = _by_kind(streams, said.kind)
+            if stream is not None and _came(config, stream, streams, own_digests(customer), said.time_us):
+                reason = Reason(
+                    "CAME_IN_TIME",
+                    "transaction_id",
+                    event.transaction_id,
+                    None,
+                    None,
+                    "it was paid before this was said",
+                )
+                yield Say("RETRACT", (reason,), said.kind, score=said.score, transaction_ids=(event.transaction_id,))
+
+
+def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> Iterator[Say | Wake]:
+    streams = customer.current_streams()
+    own = own_digests(customer)
+    regular = [stream for stream in streams if is_regular(stream, own)]
+    total = sum(monthly_minor(stream) for stream in regular)
+    for stream in regular:
+        due_day = stream.due_day()
+        if due_day is None or _check_us(config, due_day) != timer.due_us:
+            continue
+        if monthly_minor(stream) >= config.share_min * total and not _covered(config, stream, due_day, streams, own):
+            yield _missed(config, stream, due_day)
+    yield Wake(_next_check_us(config, customer, streams, timer.due_us))
+
+
+def learn(config: Config, state: None, recent: Recent, customer: Customer) -> Iterator[Say | Wake]:
+    """Money that has come for good ends the episode."""
+    if not recent.key & 128 or not any(said.type == SIGNAL and said.state == "OPEN" for said in customer.said):
+        return
+    stream = matured(customer, recent)
+    if stream is None or stream.payee in own_digests(customer):
+        return
+    for said in customer.said:
+        if said.type == SIGNAL and said.state == "OPEN" and recent.time_us > said.time_us:
+            missed = _by_kind(customer.streams, said.kind)
+            usual = usual_minor(missed.amounts) if missed is not None else 0.0
+            if kind_of(stream) == said.kind or (missed is not None and recent.amount_minor >= config.covered * usual):
+                reason = Reason(
+                    "INCOME_AGAIN", "transaction_id", recent.transaction_id, None, None, "income has come again"
+                )
+                yield Say("CLOSE", (reason,), said.kind, score=said.score, transaction_ids=(recent.transaction_id,))
+
+
+def _missed(config: Config, stream: Stream, due_day: int) -> Say:
+    usual = usual_minor(stream.amounts)
+    amount = money(usual, stream)
+    assert stream.rhythm is not None
+    reason = Reason(
+        code="INCOME_MISSED",
+        feature="days_since_payday",
+        value=config.grace_s / 86_400,
+        baseline=0.0,
+        contribution=None,
+        text=f"{amount} {stream.currency} from {stream.name} came {stream.hits} times, {stream.rhythm.name}; "
+        f"the payment of {iso(due_day)} did not come",
+    )
+    return Say(
+        "OPEN",
+        (reason,),
+        kind_of(stream),
+        score=stream.probability(),
+        transaction_ids=(stream.last_id,),
+        details={"stream": stream.name, "expected_on": iso(due_day), "amount": amount, "currency": stream.currency},
+        valid_until_us=_check_us(config, due_day) + int(stream.rhythm.period_days * DAY_US),
+        severity="HIGH",
+    )
+
+
+def _covered(config: Config, missed: Stream, due_day: int, streams: list[Stream], own: set[int]) -> bool:
+    """Whether other money took the salary's place: a new employer, a benefit, or the same payer in another form."""
+    others = [
+        stream
+        for stream in streams
+        if stream.credit
+        and stream.key == missed.key
+        and stream.id != missed.id
+        and stream.payee not in own
+        and stream.last_day >= due_day - config.before_days
+        and (stream.payee == missed.payee or stream.hits <= NEW_HITS)
+    ]
+    return sum(stream.amounts[-1] for stream in others) >= config.covered * usual_minor(missed.amounts)
+
+
+def _came(config: Config, stream: Stream, streams: list[Stream], own: set[int], said_us: int) -> bool:
+    """Whether what was missed when an alarm was given is there now."""
+    due_day = (said_us - int(config.grace_s * 1e6)) // DAY_US
+    return stream.last_day >= due_day - config.before_days or _covered(config, stream, due_day, streams, own)
+
+
+def _check_us(config: Config, due_day: int) -> int:
+    return due_day * DAY_US + int(config.grace_s * 1e6)
+
+
+def _next_check_us(config: Config, customer: Customer, streams: list[Stream], after_us: int) -> int | None:
+    """When the next income must have come; None if none is expected. `after_us`: what has been looked at already."""
+    own = own_digests(customer)
+    checks = [
+        _check_us(config, due_day)
+        for stream in streams
+        if is_regular(stream, own)
+        and open_episode(customer, SIGNAL, kind_of(stream)) is None
+        and (due_day := stream.due_day()) is not None
+    ]
+    return min((check for check in checks if check > max(after_us, customer.newest_us - 5 * DAY_US)), default=None)
+
+
+def _by_kind(streams: list[Stream], kind: str) -> Stream | None:
+    return next((stream for stream in streams if kind_of(stream) == kind), None)

@@ -1,0 +1,61 @@
+"""What detectors of standing payments share: the stream that a transaction continued, and how to name it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from state.business_days import DAY_US, date_of
+from state.customer import Customer, Recent, payment_of
+from state.events import Transaction
+from state.money import format_minor
+from state.recurring import Stream, with_payment
+
+SAME_PRICE = 1.002
+"""A price is fixed if it is the same to the cent or to a rounding: bills that follow consumption never are."""
+
+
+def continued(customer: Customer, transaction: Transaction) -> Stream | None:
+    """The stream whose newest payment this transaction is, with all that is known now; None if there is no such stream, or if it
+    has come late and a later payment is known."""
+    if transaction.status == "reversed" or not transaction.amount_minor:
+        return None
+    for recent in reversed(customer.recent):
+        if recent.transaction_id == transaction.transaction_id:
+            if recent.payee is None or not recent.learned:
+                return None
+            return newest(customer.current_streams(), recent.transaction_id)
+    return None
+
+
+def matured(customer: Customer, recent: Recent) -> Stream | None:
+    """The stream that a maturing transaction continues, without what came after it."""
+    return with_payment(customer.streams, payment_of(recent))[-1] if recent.payee is not None else None
+
+
+def newest(streams: Sequence[Stream], transaction_id: str) -> Stream | None:
+    return next((stream for stream in reversed(streams) if stream.last_id == transaction_id), None)
+
+
+def kind_of(stream: Stream) -> str:
+    """By what name a stream's episodes are told apart: the same for as long as it lasts."""
+    return f"{stream.id:016x}"
+
+
+def same_price(a: int, b: int) -> bool:
+    return max(a, b) <= SAME_PRICE * min(a, b)
+
+
+def money(amount_minor: float, stream: Stream) -> str:
+    return format_minor(round(amount_minor), stream.currency)
+
+
+def iso(day: int) -> str:
+    """
+    >>> iso(20_000)
+    '2024-10-04'
+    """
+    return date_of(day).isoformat()
+
+
+def noon_us(day: int) -> int:
+    return day * DAY_US + DAY_US // 2
