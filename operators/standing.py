@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from state.business_days import DAY_US, date_of
 from state.customer import Customer, Recent, payment_of
 from state.events import Transaction
+from state.income import own_digests
 from state.money import format_minor
 from state.recurring import Stream, with_payment
 
-SAME_PRICE = 1.002
-"""A price is fixed if it is the same to the cent or to a rounding: bills that follow consumption never are."""
-
 
 def continued(customer: Customer, transaction: Transaction) -> Stream | None:
-    """The stream whose newest payment this transaction is, with all that is known now; None if there is no such stream, or if it
-    has come late and a later payment is known."""
-    if transaction.status == "reversed" or not transaction.amount_minor:
+    """The stream whose newest payment this transaction is, with all that is known now; None if there is no such stream, if it
+    has come late and a later payment is known, or while it is pending: its amount isn't final, and it may be voided."""
+    if transaction.status != "posted" or not transaction.amount_minor:
         return None
     for recent in reversed(customer.recent):
         if recent.transaction_id == transaction.transaction_id:
@@ -36,13 +34,17 @@ def newest(streams: Sequence[Stream], transaction_id: str) -> Stream | None:
     return next((stream for stream in reversed(streams) if stream.last_id == transaction_id), None)
 
 
+def bill_of(customer: Customer, transaction: Transaction) -> Stream | None:
+    """The stream of money drawn by somebody else that a transaction continued: no transfer between the customer's own accounts."""
+    if transaction.direction == "credit" or transaction.channel == "internal":
+        return None
+    stream = continued(customer, transaction)
+    return stream if stream is not None and stream.payee not in own_digests(customer) else None
+
+
 def kind_of(stream: Stream) -> str:
     """By what name a stream's episodes are told apart: the same for as long as it lasts."""
     return f"{stream.id:016x}"
-
-
-def same_price(a: int, b: int) -> bool:
-    return max(a, b) <= SAME_PRICE * min(a, b)
 
 
 def money(amount_minor: float, stream: Stream) -> str:

@@ -103,7 +103,7 @@ def stream_line(life: Life, series: Series) -> bytes:
 
 
 def money_cases(life: Life, found: list[Series]) -> Iterator[Case]:
-    """bill_changed: a surcharge on one bill. new_subscription: the first payment of a contract that began after the world did.
+    """bill_changed: a surcharge on one bill. new_subscription: the first payment of a monthly contract that began after the world did.
     bill_due: each payment of a bill that comes less often than monthly and that the customer must have known before."""
     for series in found:
         bill, payments = series.bill, series.payments
@@ -115,7 +115,7 @@ def money_cases(life: Life, found: list[Series]) -> Iterator[Case]:
                 if (booking.time_us - life.almanac.start_us) // DAY_US == day:
                     amounts = {"old": money(-before.amount_minor), "new": money(-booking.amount_minor)}
                     yield Case("bill_changed", booking.time_us, booking.time_us, detail | amounts)
-        if bill.first_day > 0 and bill.channel in NEW_CHANNELS and bill.into < 0:
+        if bill.first_day > 0 and bill.channel in NEW_CHANNELS and bill.into < 0 and bill.every == 1:
             yield Case("new_subscription", payments[0].time_us, payments[0].time_us, dict(detail))
         if bill.every > 1 and bill.into < 0:
             for booking in payments[KNOWN_AFTER:]:

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from state.categories import GROUPS, group_of
 from state.digest import digest64
 from state.events import Transaction
 
@@ -13,6 +14,22 @@ IN_PERSON: Final = frozenset(("card_present", "atm", "cash"))
 """Nobody's standing payments are made in person: such payments have no payee here."""
 FIRM: Final = frozenset(("direct_debit", "standing_order", "fee", "interest"))
 """Channels of contracts: what comes this way comes again, even if the amount varies."""
+EVERYDAY: Final = frozenset(
+    GROUPS.index(name)
+    for name in (
+        "groceries",
+        "restaurants",
+        "fuel",
+        "transport",
+        "travel",
+        "lodging",
+        "pharmacy",
+        "medical",
+        "clothing",
+        "cash",
+    )
+)
+"""Shops where one comes back often and by no contract: their likeness to a rhythm is chance."""
 NAME_CHARACTERS_MAX: Final = 24
 FIRST_WORD_CHARACTERS_MIN: Final = 4
 NOISE: Final = frozenset(
@@ -36,6 +53,8 @@ class Payee(NamedTuple):
 def payee_of(transaction: Transaction) -> Payee | None:
     """The payee of a transaction, or None where no standing payment is to be expected."""
     if transaction.channel in IN_PERSON:
+        return None
+    if transaction.channel == "ecommerce" and group_of(transaction.mcc, transaction.channel) in EVERYDAY:
         return None
     name = transaction.counterparty or transaction.merchant_name or transaction.description or transaction.merchant_id
     if name is None:

@@ -79,6 +79,8 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_id: str
     rhythm: Rhythm | None = None
     mature: bool = False
+    referred: int = 1
+    """How many payments in a row had this reference."""
 
     @property
     def currency(self) -> str:
@@ -176,6 +178,7 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
             rhythm=rhythm,
             last_id=payment.transaction_id,
             reference=payment.payee.reference,
+            referred=self.referred + 1 if payment.payee.reference == self.reference else 1,
         )
         if self.mature or rhythm is None or hits < HITS_MATURE:
             return grown
@@ -227,6 +230,8 @@ def _cost(stream: Stream, payment: Payment) -> float | None:
     references = payment.payee.reference, stream.reference
     same = references[0] == references[1] != 0
     other = not same and all(references)
+    if other and stream.referred > 1:
+        return None  # Its contract has a number of its own.
     on_time = stream.on_time(payment.day)
     if same and stream.firm:
         limit = math.inf
@@ -235,9 +240,9 @@ def _cost(stream: Stream, payment: Payment) -> float | None:
     elif stream.rhythm is None:
         limit = ALIKE
     else:
-        # Neither on time nor by contract: a payment that is late, if it is the same and there is not too little between.
-        early = stream.mature and payment.day - stream.last_day < stream.rhythm.period_days / 2
-        limit = 0.0 if early else STEADY
+        # Neither on time nor by contract: a payment that is late, if it is the same.
+        early = payment.day < (stream.due_day() or payment.day) - stream.rhythm.tolerance_days
+        limit = 0.0 if early and stream.mature else STEADY
     if factor > limit:
         return None
     return math.log(factor) + (0.0 if on_time or stream.rhythm is None else 0.5) + (0.0 if same else 0.2)

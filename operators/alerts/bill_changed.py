@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from operators.detector import DetectorConfig, Say, open_episode
-from operators.standing import continued, kind_of, matured, money, same_price
+from operators.standing import bill_of, kind_of, matured, money
 from state.customer import Customer, Recent
 from state.events import Event, Transaction
 from state.recurring import Stream
@@ -34,9 +34,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
 
 def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Say]:
     assert isinstance(event, Transaction)
-    if event.direction == "credit":
-        return
-    stream = continued(customer, event)
+    stream = bill_of(customer, event)
     if stream is None or not _changed(config, stream):
         return
     old, new = money(stream.amounts[-2], stream), money(stream.amounts[-1], stream)
@@ -66,7 +64,7 @@ def learn(config: Config, state: None, recent: Recent, customer: Customer) -> It
     said = open_episode(customer, SIGNAL, kind_of(stream)) if stream is not None else None
     if stream is None or said is None or recent.time_us <= said.time_us:
         return
-    back = len(stream.amounts) > 2 and same_price(stream.amounts[-1], stream.amounts[-3])
+    back = len(stream.amounts) > 2 and stream.amounts[-1] == stream.amounts[-3]
     code, text = ("AMOUNT_BACK", "the old amount is back") if back else ("NEXT_KNOWN", "the next bill has come")
     reason = Reason(code, "amount", money(recent.amount_minor, stream), None, None, text)
     yield Say("CLOSE", (reason,), said.kind, score=said.score, transaction_ids=(recent.transaction_id,))
@@ -77,4 +75,4 @@ def _changed(config: Config, stream: Stream) -> bool:
         return False
     *_, last, new = stream.amounts
     known = stream.amounts[-KNOWN - 1 : -1]
-    return same_price(min(known), max(known)) and abs(new - last) >= config.change_min * last
+    return min(known) == max(known) and abs(new - last) >= config.change_min * last

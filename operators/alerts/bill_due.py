@@ -31,12 +31,14 @@ TOPICS = frozenset((Transaction.TOPIC,))
 class Config(DetectorConfig, frozen=True, kw_only=True):
     ahead_days: int = 6
     period_days_min: float = 80.0
+    waits_s: float = 259_200.0
 
 
 def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Wake]:
     assert isinstance(event, Transaction)
     if event.direction == "debit" and event.channel not in ("card_present", "atm", "cash"):
-        yield Wake(_next_us(config, customer, customer.newest_us))
+        # A reminder that is due waits for the allowed lateness: it must not be passed over until then.
+        yield Wake(_next_us(config, customer, customer.newest_us - int(config.waits_s * 1e6)))
 
 
 def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> Iterator[Say | Wake]:
@@ -99,6 +101,6 @@ def _next_us(config: Config, customer: Customer, after_us: int) -> int | None:
     reminders = [
         (due_day - config.ahead_days) * DAY_US
         for stream in _rare_bills(config, customer)
-        if (due_day := stream.due_day()) is not None
+        if open_episode(customer, SIGNAL, kind_of(stream)) is None and (due_day := stream.due_day()) is not None
     ]
     return min((reminder for reminder in reminders if reminder > after_us), default=None)

@@ -4,6 +4,7 @@ looks at   an earlier payment of the same amount to the same merchant within `wi
 needs      a merchant or payee, and an amount of at least `amount_min` major units
 says       alert.duplicate_charge with the amount; adds "duplicate_charge" to anomaly.transaction
 state      none of its own (the profile's recent payments)
+           small and round amounts, which coincide by chance, count for less
 blind to   a second charge under another name or for another amount
 source     card scheme rules on duplicate processing (reason codes 12.6.1 and 4834)
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 from operators.detector import DetectorConfig, Finding
 from operators.view import View
 from state.events import Transaction
-from state.money import format_minor
+from state.habits import major_units
+from state.money import EXPONENT, format_minor
 from state.signals import Reason
 
 NAME = "duplicate_charge"
@@ -27,6 +29,9 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     within_s: float = 1800.0
     amount_min: float = 5.0
     contribution: float = 5.0
+    round_discount: float = 2.3
+    small_below: float = 12.0
+    small_discount: float = 1.0
 
 
 def step(config: Config, state: None, transaction: Transaction, view: View) -> Finding | None:
@@ -55,7 +60,7 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
         feature="gap_s",
         value=gap_s,
         baseline=config.within_s,
-        contribution=config.contribution,
+        contribution=_strength(config, transaction),
         text=f"{amount} {transaction.currency} was charged by the same merchant {gap_s:.0f} seconds before",
     )
     return Finding(
@@ -63,3 +68,13 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
         details={"amount": amount, "currency": transaction.currency},
         transaction_ids=(recent.transaction_id,),
     )
+
+
+def _strength(config: Config, transaction: Transaction) -> float:
+    strength = config.contribution
+    tenth = 10 ** max(0, EXPONENT[transaction.currency] - 1)
+    if transaction.amount_minor % max(10, tenth) == 0:
+        strength -= config.round_discount
+    if major_units(transaction.amount_minor, transaction.currency) < config.small_below:
+        strength -= config.small_discount
+    return strength

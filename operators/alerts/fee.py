@@ -11,7 +11,6 @@ source     -
 from __future__ import annotations
 
 from operators.detector import DetectorConfig, Finding
-from operators.standing import same_price
 from operators.view import View
 from state.business_days import day_of
 from state.digest import digest64
@@ -58,4 +57,4 @@ def _expected(transaction: Transaction, view: View) -> bool:
     payment = Payment(day_of(view.time_us), transaction.amount_minor, overall_key(view.key), payee, digest64(id_), id_)
     streams = view.customer.current_streams(view.time_us)
     found = match(streams, payment)
-    return found >= 0 and streams[found].mature and same_price(streams[found].amounts[-1], transaction.amount_minor)
+    return found >= 0 and streams[found].mature and streams[found].amounts[-1] == transaction.amount_minor

@@ -4,7 +4,8 @@ looks at   the second payment to a payee by card online or by direct debit: the 
 needs      a customer known for longer than two months before the first payment: else old subscriptions look new
 says       alert.new_subscription, one OPEN per stream, CLOSE with the third payment
 state      the customer's first transaction
-blind to   subscriptions whose amount varies from the start; those paid in person
+blind to   contracts that come less often than monthly (two payments a year apart are no news any more); subscriptions whose amount
+           varies from the start; those paid in person
 source     -
 """
 
@@ -15,11 +16,12 @@ from collections.abc import Iterator
 import msgspec
 
 from operators.detector import DetectorConfig, Say, open_episode
-from operators.standing import continued, iso, kind_of, matured, money, same_price
+from operators.standing import bill_of, iso, kind_of, matured, money
 from state.business_days import date_of, day_of
 from state.customer import Customer, Recent
 from state.events import Event, Transaction
 from state.recurring import Stream
+from state.rhythm import MONTHLY
 from state.signals import Reason
 
 NAME = "new_subscription"
@@ -41,9 +43,9 @@ class State(msgspec.Struct, array_like=True):
 
 def on_event(config: Config, state: State, event: Event, customer: Customer) -> Iterator[Say]:
     assert isinstance(event, Transaction)
-    if event.channel not in CHANNELS or event.direction == "credit" or not state.since_us:
+    if event.channel not in CHANNELS or not state.since_us:
         return
-    stream = continued(customer, event)
+    stream = bill_of(customer, event)
     if stream is None or not _begun(stream) or stream.days[0] < day_of(state.since_us) + config.known_days_min:
         return
     assert stream.rhythm is not None
@@ -81,6 +83,11 @@ def learn(config: Config, state: State, recent: Recent, customer: Customer) -> I
 
 def _begun(stream: Stream) -> bool:
     """The second payment, at the same price; without a contract's channel on the same day of the month, too."""
-    if stream.hits != 2 or stream.rhythm is None or not same_price(*stream.amounts):
+    if (
+        stream.hits != 2
+        or stream.rhythm is None
+        or stream.rhythm.cadence > MONTHLY
+        or stream.amounts[0] != stream.amounts[1]
+    ):
         return False
     return stream.firm or date_of(stream.days[0]).day == date_of(stream.days[1]).day

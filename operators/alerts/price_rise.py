@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from operators.detector import DetectorConfig, Say, open_episode
-from operators.standing import continued, kind_of, matured, money, same_price
+from operators.standing import bill_of, kind_of, matured, money
 from state.customer import Customer, Recent
 from state.events import Event, Transaction
 from state.recurring import Stream
@@ -34,9 +34,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
 
 def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Say]:
     assert isinstance(event, Transaction)
-    if event.direction == "credit":
-        return
-    stream = continued(customer, event)
+    stream = bill_of(customer, event)
     if stream is None or not _risen(config, stream):
         return
     old, new = money(stream.amounts[-3], stream), money(stream.amounts[-1], stream)
@@ -67,7 +65,7 @@ def learn(config: Config, state: None, recent: Recent, customer: Customer) -> It
     if stream is None or said is None or recent.time_us <= said.time_us:
         return
     newest = stream.amounts[-config.settled_hits :]
-    if stream.amounts[-1] < stream.amounts[-2] or same_price(min(newest), max(newest)):
+    if stream.amounts[-1] < stream.amounts[-2] or min(newest) == max(newest):
         reason = Reason(
             "NEW_USUAL", "amount", money(recent.amount_minor, stream), None, None, "the price is no news any more"
         )
@@ -78,4 +76,4 @@ def _risen(config: Config, stream: Stream) -> bool:
     if not stream.mature or len(stream.amounts) < 4:
         return False
     older, old, first, second = stream.amounts[-4:]
-    return same_price(older, old) and same_price(first, second) and min(first, second) >= (1.0 + config.rise_min) * old
+    return older == old and first == second >= (1.0 + config.rise_min) * old

@@ -17,7 +17,7 @@ from operators.detector import DetectorConfig, Say, open_episode
 from operators.standing import continued, kind_of, matured, money
 from state.customer import Customer, Recent
 from state.events import Event, Transaction
-from state.income import own_digests, usual_minor
+from state.income import NO_INCOME, own_digests, usual_minor
 from state.recurring import STEADY, Stream
 from state.signals import Reason
 
@@ -37,7 +37,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
 
 def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Say]:
     assert isinstance(event, Transaction)
-    if event.direction != "credit":
+    if event.direction != "credit" or event.channel in NO_INCOME:
         return
     stream = continued(customer, event)
     if stream is None or not stream.mature or stream.payee in own_digests(customer):

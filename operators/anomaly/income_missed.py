@@ -30,6 +30,9 @@ TOPICS = frozenset((Transaction.TOPIC,))
 NEW_HITS = 2
 """Money that came more often than that was there before, and takes no other's place."""
 
+RESUMED = 1.6
+"""A gap of so many periods is a break."""
+
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
     grace_s: float = 241_920.0
@@ -37,6 +40,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     covered: float = 0.6
     share_min: float = 0.25
     before_days: int = 6
+    waits_s: float = 259_200.0
 
 
 def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Say | Wake]:
@@ -127,9 +131,14 @@ def _covered(config: Config, missed: Stream, due_day: int, streams: list[Stream]
         and stream.id != missed.id
         and stream.payee not in own
         and stream.last_day >= due_day - config.before_days
-        and (stream.payee == missed.payee or stream.hits <= NEW_HITS)
+        and (stream.payee == missed.payee or stream.hits <= NEW_HITS or _resumed(stream))
     ]
     return sum(stream.amounts[-1] for stream in others) >= config.covered * usual_minor(missed.amounts)
+
+
+def _resumed(stream: Stream) -> bool:
+    """Whether the newest payment came after a break: a salary after parental leave."""
+    return stream.rhythm is not None and stream.days[-1] - stream.days[-2] > RESUMED * stream.rhythm.period_days
 
 
 def _came(config: Config, stream: Stream, streams: list[Stream], own: set[int], said_us: int) -> bool:
@@ -152,7 +161,10 @@ def _next_check_us(config: Config, customer: Customer, streams: list[Stream], af
         and open_episode(customer, SIGNAL, kind_of(stream)) is None
         and (due_day := stream.due_day()) is not None
     ]
-    return min((check for check in checks if check > max(after_us, customer.newest_us - 5 * DAY_US)), default=None)
+    return min(
+        (check for check in checks if check > max(after_us, customer.newest_us - int(config.waits_s * 1e6))),
+        default=None,
+    )
 
 
 def _by_kind(streams: list[Stream], kind: str) -> Stream | None:
