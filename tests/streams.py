@@ -194,6 +194,50 @@ def others(time_us: int, customer_id: str = "c-1") -> list[Event]:
     ]
 
 
+def household(seed: int, weeks: int = 20, customer_id: str = "c-1") -> list[Any]:
+    """Standing payments: wages every Friday that drop, stop and come again, a weekly plan whose price rises or has a surcharge, a
+    weekly contract that begins late, fees, quarterly insurance, and purchases between. In time order, each at a time of its own."""
+    random_ = random.Random(f"household/{seed}/{customer_id}")
+    drop, stop = random_.randrange(5, 8), random_.randrange(9, 13)
+    surcharge, rise, start = random_.randrange(4, 7), random_.randrange(8, 12), random_.randrange(10, 14)
+    events: list[Transaction] = []
+
+    def pay(name: str, day: int, amount_minor: int, channel: str, payee: str, **more: Any) -> None:
+        time_us = NOON_US + day * DAY_US + (sum(name.encode()) % 700 + len(events) % 60) * MINUTE_US
+        fields = {
+            "customer_id": customer_id,
+            "merchant_id": None,
+            "counterparty": payee,
+            "channel": channel,
+            "mcc": None,
+        }
+        events.append(transaction(f"{name}-{day}", time_us, amount_minor, **(fields | more)))
+
+    for week in range(weeks):
+        day = 7 * week
+        if week not in (stop, stop + 1):
+            pay("wage", day, 60_000 if week < drop else 40_000, "transfer", "Alander Works", direction="credit")
+        price_minor = 1_300 if week >= rise else 1_000
+        pay("plan", day + 1, price_minor + (500 if week == surcharge else 0), "direct_debit", "Corlia Mobile")
+        if week >= start:
+            pay("film", day + 2, 1_299, "direct_debit", "Ulgano Stream")
+        if random_.random() < 0.1:
+            pay("fee", day + 3, random_.randrange(100, 900), "fee", "Bank")
+        if week % 13 == 0:
+            pay("safe", day + 4, 9_600, "direct_debit", "Verova Insurance")
+        if random_.random() < 0.7:
+            pay(
+                "shop",
+                day + 5,
+                random_.randrange(100, 9_000),
+                "card_present",
+                "Al Market",
+                merchant_id="m-1",
+                mcc="5411",
+            )
+    return sorted(events, key=lambda event: (event.time_us, event.event_id))
+
+
 # ---- hostile values
 
 HUGE_MINOR = 10**19 - 1

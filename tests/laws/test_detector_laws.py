@@ -22,7 +22,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe import probe
 from shard_bench import TABLES, Bench, Said, loud, refrozen
-from streams import HOUR_US, HUGE_MINOR, MINUTE_US, NOON_US, histories, hostile_life, transaction
+from streams import (
+    DAY_US,
+    HOUR_US,
+    HUGE_MINOR,
+    MINUTE_US,
+    NOON_US,
+    end_of,
+    histories,
+    hostile_life,
+    household,
+    transaction,
+)
 
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE
@@ -408,6 +419,16 @@ def test_reasons_add_up_and_name_evidence_and_baselines(name: str, events: list[
         check_reasons(body, {event.transaction_id for event in events})
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_reasons_about_standing_payments_add_up_too(seed: int) -> None:
+    events = household(seed, 42)
+    bench = bench_of(fused.NAME).run(events)
+    bench.advance(end_of(events) + 99 * DAY_US)
+    assert any("timer" in body["trigger"] for body in bench.on("signals"))
+    for body in bench.on("signals"):
+        check_reasons(body, {event.transaction_id for event in events})
+
+
 def test_the_streams_of_these_laws_make_every_speaking_detector_speak() -> None:
     """Otherwise the laws above would hold of silence alone."""
     said: set[str] = set()
@@ -419,6 +440,10 @@ def test_the_streams_of_these_laws_make_every_speaking_detector_speak() -> None:
         said.update(body["type"] for body in bench.on("signals"))
 
     listen()
+    for seed in range(3):
+        bench = bench_of(fused.NAME).run(household(seed, 42))
+        bench.advance(end_of(household(seed, 42)) + 99 * DAY_US)
+        said.update(body["type"] for body in bench.on("signals"))
     speaking = {detector.SIGNAL for detector in CATALOGUE if detector.SIGNAL and detector.NAME != "null"}
     assert said == speaking | {fused.SIGNAL}
 

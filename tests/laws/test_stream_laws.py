@@ -18,6 +18,7 @@ from streams import (
     delayed,
     end_of,
     full_life,
+    household,
     moved,
     numbered,
     ordinary_life,
@@ -107,6 +108,44 @@ def test_holding_back_says_what_sorting_beforehand_would_have_said(seed: int) ->
         bench.advance(end_of(events) + 60 * DAY_US)
     assert held.said == expected.said
     assert any(body.get("state") == "CLOSE" for body in held.said)
+
+
+@seeds
+def test_standing_payments_are_known_and_told_whatever_the_order(seed: int) -> None:
+    """The same laws for a household: the profile after any order within the lateness, the signals after any within the wait."""
+    events = household(seed, 24)
+    ordered, disordered = run(events), run(shuffled(events, seed, LATENESS_US))
+    assert profile(disordered.shard.customer("c-1")) == profile(ordered.shard.customer("c-1"))
+    assert ordered.on("detector_errors") == disordered.on("detector_errors") == []
+    policy = Policy(lateness_us=LATENESS_US, reorder_wait_us=6 * HOUR_US)
+    held, again, whole = (Bench(loud(), policy, SPEAKERS) for _ in range(3))
+    held.run(shuffled(events, seed, 6 * HOUR_US))
+    for event in events:
+        again.apply([event])
+        again.restart()
+    whole.apply(events)
+    for bench in (held, again, whole):
+        bench.advance(end_of(events) + 60 * DAY_US)
+        bench.finish()
+    assert held.said == again.said == whole.said
+
+
+def test_a_household_makes_every_detector_of_standing_payments_speak() -> None:
+    """Otherwise the laws above would hold of silence alone."""
+    said: set[str] = set()
+    for seed in SEEDS:
+        bench = run(household(seed, 42))
+        bench.advance(NOON_US + 400 * DAY_US)
+        said |= {body["type"] for body in bench.on("signals")}
+    assert said >= {
+        "anomaly.income_missed",
+        "anomaly.income_drop",
+        "alert.price_rise",
+        "alert.bill_changed",
+        "alert.new_subscription",
+        "alert.fee",
+        "alert.bill_due",
+    }
 
 
 # ---- lateness

@@ -7,7 +7,7 @@ import random
 import pytest
 from probe import probe
 from shard_bench import TABLES, Bench, loud
-from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, end_of, full_life, moved, shuffled, transaction
+from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, end_of, full_life, household, moved, shuffled, transaction
 
 from operators.catalogue import CATALOGUE
 from state.events import Event, Transaction
@@ -29,7 +29,7 @@ def burst(customer_id: str, start_us: int, count: int = 10) -> list[Transaction]
 
 
 def crowd(seed: int) -> list[Event]:
-    """Six customers with bursts, some reversed, in order of arrival (which is also that of time)."""
+    """Six customers with bursts, some reversed, and one with standing payments, in order of arrival (which is also that of time)."""
     random_ = random.Random(f"crowd/{seed}")
     events: list[Event] = []
     for number in range(6):
@@ -40,6 +40,7 @@ def crowd(seed: int) -> list[Event]:
         events += series
         back_us = start_us + random_.randrange(1, 4 * DAY_US)
         events.append(moved(series[3], status="reversed", time_us=back_us, arrival_us=back_us))
+    events += household(seed, customer_id="c-6")
     return sorted(events, key=lambda event: (event.arrival_us, event.customer_id, event.event_id))
 
 
@@ -63,7 +64,7 @@ def test_timers_say_the_same_however_the_clock_is_moved(seed: int) -> None:
     benches = (one_batch, lazily, eagerly)
     for bench in benches:
         bench.advance(end_us)
-    for number in range(6):
+    for number in range(7):
         said = [bench.of(f"c-{number}") for bench in benches]
         assert said[0] == said[1] == said[2]
     assert sum(body.get("state") == "CLOSE" for body in one_batch.said) >= 3
@@ -85,7 +86,7 @@ def test_timers_and_held_events_take_turns_however_the_clock_is_moved(seed: int)
     for bench in (lazily, eagerly):
         bench.advance(end_of(events) + 60 * DAY_US)
         bench.finish()
-    for number in range(6):
+    for number in range(7):
         assert lazily.of(f"c-{number}") == eagerly.of(f"c-{number}")
 
 
