@@ -18,11 +18,13 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import duckdb
 import orjson
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from dataflows.history.ordered import open_history  # noqa: E402
 from operators.customer_step import CustomerStep, make_policy  # noqa: E402
 from operators.decode import Decoder, Rejection  # noqa: E402
 from simulation.runs import messages  # noqa: E402
@@ -33,6 +35,7 @@ from state.customer import Customer  # noqa: E402
 from state.events import Transaction  # noqa: E402
 from state.frozen import freeze  # noqa: E402
 from state.money import parse_amount  # noqa: E402
+from state.payee import payee_of  # noqa: E402
 from state.records import Record  # noqa: E402
 from state.recurring import Status, Stream  # noqa: E402
 from state.settings import load_settings  # noqa: E402
@@ -191,6 +194,60 @@ def foretell(tally: Tally, customer: Customer, event: Transaction, expected: dic
         tally.foretell(*found, customer.current_streams())
 
 
+def run_berka(folder: Path) -> None:
+    """Standing orders of a real bank: each payee of the table `order`, as far as three payments of it lie in the period."""
+    orders = {
+        (f"c-{account}", f"{bank}-{to}")
+        for account, bank, to in duckdb.sql(
+            f"SELECT account_id, bank_to, account_to FROM '{folder / 'order.parquet'}'"
+        ).fetchall()
+    }
+    shard, decoder = new_shard(), Decoder()
+    paid: Counter[tuple[str, str]] = Counter()
+    found = late = foretold = exact = near = amounts = cash = events = 0
+    spent_s = 0.0
+    with open_history(folder, ROOT / "config" / "mappings" / "berka.toml", None, None) as history:
+        for record in (record for batch in history.records() for record in batch):
+            event = decoder.decode(record)
+            if not isinstance(event, Transaction):
+                continue
+            series = event.customer_id, event.counterparty or ""
+            counts = series in orders and event.direction == "debit"
+            if counts and paid[series] >= 3:
+                before = next((s for s in streams_at(shard, event) if s.mature), None)
+                foretold += 1
+                if before is not None:
+                    miss = abs((before.due_day() or 0) - day_of(event.time_us))
+                    exact, near = exact + (miss == 0), near + (miss <= NEAR_DAYS)
+                    amounts += round(before.usual_minor()[0]) == event.amount_minor
+            began_s = perf_counter()
+            shard.apply([event], 0)
+            shard.advance(0, event.arrival_us)
+            spent_s += perf_counter() - began_s
+            events += 1
+            if counts:
+                paid[series] += 1
+                if paid[series] == 3:
+                    known = any(s.mature and s.last_id == event.transaction_id for s in streams_at(shard, event))
+                    found, late = found + known, late + (not known)
+    for customer_id in {customer_id for customer_id, _ in paid}:
+        cash += sum(stream.channel == "cash" for stream in shard.customer(customer_id).current_streams())
+    print(f"berka: {events:,} transactions, {spent_s / events * 1e6:.0f} µs each")
+    print(f"series with three payments: {found + late}, found by the third: {found / (found + late):.4f}")
+    print(
+        f"next payment ({foretold}): date exact {exact / foretold:.4f}, within {NEAR_DAYS} days {near / foretold:.4f}, "
+        f"amount exact {amounts / foretold:.4f}; streams of cash: {cash}"
+    )
+
+
+def streams_at(shard: Shard, event: Transaction) -> list[Stream]:
+    """The streams of the customer that the event's payee has."""
+    payee = payee_of(event)
+    assert payee is not None
+    streams = shard.customer(event.customer_id).current_streams()
+    return [stream for stream in streams if stream.payee == payee.digest and not stream.credit]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures recurring streams.")
     parser.add_argument("--customers", type=int, default=400)
@@ -198,6 +255,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="*", default=[11, 12, 13])
     parser.add_argument("--berka", type=Path, default=None)
     args = parser.parse_args()
+    if args.berka is not None:
+        run_berka(args.berka)
+        return
     for seed in args.seed:
         run_world(WorldSettings(args.customers, args.days, seed))
 

@@ -38,6 +38,9 @@ ENDED_AFTER: Final = 2
 UNPROVEN_DAYS: Final = 70
 """How long a payee without a contract's channel has time to come back: two months and some days."""
 UNPROVEN_FIRM_DAYS: Final = 400
+BOOKED_BY_BANKS: Final = frozenset(("transfer", "direct_debit", "standing_order", "other"))
+WEEKEND_SHARE_MIN: Final = 0.1
+"""Two days in seven are a weekend: whose payments are booked there half as often as by chance or more often, gives no way."""
 FLOWS_MAX: Final = 64
 """Payments of one stream in one forecast."""
 GRACE_DAYS: Final = 3
@@ -164,12 +167,12 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
         misses = self.misses_days(day)
         return misses is not None and self.rhythm is not None and misses <= self.rhythm.tolerance_days
 
-    def with_payment(self, payment: Payment) -> Stream:
-        """The stream after one more payment."""
+    def with_payment(self, payment: Payment, others: Sequence[Stream]) -> Stream:
+        """The stream after one more payment; `others` are the customer's streams."""
         days = (*self.days, payment.day)[-KEPT:]
         amounts = (*self.amounts, payment.amount_minor)[-KEPT:]
         hits = self.hits + 1
-        rhythm = _rhythm(self, days, amounts, hits)
+        rhythm = _rhythm(self, days, amounts, hits, others)
         grown = msgspec.structs.replace(
             self,
             days=days,
@@ -186,7 +189,9 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return msgspec.structs.replace(grown, mature=True) if alike else grown
 
 
-def _rhythm(stream: Stream, days: tuple[int, ...], amounts: tuple[int, ...], hits: int) -> Rhythm | None:
+def _rhythm(
+    stream: Stream, days: tuple[int, ...], amounts: tuple[int, ...], hits: int, others: Sequence[Stream]
+) -> Rhythm | None:
     old, currency = stream.rhythm, stream.currency
     if old is not None and old.day(old.slot_near(days[-1], currency), currency) == days[-1] and days[-1] != days[-2]:
         return old
@@ -196,17 +201,21 @@ def _rhythm(stream: Stream, days: tuple[int, ...], amounts: tuple[int, ...], hit
         return None
     if hits == 2 and max(amounts) > STEADY * min(amounts) and not stream.firm:
         return None
-    steps = _steps(stream)
+    steps = _steps(stream, others)
     found = fit(days, currency, steps, skips_max=1 if hits > HITS_MATURE + 1 else 0)
     if found is None and stream.mature:
         found = fit(days[-HITS_MATURE:], currency, steps) or old
     return found
 
 
-def _steps(stream: Stream) -> tuple[int, ...]:
-    """How a payment gives way to a holiday: cards know none; employers pay before it, other banks collect after it."""
+def _steps(stream: Stream, others: Sequence[Stream]) -> tuple[int, ...]:
+    """How a payment gives way to a holiday: cards know none; employers pay before it, other banks collect after it. A bank that
+    books transfers on weekends, as all of a customer's streams together show, makes nobody give way."""
     if stream.channel == "ecommerce":
         return (0,)
+    days = [day for other in others if other.channel in BOOKED_BY_BANKS and other.hits > 1 for day in other.days]
+    if WEEKEND_SHARE_MIN * len(days) < sum((day + 3) % 7 >= 5 for day in days):
+        return (0, 1, -1)
     return (-1, 1, 0) if stream.credit else (1, -1, 0)
 
 
@@ -235,10 +244,10 @@ def _cost(stream: Stream, payment: Payment) -> float | None:
     on_time = stream.on_time(payment.day)
     if same and stream.firm:
         limit = math.inf
-    elif on_time or (stream.firm and stream.rhythm is None):
+    elif on_time:
         limit = ALIKE if other else CHANGED
     elif stream.rhythm is None:
-        limit = ALIKE
+        limit = STEADY if other else CHANGED if stream.firm else ALIKE
     else:
         # Neither on time nor by contract: a payment that is late, if it is the same.
         early = payment.day < (stream.due_day() or payment.day) - stream.rhythm.tolerance_days
@@ -252,7 +261,7 @@ def with_payment(streams: Sequence[Stream], payment: Payment) -> list[Stream]:
     """The streams after one more payment: least recently paid first, and bounded."""
     found = match(streams, payment)
     if found >= 0:
-        grown = streams[found].with_payment(payment)
+        grown = streams[found].with_payment(payment, streams)
         return [*streams[:found], *streams[found + 1 :], grown]
     payee, day = payment.payee, payment.day
     fresh = Stream(

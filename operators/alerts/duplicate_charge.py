@@ -1,6 +1,6 @@
 """Was the same charge taken twice?
 
-looks at   an earlier payment of the same amount to the same merchant within `within_s`, both not reversed
+looks at   another payment of the same amount to the same merchant within `within_s`, both not reversed
 needs      a merchant or payee, and an amount of at least `amount_min` major units
 says       alert.duplicate_charge with the amount; adds "duplicate_charge" to anomaly.transaction
 state      none of its own (the profile's recent payments)
@@ -37,7 +37,8 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
 def step(config: Config, state: None, transaction: Transaction, view: View) -> Finding | None:
     if not view.merchant or transaction.channel not in CHANNELS or transaction.direction == "credit":
         return None
-    earliest_us = view.time_us - int(config.within_s * 1e6)
+    within_us = int(config.within_s * 1e6)
+    earliest_us, latest_us = view.time_us - within_us, view.time_us + within_us
     for recent in reversed(view.customer.recent):
         if recent.time_us < earliest_us:
             return None
@@ -46,7 +47,7 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
             and recent.amount_minor == transaction.amount_minor
             and recent.key == view.key
             and recent.learned
-            and recent.time_us <= view.time_us
+            and recent.time_us <= latest_us  # later only if this record comes late
         ):
             break
     else:
@@ -54,14 +55,14 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
     amount = format_minor(transaction.amount_minor, transaction.currency)
     if float(amount) < config.amount_min:
         return None
-    gap_s = (view.time_us - recent.time_us) / 1e6
+    gap_s = abs(view.time_us - recent.time_us) / 1e6
     reason = Reason(
         code="CHARGED_TWICE",
         feature="gap_s",
         value=gap_s,
         baseline=config.within_s,
         contribution=_strength(config, transaction),
-        text=f"{amount} {transaction.currency} was charged by the same merchant {gap_s:.0f} seconds before",
+        text=f"{amount} {transaction.currency} was charged twice by the same merchant, {gap_s:.0f} seconds apart",
     )
     return Finding(
         (reason,),

@@ -1,0 +1,190 @@
+"""Recurring streams: rhythms with weekends and holidays, payees that drift, contracts at one company, what is expected when."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shard_bench import Bench
+from streams import DAY_US, NOON_US, account, end_of, household, transaction
+
+from state.business_days import EPOCH_ORDINAL, date_of, day_of, roll
+from state.customer import Customer
+from state.events import Transaction
+from state.income import income_of
+from state.recurring import STREAMS_MAX, Status, Stream
+from state.rhythm import CADENCES, MONTHLY, Rhythm, fit
+
+ENDLESS_US = 10_000 * DAY_US
+
+
+def day(text: str) -> int:
+    return date.fromisoformat(text).toordinal() - EPOCH_ORDINAL
+
+
+def paid(name: str, days: list[int], amount_minor: int | list[int] = 2_900, **changes: object) -> list[Transaction]:
+    fields = {"channel": "direct_debit", "merchant_id": "m-mobile", "merchant_name": "Corlia Mobile", "mcc": "4814"}
+    amounts = amount_minor if isinstance(amount_minor, list) else [amount_minor] * len(days)
+    return [
+        transaction(f"{name}-{at}", at * DAY_US + 7 * 3_600_000_000, amount, **(fields | changes))
+        for at, amount in zip(days, amounts, strict=True)
+    ]
+
+
+def transfers(name: str, days: list[int], amount_minor: int | list[int], payer: str) -> list[Transaction]:
+    return paid(
+        name,
+        days,
+        amount_minor,
+        direction="credit",
+        channel="transfer",
+        merchant_id=None,
+        counterparty=payer,
+        account_id="a-1",
+    )
+
+
+def streams_of(events: list[Transaction]) -> list[Stream]:
+    bench = Bench().run(sorted(events, key=lambda event: event.time_us))
+    assert bench.on("detector_errors") == []
+    return bench.shard.customer("c-1").current_streams()
+
+
+# ---- rhythms
+
+
+@given(
+    cadence=st.sampled_from([name for name in CADENCES if name != "semi-monthly"]),
+    anchor=st.integers(1, 31),
+    step=st.sampled_from((-1, 0, 1)),
+    phase=st.integers(0, 11),
+    start=st.integers(2010, 2030),
+)
+def test_a_rhythm_is_known_again_from_the_days_that_it_makes(
+    cadence: str, anchor: int, step: int, phase: int, start: int
+) -> None:
+    number = CADENCES.index(cadence)
+    months = {"monthly": 1, "bimonthly": 2, "quarterly": 3, "half-yearly": 6, "yearly": 12}.get(cadence)
+    rhythm = Rhythm(number, anchor, step, phase % months if months else 0)
+    first = rhythm.slot_near(day(f"{start}-03-01"), "EUR")
+    days = [rhythm.day(first + at, "EUR") for at in range(7)]
+    found = fit(days[:6], "EUR", (step, *({-1, 0, 1} - {step})))
+    assert found is not None and found.name == cadence
+    following = found.day(found.slot_near(days[5], "EUR") + 1, "EUR")
+    assert abs(following - days[6]) <= 3
+
+
+def test_a_salary_gives_way_to_weekends_and_easter() -> None:
+    salary = Rhythm(MONTHLY, 31, -1)
+    days = [date_of(salary.day(2024 * 12 + month, "EUR")).isoformat() for month in range(1, 4)]
+    assert days == ["2024-02-29", "2024-03-28", "2024-04-30"]  # the 29th of March was Good Friday
+
+
+def test_random_days_make_no_rhythm() -> None:
+    days = [day("2024-01-03") + offset for offset in (0, 11, 50, 57, 99, 118)]
+    assert fit(days, "EUR", (1, -1, 0)) is None
+
+
+def test_an_unknown_currency_has_weekends_and_no_holidays() -> None:
+    assert date_of(roll(day("2024-12-25"), 1, "XAF")).isoformat() == "2024-12-25"
+    assert date_of(roll(day("2024-12-25"), 1, "EUR")).isoformat() == "2024-12-27"
+
+
+# ---- streams
+
+
+def test_the_third_payment_makes_a_stream_and_two_missed_ones_end_it() -> None:
+    days = [day(f"2025-{month:02d}-10") for month in (1, 2, 3)]
+    (two,) = streams_of(paid("bill", days[:2]))
+    (three,) = streams_of(paid("bill", days))
+    assert two.status(days[1]) is Status.EARLY and three.status(days[2]) is Status.MATURE
+    assert three.due_day() == day("2025-04-10") and three.usual_minor()[0] == 2_900
+    assert three.status(day("2025-04-30")) is Status.MATURE
+    assert three.status(day("2025-05-30")) is Status.ENDED
+
+
+def test_two_contracts_with_one_company_are_two_streams() -> None:
+    days = [day(f"2025-{month:02d}-10") for month in (1, 2, 3, 4)]
+    later = [at + 9 for at in days]
+    streams = streams_of(
+        paid("one", days, description="Contract 1") + paid("two", later, 3_400, description="Contract 2")
+    )
+    assert sorted((stream.hits, stream.amounts[-1]) for stream in streams) == [(4, 2_900), (4, 3_400)]
+    unnamed = streams_of(paid("one", days) + paid("two", later, 9_900))
+    assert sorted((stream.hits, stream.amounts[-1]) for stream in unnamed) == [(4, 2_900), (4, 9_900)]
+
+
+def test_a_bill_that_varies_is_one_stream() -> None:
+    days = [day(f"2025-{month:02d}-16") for month in range(1, 7)]
+    (stream,) = streams_of(paid("energy", days, [8_500, 9_900, 7_100, 5_600, 5_200, 6_900]))
+    assert stream.mature and not stream.steady and stream.hits == 6
+
+
+def test_a_reversed_payment_is_none() -> None:
+    days = [day(f"2025-{month:02d}-10") for month in (1, 2, 3)]
+    events = paid("bill", days)
+    back = transaction(
+        "bill-x",
+        events[-1].time_us + DAY_US,
+        2_900,
+        status="reversed",
+        original_transaction_id=events[-1].transaction_id,
+    )
+    (stream,) = streams_of([*events, back])
+    assert stream.hits == 2
+
+
+def test_what_is_expected_comes_in_order_with_account_and_sign() -> None:
+    days = [day(f"2025-{month:02d}-10") for month in (1, 2, 3)]
+    pay = transfers("pay", [at + 5 for at in days], 200_000, "Alander Works")
+    bench = Bench().run(sorted([*paid("bill", days, account_id="a-1"), *pay], key=lambda event: event.time_us))
+    customer: Customer = bench.shard.customer("c-1")
+    flows = customer.expected_flows(day("2025-03-16") * DAY_US, day("2025-05-12") * DAY_US)
+    told = [(date_of(day_of(flow.due_us)).isoformat(), flow.amount_minor, flow.account) for flow in flows]
+    assert (
+        told
+        == [
+            ("2025-04-10", -2_900.0, "a-1"),
+            ("2025-04-15", 200_000.0, "a-1"),
+            ("2025-05-12", -2_900.0, "a-1"),
+        ][: len(told)]
+        and len(told) >= 2
+    )
+    assert all(0.5 < flow.probability <= 1.0 for flow in flows)
+
+
+def test_nobody_fills_the_memory() -> None:
+    events = [
+        item
+        for number in range(3 * STREAMS_MAX)
+        for item in paid("x", [20_000 + number], 1_000 + number, merchant_id=f"m-{number}", merchant_name=None)
+    ]
+    assert len(streams_of(events)) <= STREAMS_MAX
+
+
+# ---- income
+
+
+def test_income_is_what_comes_from_others_and_transfers_between_own_accounts_are_none() -> None:
+    events = household(1)
+    bench = Bench().run(events)
+    end_us = end_of(events)
+    customer = bench.shard.customer("c-1")
+    income = income_of(customer, day_of(end_us))
+    assert income.cycle == "weekly" and [source.name for source in income.sources] == ["Alander Works"]
+    assert 0.5 < income.stability <= 1.0
+    assert income.monthly_minor == pytest.approx(40_000 * 30.4 / 7)
+    bench.apply([account(end_us + 1, account_id="Alander Works")])
+    assert income_of(customer, day_of(end_us)).cycle == "irregular"
+
+
+def test_a_freelancer_has_no_regular_income() -> None:
+    days = [day("2025-01-03") + offset for offset in (0, 9, 40, 44, 47, 83, 90, 131)]
+    amounts = [90_000, 30_000, 45_000, 120_000, 61_000, 33_000, 99_000, 20_000]
+    events = transfers("inv", days, amounts, "Client")
+    bench = Bench().run(events)
+    assert income_of(bench.shard.customer("c-1"), days[-1]).sources == []
+    bench.advance(NOON_US + ENDLESS_US)
+    assert bench.on("signals") == []
