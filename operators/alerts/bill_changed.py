@@ -26,6 +26,8 @@ State = None
 TOPICS = frozenset((Transaction.TOPIC,))
 KNOWN = 3
 """Equal payments that show a fixed price."""
+PRICES_MAX = 2
+"""Among the remembered payments: the price, and one that it had before. With more, equal ones were chance."""
 
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
@@ -75,4 +77,6 @@ def _changed(config: Config, stream: Stream) -> bool:
         return False
     *_, last, new = stream.amounts
     known = stream.amounts[-KNOWN - 1 : -1]
+    if len(set(stream.amounts[:-1])) > PRICES_MAX:
+        return False
     return min(known) == max(known) and abs(new - last) >= config.change_min * last
