@@ -333,7 +333,9 @@ def _within_limits(customer: Customer) -> None:
         "states": len(CATALOGUE),
     }
     collections = {
-        slot for slot in Customer.__slots__ if hasattr(getattr(customer, slot), "__len__") and slot not in ("customer_id", "_current")
+        slot
+        for slot in Customer.__slots__
+        if hasattr(getattr(customer, slot), "__len__") and slot not in ("customer_id", "_current")
     }
     assert collections - {"place"} == set(sizes), "every collection of a customer has a written limit"
     for slot, limit in sizes.items():
