@@ -200,9 +200,9 @@ class CustomerStep:
                 self._ask(hook, timer, customer, cause, out)
 
     def freeze_states(self, customer: Customer) -> dict[str, list[Any]]:
-        """The detectors' own states, each as [version, state]."""
-        versions = self._versions
-        return {name: [versions[name], state] for name, state in customer.states.items()}
+        """The detectors' own states, each as [version, state], in the order of the catalogue: not of who was asked first."""
+        states = customer.states
+        return {name: [version, states[name]] for name, version in self._versions.items() if name in states}
 
     def thaw_states(self, customer: Customer, states: dict[str, tuple[int, msgspec.Raw]]) -> None:
         """States of detectors that are switched off now are dropped: they begin anew when switched on.

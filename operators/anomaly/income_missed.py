@@ -38,7 +38,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     grace_s: float = 241_920.0
     arrives_s: float = 172_800.0
     covered: float = 0.6
-    share_min: float = 0.25
+    share_min: float = 0.05
     before_days: int = 6
     waits_s: float = 259_200.0
 
