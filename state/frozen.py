@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from state.balances import Balance
 from state.customer import Account, Customer, Place, Recent, Said, Timer, Waiting
 from state.estimators import MomentsTable
 from state.events import EVENT_TYPES
@@ -51,6 +52,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     states: Mapping[str, Sequence[Any]]
     recent_events: list[tuple[str, bytes]] = []
     streams: list[Stream] = []
+    balances: dict[str, Balance] = {}
 
 
 class FrozenFields(Fields, array_like=True, gc=False):
@@ -96,6 +98,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         states,
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
         customer.streams,
+        customer.balances,
     )
     try:
         return _VERSION_BYTE + _encoder.encode(fields)
@@ -153,6 +156,7 @@ def _fill(customer: Customer, fields: Fields) -> None:
     customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.held]
     customer.recent_events = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.recent_events]
     customer.streams = fields.streams
+    customer.balances = fields.balances
 
 
 def _account_as_text(account: Account) -> list[str | None]:

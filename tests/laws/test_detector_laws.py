@@ -40,6 +40,7 @@ from operators.catalogue import CATALOGUE
 from operators.detector import HOOKS, Detector, Finding
 from operators.view import View
 from state import customer as limits
+from state.balances import BALANCES_MAX
 from state.customer import Customer
 from state.digest import digest64
 from state.events import Transaction
@@ -319,6 +320,7 @@ def _within_limits(customer: Customer) -> None:
         "countries": limits.COUNTRIES_MAX,
         "devices": limits.DEVICES_MAX,
         "accounts": limits.ACCOUNTS_MAX,
+        "balances": BALANCES_MAX,
         "labels": limits.LABELS_MAX,
         "said": limits.SAID_MAX,
         "waiting": limits.WAITING_MAX,
