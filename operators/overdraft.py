@@ -1,123 +1,114 @@
-"""How likely an account is to fall below zero soon, why, and how much money would prevent it.
+"""How likely an account is to fall below zero soon, what leads there, and how much money would prevent it.
 
-The log-odds are a fixed function of the lowest point of the forecast (operators/cashflow.py). What leads to that point adds up:
-the balance now, each recurring payment until then, everyday spending. So the log-odds are shared out among them exactly.
+The log-odds are a function of the lowest point of the forecast (operators/cashflow.py). What leads to that point adds up: the
+balance now, each recurring payment until then, everyday movements. So the log-odds are shared out among them exactly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
-
-import msgspec
 
 from operators.cashflow import Outlook
 from state.estimators import sigmoid
 from state.recurring import Flow
 
-Z_LOW, Z_HIGH = -6.0, 8.0
-"""Beyond, more margin or less of it tells nothing more."""
-Z_BEND = 1.5
+MARGIN_MIN, MARGIN_MAX = -6.0, 8.0
+"""In standard deviations. Beyond, more margin or less of it tells nothing more."""
+MARGIN_BEND = 1.5
+SHARE_MIN, SHARE_MAX = -0.5, 1.0
+RESERVE_MAX = 0.5
+AMOUNT_MAX = 1 << 62
+
+Weights = Mapping[str, float]
+"""Log-odds per unit of each of the values of `values`; those not named count nothing."""
 
 
-class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Log-odds per unit; made by bench/overdraft_weights.py, see config/detectors.toml."""
+class Circumstances(NamedTuple):
+    """What the lowest point is compared with, in minor units."""
 
-    margin: float
-    margin_above: float
-    margin_below: float
-    share: float
-    share_below: float
-    reserve: float
+    turnover_minor: float
+    """What usually leaves in a month: the measure of what is much."""
+    reserve_minor: float
+    """On savings accounts of the customer."""
+    days: int
+    """How far ahead a lowest point matters."""
 
 
 class Danger(NamedTuple):
-    """The lowest point ahead, measured in standard deviations, and what the forecast's parts add to the log-odds there."""
+    """The lowest point ahead, and what each part of the forecast adds to the log-odds there."""
 
     days: int
     """From today."""
-    log_odds: float
-    """Without the base."""
     balance: float
-    """The contribution of the balance now; `flows` and `everyday` those of what comes, `reserve` that of other accounts."""
+    """Of what is on the account now."""
     flows: list[tuple[Flow, float]]
     everyday: float
     reserve: float
 
-
-def danger(weights: Weights, outlook: Outlook, days: int, turnover_minor: float, reserve_minor: float) -> Danger:
-    """`turnover_minor`: what usually leaves in a month, the measure of what is much. `reserve_minor`: on other accounts."""
-    index = lowest(outlook, days, 0.0)
-    mean = outlook.means[index]
-    slope = _slope(weights, mean, outlook.sds[index], turnover_minor)
-    until = [(flow, flow.probability * flow.amount_minor * slope) for flow in outlook.flows]
-    shared = [part for part in until if outlook.index_of(part[0]) <= index]
-    balance = outlook.balance_minor * slope
-    everyday = outlook.everyday[index] * slope
-    reserve = weights.reserve * _reserve(reserve_minor, turnover_minor)
-    log_odds = balance + sum(part for _, part in shared) + everyday + reserve
-    return Danger(index, log_odds, balance, shared, everyday, reserve)
+    @property
+    def log_odds(self) -> float:
+        return self.balance + sum(part for _, part in self.flows) + self.everyday + self.reserve
 
 
-def lowest(outlook: Outlook, days: int, more_minor: float) -> int:
+def lowest(outlook: Outlook, days: int, more_minor: float = 0.0) -> int:
     """The day on which the margin above zero, in standard deviations, is least, if there were `more_minor` more."""
-    return min(range(1, days + 1), key=lambda index: (outlook.means[index] + more_minor) / outlook.sds[index])
+    means, sds = outlook.means, outlook.sds
+    return min(range(1, days + 1), key=lambda index: (means[index] + more_minor) / sds[index])
 
 
-def log_odds_with(
-    weights: Weights, outlook: Outlook, days: int, turnover_minor: float, reserve_minor: float, more_minor: float
-) -> float:
-    """The log-odds, without the base, if there were `more_minor` more on the account."""
-    index = lowest(outlook, days, more_minor)
+def values(outlook: Outlook, about: Circumstances, more_minor: float = 0.0) -> dict[str, float]:
+    """What the log-odds are made of, if there were `more_minor` more. All but `reserve` are zero where the lowest point is zero."""
+    index = lowest(outlook, about.days, more_minor)
     mean = outlook.means[index] + more_minor
-    slope = _slope(weights, mean, outlook.sds[index], turnover_minor)
-    return mean * slope + weights.reserve * _reserve(reserve_minor, turnover_minor)
+    margin = min(MARGIN_MAX, max(MARGIN_MIN, mean / outlook.sds[index]))
+    share = min(SHARE_MAX, max(SHARE_MIN, mean / about.turnover_minor))
+    return {
+        "margin": margin,
+        "margin_above": max(margin - MARGIN_BEND, 0.0),
+        "margin_below": min(margin + MARGIN_BEND, 0.0),
+        "share": share,
+        "share_below": min(share, 0.0),
+        "reserve": min(RESERVE_MAX, max(0.0, about.reserve_minor) / about.turnover_minor),
+    }
+
+
+def log_odds(weights: Weights, outlook: Outlook, about: Circumstances, more_minor: float = 0.0) -> float:
+    """Without the base."""
+    return sum(weights.get(name, 0.0) * value for name, value in values(outlook, about, more_minor).items())
+
+
+def danger(weights: Weights, outlook: Outlook, about: Circumstances) -> Danger:
+    """Shares out the log-odds: those of the lowest point over the parts that add up to it, in proportion."""
+    index = lowest(outlook, about.days)
+    found = values(outlook, about)
+    reserve = weights.get("reserve", 0.0) * found.pop("reserve")
+    mean = outlook.means[index]
+    total = sum(weights.get(name, 0.0) * value for name, value in found.items())
+    slope = total / mean if mean else 0.0
+    flows = [
+        (flow, flow.probability * flow.amount_minor * slope)
+        for flow in outlook.flows
+        if outlook.index_of(flow) <= index
+    ]
+    return Danger(index, outlook.balance_minor * slope, flows, outlook.everyday[index] * slope, reserve)
 
 
 def enough_minor(
-    weights: Weights,
-    base: float,
-    outlook: Outlook,
-    days: int,
-    turnover_minor: float,
-    reserve_minor: float,
-    probability: float,
-    step_minor: int,
+    weights: Weights, base: float, outlook: Outlook, about: Circumstances, probability: float, step_minor: int
 ) -> int | None:
-    """The least amount, in whole steps, that brings the probability below `probability`; None if no amount does (there is always one
-    unless a weight has the wrong sign)."""
+    """The least amount, in whole steps, that brings the probability below `probability`; None if money alone can't."""
 
     def low_enough(steps: int) -> bool:
-        more = float(steps * step_minor)
-        return sigmoid(base + log_odds_with(weights, outlook, days, turnover_minor, reserve_minor, more)) < probability
+        return sigmoid(base + log_odds(weights, outlook, about, float(steps * step_minor))) < probability
 
     high = 1
     while not low_enough(high):
         high *= 2
-        if high > 1 << 50:
+        if high > AMOUNT_MAX:
             return None
     low = high // 2
     while low + 1 < high:
         middle = (low + high) // 2
         low, high = (low, middle) if low_enough(middle) else (middle, high)
     return high * step_minor
-
-
-def _slope(weights: Weights, mean: float, sd: float, turnover_minor: float) -> float:
-    """Log-odds per minor unit at the lowest point: the chord from zero, so that mean × slope is exact and shares out among the parts
-    of the mean."""
-    z = mean / sd
-    share = mean / turnover_minor
-    bent = min(Z_HIGH, max(Z_LOW, z))
-    margin = (
-        weights.margin * bent
-        + weights.margin_above * max(bent - Z_BEND, 0.0)
-        + weights.margin_below * min(bent + Z_BEND, 0.0)
-    )
-    rest = weights.share * min(1.0, max(-0.5, share)) + weights.share_below * min(0.0, max(-0.5, share))
-    if mean == 0.0:
-        return weights.margin / sd + weights.share / turnover_minor
-    return (margin + rest) / mean
-
-
-def _reserve(reserve_minor: float, turnover_minor: float) -> float:
-    return min(0.5, max(0.0, reserve_minor) / turnover_minor)
