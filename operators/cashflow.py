@@ -71,6 +71,14 @@ def outlook(
     return Outlook(today, balance_minor, means, sds, everyday, list(flows), currency)
 
 
+def card_bill(flow: Flow, from_us: int, owed_minor: int, share: float) -> Flow:
+    """The next bill of a credit card: the share usually paid of what is owed now and of what will be bought until then. In a month
+    as much is bought as is paid on average."""
+    remaining = min(1.0, max(0.0, (flow.due_us - from_us) / (30 * DAY_US)))
+    amount = share * (owed_minor - remaining * flow.amount_minor)
+    return flow._replace(amount_minor=-amount, sd_minor=min(flow.sd_minor, 0.15 * amount + 0.3 * remaining * amount))
+
+
 def span_us(from_us: int, days: int = HORIZON_DAYS) -> tuple[int, int]:
     """The time for which `outlook` wants flows: [from, end of the last day)."""
     return from_us, (day_of(from_us) + days + 1) * DAY_US

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from operators.alerts import overdraft_words as words
-from operators.cashflow import Z10, Outlook, outlook, span_us
+from operators.cashflow import Z10, Outlook, card_bill, outlook, span_us
 from operators.detector import Answer, DetectorConfig, Say, Wake
 from operators.overdraft import Circumstances, danger, enough_minor, log_odds
 from state.business_days import DAY_US, day_of
@@ -51,10 +51,13 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     band_miss: float = 0.2
     band_step: float = 0.1
     turnover_min: float = 100.0
+    card_memory: float = 0.3
 
 
 class State(msgspec.Struct, array_like=True, gc=False):
     accounts: dict[str, CashHabit] = {}
+    card_shares: dict[str, float] = {}
+    """Of what is owed on a credit card, the share that its owner usually pays."""
 
 
 def on_event(config: Config, state: State, event: Event, customer: Customer) -> Answer:
@@ -76,6 +79,7 @@ def on_event(config: Config, state: State, event: Event, customer: Customer) -> 
 def learn(config: Config, state: State, recent: Recent, customer: Customer) -> Answer:
     """Learns the everyday part of an account's movements, and follows its open episodes."""
     if not _is_current(customer, recent.account):
+        _learn_card(config, state, recent, customer)
         return ()
     habit = state.accounts.get(recent.account)
     if habit is None:
@@ -90,7 +94,7 @@ def learn(config: Config, state: State, recent: Recent, customer: Customer) -> A
     if recent.balance_minor is not None:
         habit.balance_minor = recent.balance_minor
         if habit.told is None and habit.days >= config.band_days:
-            habit.told = _told(config, habit, recent, customer)
+            habit.told = _told(config, state, recent, customer)
     return tuple(_follow(config, state, recent, customer))
 
 
@@ -110,7 +114,7 @@ def look_ahead(state: State, customer: Customer, account: str, currency: str, ti
     habit, balance_minor = state.accounts.get(account), customer.balance_minor(account)
     if habit is None or balance_minor is None or balance_minor < 0:
         return None
-    return _outlook(habit, customer.current_streams(), account, currency, balance_minor, time_us)
+    return _outlook(state, customer, customer.current_streams(), account, currency, balance_minor, time_us)
 
 
 def circumstances(config: Config, ahead: Outlook, customer: Customer) -> Circumstances:
@@ -126,18 +130,56 @@ def circumstances(config: Config, ahead: Outlook, customer: Customer) -> Circums
 
 
 def _outlook(
-    habit: CashHabit, streams: list[Stream], account: str, currency: str, balance_minor: int, time_us: int
+    state: State,
+    customer: Customer,
+    streams: list[Stream],
+    account: str,
+    currency: str,
+    balance_minor: int,
+    time_us: int,
 ) -> Outlook:
-    expected = [f for f in flows(streams, *span_us(time_us)) if f.account == account and f.currency == currency]
-    return outlook(balance_minor, expected, habit, time_us, currency)
+    """Without what its owner moves between accounts as it suits: that is no obligation. Card bills follow what is owed."""
+    payees = {stream.id: stream.payee for stream in streams}
+    cards = {counterparty_digest(card): card for card in state.card_shares}
+    expected = []
+    for flow in flows(streams, *span_us(time_us)):
+        if flow.account != account or flow.currency != currency or flow.channel == "internal":
+            continue
+        card = cards.get(payees[flow.stream])
+        owed_minor = -(customer.balance_minor(card) or 0) if card is not None else 0
+        if card is not None and flow.amount_minor < 0 and owed_minor >= 0:
+            expected.append(card_bill(flow, time_us, owed_minor, state.card_shares[card]))
+        else:
+            expected.append(flow)
+    return outlook(balance_minor, expected, state.accounts[account], time_us, currency)
 
 
-def _told(config: Config, habit: CashHabit, recent: Recent, customer: Customer) -> Told:
+def _learn_card(config: Config, state: State, recent: Recent, customer: Customer) -> None:
+    """The payment of a card's bill, seen from the card: which share of what was owed."""
+    known = customer.accounts.get(recent.account)
+    if known is None or known.kind != "credit_card" or recent.balance_minor is None or recent.payee is None:
+        return
+    owed_minor = recent.signed_minor - recent.balance_minor
+    if recent.signed_minor <= 0 or owed_minor <= 0:
+        return
+    before = state.card_shares.get(recent.account)
+    share = min(1.0, recent.signed_minor / owed_minor)
+    if before is None and len(state.card_shares) >= ACCOUNTS_MAX:
+        return
+    state.card_shares[recent.account] = share if before is None else before + config.card_memory * (share - before)
+
+
+def _told(config: Config, state: State, recent: Recent, customer: Customer) -> Told:
     """A forecast out of what has matured, to see later how wrong it was."""
     assert recent.balance_minor is not None
     streams = customer.streams if recent.payee is None else with_payment(customer.streams, payment_of(recent))
-    currency = unpack_key(recent.key)[0]
-    ahead = _outlook(habit, streams, recent.account, currency, recent.balance_minor, recent.time_us)
+    expected = [
+        flow
+        for flow in flows(streams, *span_us(recent.time_us))
+        if flow.account == recent.account and flow.channel != "internal"
+    ]
+    habit, currency = state.accounts[recent.account], unpack_key(recent.key)[0]
+    ahead = outlook(recent.balance_minor, expected, habit, recent.time_us, currency)
     index = config.band_days
     return Told(ahead.day + index, ahead.means[index], ahead.sds[index])
 
