@@ -52,7 +52,7 @@ AHEAD_DAYS = (7, 14, 30)
 EVERY_DAYS = 10
 """How often an account's forecast is held against what came."""
 QUANTILES = ((0.1, -Z10), (0.5, 0.0), (0.9, Z10))
-REPLAYS_MAX = 60
+REPLAYS_MAX = 40
 SECOND_US = 1_000_000
 
 

@@ -8,7 +8,15 @@ from typing import Any
 import msgspec
 
 from operators import floors
-from operators.alerts import bill_changed, bill_due, duplicate_charge, fee, new_subscription, overdraft_ahead, price_rise
+from operators.alerts import (
+    bill_changed,
+    bill_due,
+    duplicate_charge,
+    fee,
+    new_subscription,
+    overdraft_ahead,
+    price_rise,
+)
 from operators.anomaly import (
     amount,
     category_surge,

@@ -1,6 +1,7 @@
 """How likely an account is to fall below zero soon, what leads there, and how much money would prevent it.
 
-The log-odds are a function of the lowest point of the forecast (operators/cashflow.py). What leads to that point adds up: the
+The log-odds are a function of two points of the forecast (operators/cashflow.py): the lowest, and the lowest that recurring payments
+alone would lead to. People spend less when little is left, but the rent leaves whatever is there. What leads to each point adds up: the
 balance now, each recurring payment until then, everyday movements. So the log-odds are shared out among them exactly.
 """
 
@@ -36,7 +37,7 @@ class Circumstances(NamedTuple):
 
 
 class Danger(NamedTuple):
-    """The lowest point ahead, and what each part of the forecast adds to the log-odds there."""
+    """The lowest point ahead, and what each part of the forecast adds to the log-odds."""
 
     days: int
     """From today."""
@@ -57,18 +58,33 @@ def lowest(outlook: Outlook, days: int, more_minor: float = 0.0) -> int:
     return min(range(1, days + 1), key=lambda index: (means[index] + more_minor) / sds[index])
 
 
+def lowest_fixed(outlook: Outlook, days: int) -> int:
+    """The day on which recurring payments alone would leave least."""
+    means, everyday = outlook.means, outlook.everyday
+    return min(range(1, days + 1), key=lambda index: means[index] - everyday[index])
+
+
+def largest_drop(outlook: Outlook, days: int) -> int:
+    """The day on which recurring payments take most."""
+    fixed = [mean - spent for mean, spent in zip(outlook.means, outlook.everyday, strict=True)]
+    return min(range(1, days + 1), key=lambda index: fixed[index] - fixed[index - 1])
+
+
 def values(outlook: Outlook, about: Circumstances, more_minor: float = 0.0) -> dict[str, float]:
-    """What the log-odds are made of, if there were `more_minor` more. All but `reserve` are zero where the lowest point is zero."""
+    """What the log-odds are made of, if there were `more_minor` more. `margin…` are zero where the lowest point is, `fixed` where the
+    lowest of recurring payments alone is."""
     index = lowest(outlook, about.days, more_minor)
-    mean = outlook.means[index] + more_minor
-    margin = min(MARGIN_MAX, max(MARGIN_MIN, mean / outlook.sds[index]))
-    share = min(SHARE_MAX, max(SHARE_MIN, mean / about.turnover_minor))
+    margin = min(MARGIN_MAX, max(MARGIN_MIN, (outlook.means[index] + more_minor) / outlook.sds[index]))
+    index = lowest_fixed(outlook, about.days)
+    fixed = (outlook.means[index] - outlook.everyday[index] + more_minor) / about.turnover_minor
+    index = largest_drop(outlook, about.days)
+    drop = outlook.means[index] - outlook.means[index - 1] - outlook.everyday[index] + outlook.everyday[index - 1]
     return {
         "margin": margin,
         "margin_above": max(margin - MARGIN_BEND, 0.0),
         "margin_below": min(margin + MARGIN_BEND, 0.0),
-        "share": share,
-        "share_below": min(share, 0.0),
+        "fixed": min(SHARE_MAX, max(SHARE_MIN, fixed)),
+        "drop": min(0.0, max(-1.0, drop / about.turnover_minor)),
         "reserve": min(RESERVE_MAX, max(0.0, about.reserve_minor) / about.turnover_minor),
     }
 
@@ -79,19 +95,28 @@ def log_odds(weights: Weights, outlook: Outlook, about: Circumstances, more_mino
 
 
 def danger(weights: Weights, outlook: Outlook, about: Circumstances) -> Danger:
-    """Shares out the log-odds: those of the lowest point over the parts that add up to it, in proportion."""
-    index = lowest(outlook, about.days)
-    found = values(outlook, about)
-    reserve = weights.get("reserve", 0.0) * found.pop("reserve")
-    mean = outlook.means[index]
-    total = sum(weights.get(name, 0.0) * value for name, value in found.items())
-    slope = total / mean if mean else 0.0
-    flows = [
-        (flow, flow.probability * flow.amount_minor * slope)
-        for flow in outlook.flows
-        if outlook.index_of(flow) <= index
-    ]
-    return Danger(index, outlook.balance_minor * slope, flows, outlook.everyday[index] * slope, reserve)
+    """Shares out the log-odds: those of each point over the parts that add up to it, in proportion."""
+    part = {name: weights.get(name, 0.0) * value for name, value in values(outlook, about).items()}
+    low, fixed, drop = (find(outlook, about.days) for find in (lowest, lowest_fixed, largest_drop))
+    level_minor = outlook.means[fixed] - outlook.everyday[fixed]
+    slope_low = _slope(part["margin"] + part["margin_above"] + part["margin_below"], outlook.means[low])
+    slope_fixed = _slope(part["fixed"], level_minor)
+    slope_drop = _slope(
+        part["drop"], sum(f.probability * f.amount_minor for f in outlook.flows if outlook.index_of(f) == drop)
+    )
+    shares = []
+    for flow in outlook.flows:
+        index = outlook.index_of(flow)
+        slope = slope_low * (index <= low) + slope_fixed * (index <= fixed) + slope_drop * (index == drop)
+        if slope:
+            shares.append((flow, flow.probability * flow.amount_minor * slope))
+    balance = outlook.balance_minor * (slope_low + slope_fixed)
+    return Danger(low, balance, shares, outlook.everyday[low] * slope_low, part["reserve"])
+
+
+def _slope(log_odds: float, amount_minor: float) -> float:
+    """Log-odds per minor unit. Where there is nothing to share, there is nothing to share out."""
+    return log_odds / amount_minor if amount_minor and log_odds else 0.0
 
 
 def enough_minor(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.alerts import overdraft_ahead
 from operators.cashflow import HORIZON_DAYS, Z10, Outlook, card_bill, outlook
 from operators.overdraft import Circumstances, danger, enough_minor, log_odds
 from state.balances import BALANCES_MAX, Balance, balance_now, settle, tell
@@ -17,17 +18,11 @@ from state.business_days import DAY_US
 from state.cash_habit import CashHabit, Told
 from state.estimators import sigmoid
 from state.recurring import Flow
+from state.settings import load_settings
 
 TODAY = 20_000
 NOW_US = TODAY * DAY_US + 5
-WEIGHTS = {
-    "margin": -0.4,
-    "margin_above": 0.3,
-    "margin_below": 0.1,
-    "share": -5.0,
-    "share_below": -1.0,
-    "reserve": -1.0,
-}
+WEIGHTS = load_settings(environment={}).detectors[overdraft_ahead.NAME]["weights"]
 ABOUT = Circumstances(150_000.0, 20_000.0, 14)
 
 
