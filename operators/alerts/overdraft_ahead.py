@@ -64,7 +64,7 @@ def on_event(config: Config, state: State, event: Event, customer: Customer) -> 
     """Opens an episode when an account's first movement of a day, or a large one, shows danger."""
     assert isinstance(event, Transaction)
     account, balance_minor = event.account_id or "", customer.balance_minor(event.account_id or "")
-    if event.status != "posted" or balance_minor is None or not _worth_a_look(config, event, customer, balance_minor):
+    if event.status != "posted" or balance_minor is None or not worth_a_look(config, event, customer, balance_minor):
         return ()
     if _watched(customer, account):
         return ()
@@ -249,7 +249,7 @@ def _unexpected(customer: Customer, recent: Recent) -> bool:
     return recent.signed_minor > 0 and _stream_of(customer, recent) is None
 
 
-def _worth_a_look(config: Config, event: Transaction, customer: Customer, balance_minor: int) -> bool:
+def worth_a_look(config: Config, event: Transaction, customer: Customer, balance_minor: int) -> bool:
     """One look a day, or at a large movement; none at somebody who has more than leaves in a month."""
     if customer.matured < config.matured_min or balance_minor < 0:
         return False
