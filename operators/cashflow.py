@@ -15,6 +15,10 @@ from state.cash_habit import CashHabit
 from state.recurring import Flow
 
 HORIZON_DAYS = 30
+KNOWN_DAYS_MAX = 60.0
+"""A mean that fades is never known from more days."""
+DRIFT = 3.0
+"""Habits change: on development worlds the mean's error has this many times the variance that its days alone would give it."""
 Z10 = 1.2815515655446004
 """Standard deviations from the median to the 10th and 90th percentile."""
 
@@ -57,7 +61,7 @@ def outlook(
             variances[index] += p * flow.sd_minor * flow.sd_minor + p * (1.0 - p) * amount * amount
     means, sds, everyday = [float(balance_minor)], [0.0], [0.0]
     mean, variance, spent = float(balance_minor), 0.0, 0.0
-    known_days = max(1.0, min(float(habit.days), 60.0))
+    known_days = max(1.0, min(float(habit.days), KNOWN_DAYS_MAX))
     for index in range(1, days + 1):
         usual = habit.mean_on(today + index)
         spent += usual
@@ -65,8 +69,8 @@ def outlook(
         variance += variances[index] + habit.variance
         means.append(mean)
         everyday.append(spent)
-        # The mean itself is known from so many days only: its error grows with the days, not with their root.
-        error = index * index * habit.variance / known_days
+        # The mean itself is known from so many days only, and it drifts: that error grows with the days, not with their root.
+        error = DRIFT * index * index * habit.variance / known_days
         sds.append(habit.scale * math.sqrt(variance + error + 1.0))
     return Outlook(today, balance_minor, means, sds, everyday, list(flows), currency)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.alerts import overdraft_ahead
-from operators.cashflow import HORIZON_DAYS, Z10, Outlook, card_bill, outlook
+from operators.cashflow import DRIFT, HORIZON_DAYS, Z10, Outlook, card_bill, outlook
 from operators.overdraft import Circumstances, danger, enough_minor, log_odds
 from state.balances import BALANCES_MAX, Balance, balance_now, settle, tell
 from state.business_days import DAY_US
@@ -118,7 +118,7 @@ def test_an_outlook_adds_up_day_by_day() -> None:
     assert ahead.means[3] == 100_000 - 3 * 2_000 - 50_000
     assert ahead.means[10] == 100_000 - 10 * 2_000 - 50_000 + 40_000
     doubt = 0.5 * 1_000.0**2 + 0.25 * 80_000.0**2
-    assert ahead.sds[10] ** 2 == pytest.approx(10 * 1_500.0**2 + 100 * 1_500.0**2 / 60 + doubt + 1.0)
+    assert ahead.sds[10] ** 2 == pytest.approx(10 * 1_500.0**2 + DRIFT * 100 * 1_500.0**2 / 60 + doubt + 1.0)
     assert ahead.quantile(10, Z10) - ahead.means[10] == pytest.approx(Z10 * ahead.sds[10])
 
 

@@ -47,7 +47,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     memory_days: float = 60.0
     weekday_memory: float = 25.0
     busy_share: float = 0.05
-    band_days: int = 10
+    band_days: int = 14
     band_miss: float = 0.2
     band_step: float = 0.1
     turnover_min: float = 100.0
