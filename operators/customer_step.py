@@ -179,9 +179,9 @@ class CustomerStep:
                 self._ask(hook, timer, customer, cause, out)
 
     def freeze_states(self, customer: Customer) -> dict[str, list[Any]]:
-        """The detectors' own states, each as [version, state]."""
+        """The detectors' own states, each as [version, state]; by name, for which spoke first is no state."""
         versions = self._versions
-        return {name: [versions[name], state] for name, state in customer.states.items()}
+        return {name: [versions[name], state] for name, state in sorted(customer.states.items())}
 
     def thaw_states(self, customer: Customer, states: dict[str, tuple[int, msgspec.Raw]]) -> None:
         """States of detectors that are switched off now are dropped: they begin anew when switched on.
