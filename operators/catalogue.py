@@ -8,7 +8,15 @@ from typing import Any
 import msgspec
 
 from operators import floors
-from operators.alerts import bill_changed, bill_due, duplicate_charge, fee, new_subscription, price_rise
+from operators.alerts import (
+    bill_changed,
+    bill_due,
+    duplicate_charge,
+    fee,
+    new_subscription,
+    overdraft_ahead,
+    price_rise,
+)
 from operators.anomaly import (
     amount,
     category_surge,
@@ -40,6 +48,7 @@ CATALOGUE: tuple[Detector, ...] = (
     new_subscription,
     fee,
     bill_due,
+    overdraft_ahead,
     floors.null,
     floors.random,
 )

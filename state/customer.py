@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from state.awaiting import Awaiting
+from state.balances import Balance, balance_now
 from state.business_days import day_of
 from state.digest import name_digest
 from state.estimators import MomentsTable
@@ -69,6 +70,15 @@ class Recent(NamedTuple):
     """Digest of the device's id; 0 if unknown."""
     payee: Payee | None = None
     """None where no standing payment is to be expected."""
+    account: str = ""
+    """The customer's own account; empty if unknown."""
+    balance_minor: int | None = None
+    """Of that account after it; None if it did not tell."""
+
+    @property
+    def signed_minor(self) -> int:
+        """Negative for money that left."""
+        return self.amount_minor if self.key & 128 else -self.amount_minor
 
 
 class Place(NamedTuple):
@@ -145,6 +155,7 @@ class Customer:
         "amounts",
         "arrival_us",
         "awaiting",
+        "balances",
         "countries",
         "customer_id",
         "devices",
@@ -194,6 +205,8 @@ class Customer:
         self.streams: list[Stream] = []
         """Recurring streams and what may become one (state/recurring.py)."""
         self.accounts: dict[str, Account] = {}
+        self.balances: dict[str, Balance] = {}
+        """By account (state/balances.py)."""
         self.labels: dict[str, int] = {}
         self.awaiting = Awaiting()
         """Scored transactions of which nobody has said yet whether they were fraud."""
@@ -239,6 +252,10 @@ class Customer:
     def expected_flows(self, from_us: int, to_us: int) -> list[Flow]:
         """The recurring payments expected in [from_us, to_us), in order of time."""
         return flows(self.current_streams(), from_us, to_us)
+
+    def balance_minor(self, account: str) -> int | None:
+        """What is on an account now, or None if that is unknown."""
+        return balance_now(self.balances, account, self.recent)
 
     def knows_merchant(self, merchant: int, until_us: int) -> bool:
         """Whether the customer was at this merchant before or at `until_us` (reversed purchases don't count)."""

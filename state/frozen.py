@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from state.awaiting import Awaiting
+from state.balances import Balance
 from state.customer import Account, Customer, Place, Recent, Said, Timer, Waiting
 from state.estimators import MomentsTable
 from state.events import EVENT_TYPES
@@ -53,6 +54,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     recent_events: list[tuple[str, bytes]] = []
     streams: list[Stream] = []
     awaiting: list[Any] = []
+    balances: dict[str, Balance] = {}
 
 
 class FrozenFields(Fields, array_like=True, gc=False):
@@ -99,6 +101,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
         customer.streams,
         customer.awaiting.freeze(),
+        customer.balances,
     )
     try:
         return _VERSION_BYTE + _encoder.encode(fields)
@@ -157,6 +160,7 @@ def _fill(customer: Customer, fields: Fields) -> None:
     customer.recent_events = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.recent_events]
     customer.streams = fields.streams
     customer.awaiting = Awaiting.thaw(fields.awaiting)
+    customer.balances = fields.balances
 
 
 def _account_as_text(account: Account) -> list[str | None]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from state.balances import Balance, settle, tell
 from state.customer import (
     ACCOUNTS_MAX,
     AMOUNT_KEYS_MAX,
@@ -20,6 +21,7 @@ from state.customer import (
     in_person,
     payment_of,
 )
+from state.digest import digest64
 from state.events import Account as AccountEvent
 from state.money import EXPONENT
 from state.recurring import with_payment
@@ -60,6 +62,7 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
         customer.hours[hour_of(recent.time_us)] += 1
         if sum(customer.hours) > HOURS_TOTAL_MAX:
             customer.hours = [count // 2 for count in customer.hours]
+    settle(customer.balances, recent)
     if recent.payee is not None:
         customer.streams = with_payment(customer.streams, payment_of(recent))
     if recent.lat is not None and recent.lon is not None and in_person(recent.channel):
@@ -77,6 +80,8 @@ def mature(customer: Customer, horizon_us: int, recent_max: int, learn_one: Call
 
 def observe(customer: Customer, event: AccountEvent) -> None:
     """Keeps the newest observation of each account."""
+    balance = Balance(event.time_us, digest64(event.event_id), event.balance_minor)
+    tell(customer.balances, event.account_id, balance)
     before = customer.accounts.get(event.account_id)
     if before is not None and before.observed_us > event.time_us:
         return

@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import msgspec
 
+from state.balances import Balance, clamped, tell
 from state.categories import group_of
 from state.customer import REFUNDS_MAX, WAITING_MAX, Customer, Recent, Waiting, device_digest, merchant_digest
 from state.digest import digest64
@@ -100,6 +101,13 @@ def admit(customer: Customer, transaction: Transaction, digest: int, lateness_us
             if undone.reversed_digest:
                 step = undone
     return step
+
+
+def book(customer: Customer, transaction: Transaction) -> None:
+    """Takes note of the balance that a booked transaction or reversal tells."""
+    if transaction.balance_after_minor is not None and transaction.status != "pending":
+        balance = Balance(transaction.time_us, digest64(transaction.transaction_id), transaction.balance_after_minor)
+        tell(customer.balances, transaction.account_id or "", balance)
 
 
 def forget_waiting(customer: Customer, horizon_us: int) -> None:
@@ -205,6 +213,8 @@ def _remember(customer: Customer, transaction: Transaction, key: int, digest: in
         transaction.status == "posted",
         device_digest(transaction),
         payee_of(transaction),
+        transaction.account_id or "",
+        None if transaction.balance_after_minor is None else clamped(transaction.balance_after_minor),
     )
     recent = customer.recent
     at = len(recent)

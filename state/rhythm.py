@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from state.business_days import date_of, day_in_month, roll
@@ -43,6 +44,7 @@ class Rhythm(NamedTuple):
     def tolerance_days(self) -> int:
         return TOLERANCES[self.cadence]
 
+    @lru_cache(maxsize=65_536)  # noqa: B019 - rhythms are values, shared by many streams: a few thousand in a bank
     def day(self, slot: int, currency: str) -> int:
         """The day of a slot, weekends and holidays considered.
 
@@ -61,6 +63,7 @@ class Rhythm(NamedTuple):
         months = MONTHS[self.name]
         return day_in_month(slot * months + self.phase, self.anchor)
 
+    @lru_cache(maxsize=65_536)  # noqa: B019
     def slot_near(self, day: int, currency: str) -> int:
         """The slot whose day is nearest; of two equally near the earlier."""
         if self.cadence < SEMI_MONTHLY:

@@ -20,7 +20,7 @@ from state.events import TOPICS, Application, Event, Label, Transaction
 from state.events import Account as AccountEvent
 from state.frozen import freeze, thaw
 from state.habits import learn, mature, observe
-from state.life_cycle import Outcome, admit, classify, forget_waiting
+from state.life_cycle import Outcome, admit, book, classify, forget_waiting
 from state.signals import EventTrigger, Late
 from state.step import CustomerStep, Emission
 from state.store import Store
@@ -189,6 +189,7 @@ class Shard:
                     timer for timer in customer.timers if timer.episode != said.episode or timer.name != said.type
                 ]
                 self._step.withdraw(customer, said, trigger, step.reversed_us, transaction, out)
+        book(customer, transaction)
         self._step.react(customer, transaction, out)
         return Outcome.APPLIED
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from functools import lru_cache
 from sys import byteorder
 from typing import Any, Final
 
@@ -55,6 +56,7 @@ def pack_key(currency: str, credit: bool, group: int) -> int:
     return (((a - 65) * 26 + b - 65) * 26 + c - 65) << 8 | (128 if credit else 0) | group
 
 
+@lru_cache(maxsize=4096)
 def unpack_key(key: int) -> tuple[str, bool, int]:
     code = key >> 8
     letters = (code // 676, code // 26 % 26, code % 26)

@@ -171,6 +171,7 @@ def profile(customer: Customer) -> dict[str, Any]:
         "streams": customer.streams,
         "hours": customer.hours,
         "place": customer.place,
+        "balances": sorted(customer.balances.items()),
         "accounts": sorted(customer.accounts.items()),
         "labels": sorted(customer.labels.items()),
         "seen": list(customer.seen),

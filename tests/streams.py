@@ -118,6 +118,8 @@ def purchase(random_: random.Random, transaction_id: str, time_us: int, customer
         country=country,
         lat=lat if with_place else None,
         lon=lon if with_place else None,
+        account_id="a-1",
+        balance_after_minor=time_us // 977 % 100_000 - 20_000,  # now and then below zero
     )
 
 
@@ -335,6 +337,8 @@ def histories(draw: st.DrawFn, count_max: int = 40) -> list[Transaction]:
                 country=country,
                 lat=lat,
                 lon=lon,
+                account_id="a-1",
+                balance_after_minor=draw(st.sampled_from((None, -500, 500, 50_000))),
             )
         )
     return events

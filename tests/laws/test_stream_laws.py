@@ -253,7 +253,8 @@ def test_reversal_pairs_leave_no_trace_but_their_own_signals_and_retracts(seed: 
     for body in retracts:
         cause = opened[body["retracts"]]
         assert (body["type"], body["episode"]) == (cause["type"], cause["episode"])
-        assert body["trigger"]["event_id"] in (cause["episode"], cause["episode"].replace("x-", "r-"))
+        cause_id = cause["trigger"]["event_id"]
+        assert body["trigger"]["event_id"] in (cause_id, cause_id.replace("x-", "r-"))
     kept = [body for body in signals if body["state"] != "RETRACT" and body["id"] not in reversed_causes]
     expected = run(clean)
     assert kept == expected.on("signals")

@@ -1,0 +1,281 @@
+"""The cash-flow forecast and alert.overdraft_ahead on worlds that nobody tuned on.
+
+python bench/cashflow.py --seeds 101 102 103 [--customers N] [--days D] [--json FILE]
+
+For each seed, over the second half of the period: the share of balances within the 80 % band 7, 14 and 30 days ahead; the pinball loss
+(quantiles 10, 50, 90 %) against "same as last month", whose band is that of its own errors, known in hindsight; the scorecard's
+figures of the alert, with and without the alarms that it withdrew itself; and how often the amount that an alert names, paid in as
+a credit just before or just after it, withdraws it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import process_time
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from operators.alerts import overdraft_ahead as alert  # noqa: E402
+from operators.cashflow import Z10  # noqa: E402
+from operators.customer_step import CustomerStep, make_policy  # noqa: E402
+from operators.decode import Decoder, Rejection  # noqa: E402
+from simulation.runs import messages  # noqa: E402
+from simulation.scorecard import score  # noqa: E402
+from simulation.scorecard_run import Alarm, Run  # noqa: E402
+from simulation.scorecard_truth import Truth, World, parse_case, parse_time  # noqa: E402
+from simulation.settings import CLEAN, Dirt, WorldSettings  # noqa: E402
+from simulation.world import World as Planted  # noqa: E402
+from state.business_days import DAY_US, day_of  # noqa: E402
+from state.customer import Customer  # noqa: E402
+from state.events import Account, Event, Transaction  # noqa: E402
+from state.money import EXPONENT, parse_balance  # noqa: E402
+from state.records import Record  # noqa: E402
+from state.settings import load_settings  # noqa: E402
+from state.shard import Shard  # noqa: E402
+from state.signals import EventTrigger, Signal  # noqa: E402
+from state.store import MemoryStore  # noqa: E402
+from state.times import parse_rfc3339  # noqa: E402
+
+AHEAD_DAYS = (7, 14, 30)
+EVERY_DAYS = 10
+"""How often an account's forecast is held against what came."""
+QUANTILES = ((0.1, -Z10), (0.5, 0.0), (0.9, Z10))
+REPLAYS_MAX = 40
+SECOND_US = 1_000_000
+
+
+class Bank:
+    """One world: its events in order of arrival, its truth, and what really was on each account at the end of each day."""
+
+    def __init__(self, settings: WorldSettings) -> None:
+        decoder = Decoder()
+        self.events: list[Event] = []
+        with TemporaryDirectory(prefix="segone-bench-") as folder:
+            world = Planted(settings, Path(folder))
+            world.live()
+            for message in messages(world.lines()):
+                if message.topic in (Transaction.TOPIC, Account.TOPIC):
+                    record = Record(message.topic, 0, len(self.events), message.arrival_us, message.key, message.value)
+                    event = decoder.decode(record)
+                    if not isinstance(event, Rejection):
+                        self.events.append(event)
+            cases = [parse_case(line) for line in world.truth()]
+        start_us = parse_time(settings.start.isoformat())
+        end_us = start_us + settings.days * DAY_US
+        self.half_us = start_us + (end_us - start_us) // 2
+        known = World(start_us, end_us, settings.customers)
+        self.truth = Truth([case for case in cases if case.kind != "decoy"], [], 0, known)
+        self._balances: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+        for event in self.events:
+            if isinstance(event, Transaction) and event.balance_after_minor is not None and event.status != "pending":
+                account = (event.customer_id, event.account_id or "")
+                self._balances[account].append((event.time_us, event.balance_after_minor))
+        for told in self._balances.values():
+            told.sort()
+
+    def balance(self, customer_id: str, account: str, day: int) -> float | None:
+        """At the end of a day; None before the first and after the last that is known."""
+        told = self._balances[customer_id, account]
+        at = bisect_right(told, ((day + 1) * DAY_US, 0))
+        return float(told[at - 1][1]) if 0 < at < len(told) else None
+
+
+class Forecasts:
+    """Asks for a forecast now and then, as the detector does, and remembers it."""
+
+    def __init__(self, bank: Bank) -> None:
+        self.bank = bank
+        self.rows: list[list[float]] = []
+        """horizon, actual, baseline, turnover, then the quantiles."""
+        self.asked: dict[tuple[str, str], int] = {}
+
+    def ask(self, config: Any, state: Any, event: Transaction, customer: Customer) -> None:
+        account, day = event.account_id or "", day_of(event.time_us)
+        key = (customer.customer_id, account)
+        if event.time_us < self.bank.half_us or day < self.asked.get(key, 0) + EVERY_DAYS:
+            return
+        ahead = alert.look_ahead(state, customer, account, event.currency, event.time_us)
+        if ahead is None:
+            return
+        self.asked[key] = day
+        turnover = alert.circumstances(config, ahead, customer).turnover_minor
+        for days in AHEAD_DAYS:
+            actual, before, then = (self.bank.balance(*key, at) for at in (day + days, day - 30, day - 30 + days))
+            if actual is not None and before is not None and then is not None:
+                quantiles = [ahead.quantile(days, z) for _, z in QUANTILES]
+                self.rows.append([days, actual, ahead.balance_minor + then - before, turnover, *quantiles])
+
+    def figures(self) -> dict[str, Any]:
+        rows = np.array(self.rows)
+        found: dict[str, Any] = {}
+        for days in AHEAD_DAYS:
+            of = rows[rows[:, 0] == days]
+            actual, same, scale = of[:, 1], of[:, 2], of[:, 3]
+            errors = np.quantile((actual - same) / scale, [q for q, _ in QUANTILES])
+            ours = sum(pinball(actual, of[:, 4 + i], q) for i, (q, _) in enumerate(QUANTILES))
+            theirs = sum(pinball(actual, same + errors[i] * scale, q) for i, (q, _) in enumerate(QUANTILES))
+            found[f"{days} d"] = {
+                "forecasts": len(of),
+                "covered": float(np.mean((of[:, 4] <= actual) & (actual <= of[:, 6]))),
+                "pinball_better": 1.0 - ours / theirs,
+                "median_better": 1.0 - pinball(actual, of[:, 5], 0.5) / pinball(actual, same, 0.5),
+            }
+        return found
+
+
+def pinball(actual: Any, predicted: Any, quantile: float) -> float:
+    gap = actual - predicted
+    return float(np.mean(np.maximum(quantile * gap, (quantile - 1.0) * gap)))
+
+
+def detector_with(forecasts: Forecasts | None) -> Any:
+    """The alert; asked for a forecast before each event, if wanted."""
+
+    def on_event(config: Any, state: Any, event: Event, customer: Customer) -> Any:
+        if forecasts is not None and isinstance(event, Transaction) and event.status == "posted":
+            forecasts.ask(config, state, event, customer)
+        return alert.on_event(config, state, event, customer)
+
+    names = ("NAME", "VERSION", "SIGNAL", "Config", "State", "TOPICS", "learn", "on_timer")
+    return SimpleNamespace(on_event=on_event, **{name: getattr(alert, name) for name in names})
+
+
+def signals_of(events: Sequence[Event], forecasts: Forecasts | None = None) -> list[Signal]:
+    settings = load_settings(environment={})
+    step = CustomerStep(settings.detectors, settings.digest(), (detector_with(forecasts),))
+    shard = Shard(0, step, make_policy(settings, step, 1), MemoryStore())
+    said = []
+    for first in range(0, len(events), 500):
+        batch = events[first : first + 500]
+        said += shard.apply(batch, 0)
+        said += shard.advance(0, max(event.arrival_us for event in batch))
+    assert not step.detector_errors, step.detector_errors
+    return [emission.body for emission in said if isinstance(emission.body, Signal)]
+
+
+def scored(signals: Iterable[Signal], truth: Truth, keep_retracted: bool) -> dict[str, Any]:
+    signals = list(signals)
+    retracted = set() if keep_retracted else {signal.retracts for signal in signals if signal.retracts}
+    alarms: dict[str, list[Alarm]] = defaultdict(list)
+    for signal in signals:
+        if signal.state == "OPEN" and signal.id not in retracted:
+            assert isinstance(signal.trigger, EventTrigger)
+            date_us = parse_time(signal.details["date"])
+            at_us = parse_rfc3339(signal.event_time)
+            alarms[signal.customer_id].append(
+                Alarm(signal.customer_id, at_us, signal.trigger.event_id, signal.score, None, date_us)
+            )
+    card = next(
+        c for c in score(Run({alert.SIGNAL: dict(alarms)}, {}, None), truth, 0).signals if c.type == alert.SIGNAL
+    )
+    figures, half = card.second_half, card.second_half.rates
+    assert half is not None
+    return {
+        "alarms": figures.alarms,
+        "cases": figures.cases,
+        "precision": half.precision.value,
+        "recall": half.recall.value,
+        "false_alarms_per_year": half.false_alarms_per_year.value,
+        "lead_days": [figures.days.p10, figures.days.p50, figures.days.p90],
+        "calibration_error": card.calibration.expected_error if card.calibration else None,
+        "bins": [[round(b.score_mean, 2), round(b.true_share, 2), b.alarms] for b in card.calibration.bins]
+        if card.calibration
+        else [],
+        "date_error_days": card.stated.date_error_days if card.stated else None,
+    }
+
+
+def with_credit(events: Sequence[Event], opened: Signal, shift_us: int) -> list[Event]:
+    """The customer's events with the amount that the alert named paid in, `shift_us` from the alert; balances follow."""
+    named, at_us = opened.counterfactual, parse_rfc3339(opened.event_time) + shift_us
+    assert named is not None
+    amount_minor = parse_balance(named["amount"], EXPONENT[named["currency"]])
+    changed: list[Event] = []
+    trigger = None
+    for event in events:
+        if event.event_id == opened.trigger.event_id and trigger is None:  # type: ignore[union-attr]
+            trigger = event
+        same = getattr(event, "account_id", None) == opened.details["account_id"] and event.time_us > at_us
+        if same and isinstance(event, Account):
+            event = msgspec.structs.replace(event, balance_minor=event.balance_minor + amount_minor)
+        elif same and isinstance(event, Transaction) and event.balance_after_minor is not None:
+            event = msgspec.structs.replace(event, balance_after_minor=event.balance_after_minor + amount_minor)
+        changed.append(event)
+    assert isinstance(trigger, Transaction)
+    credit = Transaction(
+        customer_id=trigger.customer_id,
+        transaction_id="paid-in",
+        time_us=at_us,
+        arrival_us=trigger.arrival_us + shift_us,
+        partition=0,
+        offset=0,
+        amount_minor=amount_minor,
+        currency=trigger.currency,
+        direction="credit",
+        channel="transfer",
+        account_id=opened.details["account_id"],
+    )
+    return sorted([*changed, credit], key=lambda event: event.arrival_us)
+
+
+def withdrawals(bank: Bank, signals: Sequence[Signal]) -> dict[str, Any]:
+    """Of alerts spread over the second half, the share that their own amount withdraws: they are not given when it came before, and
+    end without an overdraft when it comes after."""
+    of_customer: dict[str, list[Event]] = defaultdict(list)
+    for event in bank.events:
+        of_customer[event.customer_id].append(event)
+    opened = [s for s in signals if s.state == "OPEN" and parse_rfc3339(s.event_time) >= bank.half_us]
+    opened = opened[:: max(1, len(opened) // REPLAYS_MAX)]
+    not_given = ended = 0
+    for one in opened:
+        events = of_customer[one.customer_id]
+        before = signals_of(with_credit(events, one, -SECOND_US))
+        not_given += not any(s.state == "OPEN" and s.trigger == one.trigger for s in before)
+        after = [s for s in signals_of(with_credit(events, one, SECOND_US)) if s.episode == one.episode]
+        ended += any(s.state == "RETRACT" or (s.state == "CLOSE" and s.reasons[0].code != "CAME") for s in after)
+    count = max(1, len(opened))
+    return {"tried": len(opened), "not_given": not_given / count, "ended_without_overdraft": ended / count}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures the cash-flow forecast and the overdraft alert.")
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--customers", type=int, default=400)
+    parser.add_argument("--days", type=int, default=540)
+    parser.add_argument("--clean", action="store_true", help="without dirt")
+    parser.add_argument("--json", type=Path, help="also write all figures there")
+    args = parser.parse_args()
+    results = {}
+    for seed in args.seeds:
+        bank = Bank(WorldSettings(args.customers, args.days, seed, dirt=CLEAN if args.clean else Dirt()))
+        forecasts = Forecasts(bank)
+        before_s = process_time()
+        signals = signals_of(bank.events, forecasts)
+        cost_us = (process_time() - before_s) * 1e6 / len(bank.events)
+        results[str(seed)] = figures = {
+            "events": len(bank.events),
+            "shard_us_per_event": cost_us,
+            "forecast": forecasts.figures(),
+            "alert": scored(signals, bank.truth, keep_retracted=False),
+            "alert_withdrawn_ones_counted": scored(signals, bank.truth, keep_retracted=True),
+            "counterfactual": withdrawals(bank, signals),
+        }
+        print(seed, msgspec.json.format(msgspec.json.encode(figures), indent=2).decode(), flush=True)
+    if args.json is not None:
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

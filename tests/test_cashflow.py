@@ -1,0 +1,197 @@
+"""The forecast: balances whatever the order, bands that cover what they promise, dangers that add up, amounts that prevent them."""
+
+from __future__ import annotations
+
+import math
+import random
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.alerts import overdraft_ahead
+from operators.cashflow import DRIFT, HORIZON_DAYS, Z10, Outlook, card_bill, outlook
+from operators.overdraft import Circumstances, danger, enough_minor, log_odds
+from state.balances import BALANCES_MAX, Balance, balance_now, settle, tell
+from state.business_days import DAY_US
+from state.cash_habit import CashHabit, Told
+from state.estimators import sigmoid
+from state.recurring import Flow
+from state.settings import load_settings
+
+TODAY = 20_000
+NOW_US = TODAY * DAY_US + 5
+WEIGHTS = load_settings(environment={}).detectors[overdraft_ahead.NAME]["weights"]
+ABOUT = Circumstances(150_000.0, 20_000.0, 14)
+
+
+def flow(day: int, amount_minor: float, sd_minor: float = 0.0, probability: float = 1.0) -> Flow:
+    due_us = (TODAY + day) * DAY_US + DAY_US // 2
+    return Flow(due_us, amount_minor, sd_minor, "EUR", "a-1", day, f"payee {day}", probability, "standing_order")
+
+
+def habit(mean_minor: float = -2_000.0, sd_minor: float = 1_500.0) -> CashHabit:
+    return CashHabit(day=TODAY, days=90, mean_minor=mean_minor, variance=sd_minor**2)
+
+
+flows = st.lists(
+    st.builds(
+        flow,
+        st.integers(0, 30),
+        st.sampled_from((-90_000.0, -5_000.0, 120_000.0)),
+        st.sampled_from((0.0, 900.0)),
+        st.sampled_from((1.0, 0.8, 0.4)),
+    ),
+    max_size=8,
+)
+outlooks = st.builds(
+    lambda balance_minor, expected: outlook(balance_minor, expected, habit(), NOW_US, "EUR"),
+    st.integers(0, 200_000),
+    flows,
+)
+
+
+# ---- balances
+
+
+def movement(time_us: int, signed_minor: int, balance_minor: int | None = None) -> SimpleNamespace:
+    return SimpleNamespace(
+        time_us=time_us,
+        digest=time_us,
+        account="a-1",
+        balance_minor=balance_minor,
+        signed_minor=signed_minor,
+        learned=True,
+        posted=True,
+    )
+
+
+@given(
+    told=st.lists(
+        st.tuples(st.integers(0, 50), st.integers(0, 3), st.integers(-100, 100)), min_size=1, unique_by=lambda b: b[:2]
+    ),
+    order=st.randoms(use_true_random=False),
+)
+def test_the_newest_balance_counts_whatever_the_order_of_arrival(
+    told: list[tuple[int, int, int]], order: random.Random
+) -> None:
+    shuffled = list(told)
+    order.shuffle(shuffled)
+    balances: dict[str, Balance] = {}
+    for balance in shuffled:
+        tell(balances, "a-1", Balance(*balance))
+    assert balances == {"a-1": Balance(*max(told))}
+
+
+@given(st.lists(st.tuples(st.integers(-500, 500), st.booleans()), max_size=20))
+def test_a_balance_goes_on_with_movements_that_tell_none(steps: list[tuple[int, bool]]) -> None:
+    """Some movements tell the balance, some don't; the oldest mature on the way. Always the sum of all."""
+    balances = {"a-1": Balance(0, 0, 1_000)}
+    recent: list[SimpleNamespace] = []
+    total_minor = 1_000
+    for number, (signed_minor, tells) in enumerate(steps, 1):
+        total_minor += signed_minor
+        recent.append(movement(number, signed_minor, total_minor if tells else None))
+        if tells:
+            tell(balances, "a-1", Balance(number, number, total_minor))
+        if len(recent) > 3:
+            settle(balances, recent.pop(0))
+        assert balance_now(balances, "a-1", recent) == total_minor
+
+
+def test_nothing_is_known_of_an_account_that_told_nothing_and_the_table_is_bounded() -> None:
+    balances: dict[str, Balance] = {}
+    assert balance_now(balances, "a-1", [movement(1, 5)]) is None
+    for number in range(3 * BALANCES_MAX):
+        tell(balances, f"a-{number}", Balance(number, 0, 0))
+    assert sorted(balance.time_us for balance in balances.values()) == list(range(2 * BALANCES_MAX, 3 * BALANCES_MAX))
+
+
+# ---- forecast
+
+
+def test_an_outlook_adds_up_day_by_day() -> None:
+    ahead = outlook(100_000, [flow(3, -50_000.0), flow(10, 80_000.0, 1_000.0, 0.5)], habit(), NOW_US, "EUR")
+    assert len(ahead.means) == len(ahead.sds) == HORIZON_DAYS + 1
+    assert ahead.means[2] == 100_000 - 2 * 2_000
+    assert ahead.means[3] == 100_000 - 3 * 2_000 - 50_000
+    assert ahead.means[10] == 100_000 - 10 * 2_000 - 50_000 + 40_000
+    doubt = 0.5 * 1_000.0**2 + 0.25 * 80_000.0**2
+    assert ahead.sds[10] ** 2 == pytest.approx(10 * 1_500.0**2 + DRIFT * 100 * 1_500.0**2 / 60 + doubt + 1.0)
+    assert ahead.quantile(10, Z10) - ahead.means[10] == pytest.approx(Z10 * ahead.sds[10])
+
+
+def test_what_is_overdue_or_due_today_is_expected_tomorrow() -> None:
+    ahead = outlook(0, [flow(0, -7_000.0)], habit(0.0, 0.0), NOW_US, "EUR")
+    assert ahead.means[:2] == [0.0, -7_000.0]
+
+
+@pytest.mark.parametrize("width", [0.4, 1.0, 3.0])
+def test_bands_come_to_cover_eight_of_ten_however_wrong_the_model_is(width: float) -> None:
+    """Errors `width` times as large as the model thinks."""
+    random_ = random.Random(f"bands/{width}")
+    one = CashHabit()
+    covered = []
+    for _ in range(3_000):
+        error = random_.gauss(0.0, width * 100.0)
+        one.told = Told(1, 0.0, 100.0 * one.scale)
+        covered.append(abs(error) <= Z10 * one.told.sd_minor)
+        one.judge(round(error), Z10, 0.2, 0.1)
+    assert 0.77 <= sum(covered[500:]) / len(covered[500:]) <= 0.83
+
+
+def test_days_without_spending_count_and_a_long_silence_does_not() -> None:
+    one = CashHabit()
+    for day in range(TODAY, TODAY + 100, 2):
+        one.add(day, -1_000, 60.0, 25.0)
+    assert one.mean_minor == pytest.approx(-500.0, rel=0.25)
+    before = one.days
+    one.add(TODAY + 5_000, -1_000, 60.0, 25.0)
+    assert one.days - before < 100 and one.day == TODAY + 5_000
+
+
+def test_the_day_of_the_week_is_learned() -> None:
+    one = CashHabit()
+    for day in range(TODAY, TODAY + 7 * 60):
+        one.add(day, -3_000 if day % 7 == 2 else -500, 60.0, 25.0)
+    assert one.mean_on(2) < 3 * one.mean_on(3) < 0.0
+
+
+def test_a_card_bill_is_what_is_owed_and_what_will_be_bought_until_then() -> None:
+    usual = flow(15, -60_000.0, 5_000.0)
+    at_due = card_bill(usual, usual.due_us, 70_000, 1.0)
+    assert (at_due.amount_minor, at_due.sd_minor) == (-70_000.0, 5_000.0)
+    half_way = card_bill(usual, usual.due_us - 15 * DAY_US, 30_000, 1.0)
+    assert half_way.amount_minor == -60_000.0
+    assert card_bill(usual, usual.due_us, 200_000, 0.25).amount_minor == -50_000.0
+
+
+# ---- danger
+
+
+@given(outlooks)
+def test_the_parts_of_a_danger_add_up_to_its_log_odds(ahead: Outlook) -> None:
+    found = danger(WEIGHTS, ahead, ABOUT)
+    assert found.log_odds == pytest.approx(log_odds(WEIGHTS, ahead, ABOUT), abs=1e-9)
+    assert all(math.isfinite(part) for _, part in found.flows)
+
+
+@given(outlooks, st.sampled_from((0.1, 0.25, 0.4)))
+def test_the_amount_named_is_enough_and_the_least_that_is(ahead: Outlook, probability: float) -> None:
+    base = -0.5
+    enough = enough_minor(WEIGHTS, base, ahead, ABOUT, probability, 100)
+    assert enough is not None and enough % 100 == 0
+    assert sigmoid(base + log_odds(WEIGHTS, ahead, ABOUT, enough)) < probability
+    if enough > 100:
+        assert sigmoid(base + log_odds(WEIGHTS, ahead, ABOUT, enough - 100)) >= probability
+
+
+def test_no_amount_is_named_where_money_alone_is_not_enough() -> None:
+    ahead = outlook(0, [], habit(), NOW_US, "EUR")
+    assert enough_minor({}, 0.0, ahead, ABOUT, 0.1, 100) is None
+
+
+@given(outlooks, st.integers(1, 10**6))
+def test_more_money_never_means_more_danger(ahead: Outlook, more_minor: int) -> None:
+    assert log_odds(WEIGHTS, ahead, ABOUT, more_minor) <= log_odds(WEIGHTS, ahead, ABOUT)
