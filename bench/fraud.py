@@ -1,11 +1,11 @@
 """How well `anomaly.transaction` finds card fraud, beside what a bank would build otherwise, on one file in one run.
 
-python bench/fraud.py FILE --mapping MAPPING [--from DAY --to DAY] [--scenario COLUMN] [--parts …] [--baselines …] [--json FILE]
+python bench/fraud.py FILE --mapping MAPPING [--from DAY --to DAY] [--scenario COLUMN] [--parts …] [--baselines …] [--costs] [--json FILE]
 
 Replays the file through the production code (one pass, labels when they became known), then measures its scores and those of
 the baselines in the test period: area under the ROC curve, average precision, card precision@100 and recall at 1 % false
-positives, by scenario. With --parts the replay is repeated without each of these parts. Protocol, test periods, parts and
-baselines are in bench/fraud.toml; docs/bench-fraud.md explains and has figures. Needs `pip install -e .[bench]`.
+positives, by scenario. With --parts the replay is repeated without each of these parts; --costs times them. Protocol, test
+periods, parts and baselines are in bench/fraud.toml; docs/bench-fraud.md explains and has figures. Needs `pip install -e .[bench]`.
 """
 
 # ruff: noqa: E402  (what follows is found from the checkout)
@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path += [str(ROOT), str(ROOT / "bench")]
 
 from fraud_baselines import BASELINES, BaselineConfig, Task, with_hour_and_group
+from fraud_costs import Cost, measure_costs
 from fraud_engine import Replayed, ReplayError, join, replay
 from fraud_measures import Measures, Protocol, Tested, days_of_test, measure
 from fraud_payments import Payments, read_payments
@@ -53,6 +54,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileConfig]
     parts: dict[str, str]
     baselines: BaselineConfig
+    costs: dict[str, tuple[str, ...]]
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -63,6 +65,13 @@ class Line(msgspec.Struct, frozen=True):
     score_us: float | None = None
     learn_us: float | None = None
     note: str = ""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What --json writes."""
+
+    lines: list[Line]
+    costs: list[Cost]
 
 
 def parse_arguments(config: Config, arguments: list[str] | None) -> argparse.Namespace:
@@ -93,6 +102,7 @@ def parse_arguments(config: Config, arguments: list[str] | None) -> argparse.Nam
         metavar="FILE",
         help="scores.parquet of a `segone replay --scores`: measured, not replayed",
     )
+    parser.add_argument("--costs", action="store_true", help="also time the parts, on the first days of the file")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
     return parser.parse_args(arguments)
 
@@ -152,7 +162,16 @@ def show(console: Console, lines: list[Line], config: Config, data: Path) -> Non
         console.print(recalls)
 
 
-def run(args: argparse.Namespace, config: Config) -> list[Line]:
+def show_costs(console: Console, costs: list[Cost]) -> None:
+    made = Table(title="processor time for a record", title_justify="left")
+    for heading in ("part", "µs", "calls"):
+        made.add_column(heading, justify="left" if heading == "part" else "right")
+    for cost in costs:
+        made.add_row(cost.part, f"{cost.each_us:.1f}", f"{cost.calls:,}")
+    console.print(made)
+
+
+def run(args: argparse.Namespace, config: Config) -> Result:
     """Everything that was asked for, the engine first."""
     parts = chosen("--parts", args.parts, list(config.parts), ",")
     baselines = chosen("--baselines", args.baselines, list(BASELINES), ";")
@@ -173,7 +192,13 @@ def run(args: argparse.Namespace, config: Config) -> list[Line]:
         progress.print(f"replaying: {name}")
         replayed = replay(args.data, args.mapping, payments, overlay)
         lines.append(engine_line(name, replayed, payments, test, config))
-    return lines + compare(payments, test, config, baselines, progress)
+    lines += compare(payments, test, config, baselines, progress)
+    costs: list[Cost] = []
+    if args.costs:
+        progress.print("timing the parts")
+        until_us = int(payments.time_us.min()) + config.protocol.costs_days * DAY_US
+        costs = measure_costs(args.data, args.mapping, config.costs, until_us)
+    return Result(lines, costs)
 
 
 def engine_line(name: str, replayed: Replayed, payments: Payments, test: Tested, config: Config) -> Line:
@@ -204,16 +229,18 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = msgspec.convert(read_toml(ROOT / "bench" / "fraud.toml"), Config)
         args = parse_arguments(config, arguments)
-        lines = run(args, config)
+        result = run(args, config)
     except (ConfigError, msgspec.ValidationError) as error:
         print(f"bench/fraud.py: {error}", file=sys.stderr)
         return 2
     except ReplayError as error:
         print(f"bench/fraud.py: {error}", file=sys.stderr)
         return 1
-    show(Console(), lines, config, args.data)
+    show(Console(), result.lines, config, args.data)
+    if result.costs:
+        show_costs(Console(), result.costs)
     if args.json:
-        args.json.write_bytes(orjson.dumps(msgspec.to_builtins(lines), option=orjson.OPT_INDENT_2) + b"\n")
+        args.json.write_bytes(orjson.dumps(msgspec.to_builtins(result), option=orjson.OPT_INDENT_2) + b"\n")
     return 0
 
 

@@ -25,7 +25,7 @@ class Replayed(msgspec.Struct, frozen=True):
     scores: Array
     unscored: int
     each_us: float | None
-    """Processor time for each payment, from reading to writing; None if it was done before."""
+    """Processor time for each payment: reading, decoding, windows, detectors, learning and writing; None if it was done before."""
     models: int
     """How many model versions scored."""
 

@@ -27,6 +27,7 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cards_known_days: Days
     cards_top: Annotated[int, Meta(ge=1)]
     false_positives_share: Annotated[float, Meta(gt=0.0, lt=1.0)]
+    costs_days: Days
 
 
 class Measures(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from fraud_windows import hand_made_windows
 from state.settings import ConfigError
 from state.windows import DAY_US
 
-PROTOCOL = Protocol(label_delay_days=7, cards_known_days=7, cards_top=2, false_positives_share=0.1)
+PROTOCOL = Protocol(label_delay_days=7, cards_known_days=7, cards_top=2, false_positives_share=0.1, costs_days=1)
 FROM_US = 100 * DAY_US
 
 
