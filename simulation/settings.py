@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from state.settings import ConfigError
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same settings would give other bytes."""
 
 

@@ -93,7 +93,8 @@ def tell_missed(life: Life, story: Story, draws: Draws) -> None:
         benefit = replace(
             pay, payer="Family Benefits Agency", amount_minor=benefit_minor, description="Parental benefit"
         )
-        life.pays.append(replace(benefit, first_day=nominal, last_day=end - 1))
+        # The benefit's pauses are a list of its own: it comes while the salary doesn't.
+        life.pays.append(replace(benefit, first_day=nominal, last_day=end - 1, pauses=list(pay.pauses)))
         pay.pauses.append((nominal, end))
 
 
