@@ -145,7 +145,9 @@ class MerchantTable:
     def _label_delay(self) -> int:
         """How many slots back business without a label counts as undisputed."""
         config = self._config
-        wanted = config.label_delay_share * (sum(self._delays.values()) + config.label_delay_weight)
+        wanted = config.label_delay_share * (
+            sum(self._delays[days] for days in sorted(self._delays)) + config.label_delay_weight
+        )
         seen, days = 0.0, 0
         for days in range(DELAY_DAYS_MAX + 1):
             seen += self._delays.get(days, 0.0)

@@ -445,6 +445,8 @@ def test_the_streams_of_these_laws_make_every_speaking_detector_speak() -> None:
         bench = bench_of(fused.NAME).run(household(seed, 42))
         bench.advance(end_of(household(seed, 42)) + 99 * DAY_US)
         said.update(body["type"] for body in bench.on("signals"))
+    visits = [transaction(f"m-{n}", NOON_US + n * DAY_US // 2, 5_000, mcc="8011") for n in range(120)]
+    said.update(body["type"] for body in bench_of(fused.NAME).run(visits).on("signals"))
     speaking = {detector.SIGNAL for detector in CATALOGUE if detector.SIGNAL and detector.NAME != "null"}
     assert said == speaking | {fused.SIGNAL}
 

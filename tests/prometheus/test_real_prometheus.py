@@ -55,6 +55,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
     config = folder / "segone.toml"
     config.write_text(
         "[log]\npartitions = 2\nfollow = true\npoll_ms = 10\n[shard]\ncount = 4\n[state]\ncheckpoint_interval_ms = 200\n"
+        "[knowledge]\nenabled = false\n"  # all is read before the first scrape: nothing old looks like news
         f"[metrics]\nport = {first}\n[detectors.transaction]\nthreshold = 0.02\n"
     )
     places = ("--config", str(config), "--input", str(folder / "in"), "--output", str(folder / "out"))

@@ -82,7 +82,7 @@ def test_ids_of_customers_do_not_tell_whom_a_story_strikes() -> None:
 def test_that_classifier_finds_a_leak_where_there_is_one() -> None:
     features, truth, customers = samples(LONG, "ecommerce")
     noise = Draws(SEED, "leak").uniforms(len(truth))
-    leaky = np.where(truth & (noise < 0.5), 1.0, features[:, -2])
+    leaky = np.where(truth & (noise < 0.9), 1.0, features[:, -2])
     assert learned_auc(np.column_stack([features[:, :-2], leaky]), truth, customers) > 0.65
 
 
