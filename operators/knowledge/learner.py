@@ -1,7 +1,7 @@
 """The learner of one model: learns labelled examples bucket by bucket, champion and shadow side by side, and publishes versions.
 
-Everything of an open bucket is kept until it closes and is then learned in the order of (time, customer, transaction): the order of
-arrival makes no difference.
+Everything of an open bucket is kept until it closes and is then learned in an order that depends on ids alone (backlog.py): the order
+of arrival makes no difference.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from operators.knowledge import line_learner
+from operators.knowledge.backlog import Backlog, bounded
 from operators.knowledge.facts import Example, ScoreCount
 from operators.knowledge.features import LAYOUT, PACKED_BYTES, unpack
 from operators.knowledge.features import VERSION as FEATURES_VERSION
@@ -20,10 +21,10 @@ from operators.knowledge.linear import Linear
 from operators.knowledge.prequential import bin_of
 from operators.knowledge.threshold import Budget
 from operators.knowledge.versions import CHAMPION, LINEAR, SHADOW, ModelVersion, encode_payload, version_name
-from state.digest import digest64
 from state.windows import DAY_US
 
 OPEN_ITEM: Final = "open/"
+BACKLOG_ITEM: Final = "backlog"
 LINE_ITEM: Final = "line/"
 META_ITEM: Final = "meta"
 
@@ -35,6 +36,8 @@ class Config(line_learner.Config, frozen=True, forbid_unknown_fields=True, kw_on
     examples_max: Annotated[int, Meta(ge=1)] = 50_000
     """Of one bucket; beyond it some are left out, by a hash of their ids."""
     payload_bytes_max: Annotated[int, Meta(ge=1024)] = 262_144
+    catch_up: Annotated[float, Meta(ge=1.0)] = 1.25
+    """At most so many times the frauds of a bucket are learned while some wait."""
     settle_days: Annotated[int, Meta(ge=0, le=366)] = 14
     """After so many days the labels of a day are known."""
     prior_customer_days: line_learner.Positive = 20_000.0
@@ -51,7 +54,7 @@ class Prior(msgspec.Struct, frozen=True):
 
 
 class Learner:
-    """Bounded: at most twice `examples_max` examples of the open bucket, and the fixed size of its lines."""
+    """Bounded: at most twice `examples_max` examples of the open bucket, `examples_max` that wait, and the fixed size of its lines."""
 
     def __init__(self, name: str, config: Config, prior: Prior, bucket_us: int) -> None:
         self.name = name
@@ -66,6 +69,7 @@ class Learner:
             SHADOW: LineLearner(f"{name}-shadow", shadow, prior.linear),
         }
         self._budget = Budget()
+        self._backlog = Backlog()
         self._open: list[Example] = []
         self._frozen_chunks = 0
         self._frozen_examples = 0
@@ -88,13 +92,13 @@ class Learner:
     def close(self, bucket_end_us: int) -> list[ModelVersion]:
         """Learns the bucket; the new versions, champion first, or none if nothing has changed."""
         self._prune()
-        examples = sorted(self._open, key=lambda one: (one.time_us, one.customer_id, one.transaction_id))
+        self._take_out_frauds(self._open)
+        examples = self._backlog.release(self._open, self._config.catch_up, self._config.examples_max)
         for example in examples:
             seen = unpack(example.features)
             columns = LAYOUT.columns(seen.values)
             for role, line in self._lines.items():
                 line.learn(columns, example.label, example.weight, seen.given(role), example.time_us)
-        self._take_out_frauds(examples)
         self._budget.settle(bucket_end_us - self._config.settle_days * DAY_US, self._config.half_life_days)
         for line in self._lines.values():
             line.pass_time(self._bucket_us)
@@ -121,6 +125,7 @@ class Learner:
             self._frozen_examples = len(self._open)
         if self._lines_dirty:
             items.update({LINE_ITEM + role: line.freeze() for role, line in self._lines.items()})
+            items[BACKLOG_ITEM] = msgspec.msgpack.encode(self._backlog)
             self._lines_dirty = False
         items[META_ITEM] = msgspec.msgpack.encode([self._budget, self.left_out, self._threshold])
         return items
@@ -136,15 +141,15 @@ class Learner:
         for role, line in self._lines.items():
             if LINE_ITEM + role in items:
                 line.thaw(items[LINE_ITEM + role])
+        if BACKLOG_ITEM in items:
+            self._backlog = msgspec.msgpack.decode(items[BACKLOG_ITEM], type=Backlog)
         meta: Any = msgspec.msgpack.decode(items[META_ITEM], type=tuple[Budget, int, float])
         self._budget, self.left_out, self._threshold = meta
 
     def _prune(self) -> None:
-        """Which examples stay depends on their ids alone, not on the order in which they came."""
         excess = len(self._open) - self._config.examples_max
         if excess > 0:
-            self._open.sort(key=lambda one: (digest64(f"{one.customer_id}\0{one.transaction_id}"), one.time_us))
-            del self._open[-excess:]
+            self._open = bounded(self._open, self._config.examples_max)
             self.left_out += excess
             self._rewrite = True
 

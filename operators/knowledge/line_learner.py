@@ -12,6 +12,7 @@ from operators.knowledge.calibration import IDENTITY, Line, fit
 from operators.knowledge.linear import Linear
 from operators.knowledge.prequential import Prequential
 from state.estimators import Drift, OnlineLogistic, softplus
+from state.windows import DAY_US
 
 Share = Annotated[float, Meta(gt=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
@@ -29,6 +30,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     drift_delta: Share = 0.002
     drift_loss_max: Positive = 5.0
     drift_loosen: Share = 0.1
+    drift_positives_min: Positive = 100.0
+    """Below, errors are those of a model that is still beginning."""
+    drift_quiet_days: Positive = 7.0
 
 
 class Frozen(msgspec.Struct, array_like=True):
@@ -65,11 +69,17 @@ class LineLearner:
         logit = self.line.of(raw) if given is None else given
         self.live.learn(logit, label, weight)
         loss = softplus(-logit if label else logit)
-        if self._drift.learn(min(loss, self.config.drift_loss_max) / self.config.drift_loss_max):
+        if self.live.positive_weight >= self.config.drift_positives_min:
+            self._watch(min(loss, self.config.drift_loss_max) / self.config.drift_loss_max, time_us)
+        self._regression.learn(columns, label, weight)
+
+    def _watch(self, error: float, time_us: int) -> None:
+        """Errors that grow loosen the steps, once in a while: larger steps make errors of their own, which are no drift."""
+        grown = self._drift.learn(error)
+        if grown and time_us >= self.drifted_us + self.config.drift_quiet_days * DAY_US:
             self.drifts += 1
             self.drifted_us = time_us
             self._regression.loosen(self.config.drift_loosen)
-        self._regression.learn(columns, label, weight)
 
     def pass_time(self, length_us: int) -> None:
         """A bucket has ended: figures fade, and the calibration is fitted anew."""
