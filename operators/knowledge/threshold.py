@@ -1,19 +1,25 @@
 """The threshold of anomaly.transaction: chosen so that false alarms stay within a budget, not by a magic number.
 
 What is counted: customers by the highest score of each of their days. An alarm opens an episode of days, so a customer's day raises one
-alarm at most. A day counts when labels for it would have come: who turned out to be defrauded is taken out by then, since that alarm
-was right.
+alarm at most. A day counts at once by what its scores promise, and is settled when labels for it would have come: who turned out to be
+defrauded is taken out by then, since that alarm was right.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import msgspec
 
 from operators.knowledge.facts import ScoreCount
 from operators.knowledge.prequential import BIN_MAX, BINS_A_UNIT, WEIGHT_MIN
+from state.estimators import sigmoid
 from state.windows import DAY_US
 
 Bins = dict[int, float]
+
+NEWEST_DAYS: Final = 3
+"""Enough for a bank of some ten thousand customers to show what a new model does; smaller ones are drawn to what was before."""
 
 
 class Budget(msgspec.Struct, array_like=True):
@@ -52,21 +58,43 @@ class Budget(msgspec.Struct, array_like=True):
 
     def threshold(self, alerts_per_1000_customers_day: float, prior: float, prior_customer_days: float) -> float:
         """The lowest score in log-odds at which alarms stay within the budget, drawn to `prior` as if that had been found on
-        `prior_customer_days`. Before anything is settled it is the prior.
+        `prior_customer_days`. The newest days alone may raise it: a model that has just changed is held to the budget at once.
 
         >>> Budget().threshold(0.25, 0.0, 10_000.0)
         0.0
         >>> Budget({30: 100.0}, 30_000.0).threshold(0.25, 0.0, 10_000.0)    # 3.1 on 30,000, and 0 on 10,000
         2.325
         """
-        if not self.customer_days:
+        allowed = alerts_per_1000_customers_day / 1000.0
+        days, customers = sorted(self.days), sum(self.customers.values())
+        counted = self.customer_days + customers * len(days)
+        if not counted:
             return prior
-        budget = alerts_per_1000_customers_day / 1000.0 * self.customer_days
-        above, found = 0.0, -BIN_MAX
-        for number in range(BIN_MAX, -BIN_MAX - 1, -1):
-            above += self.settled.get(number, 0.0)
-            if above > budget * (1.0 + 1e-9):
-                found = number + 1
-                break
-        weight = self.customer_days + prior_customer_days
-        return (found / BINS_A_UNIT * self.customer_days + prior * prior_customer_days) / weight
+        found = _lowest(self._false_alarms(self.settled, days), allowed * counted)
+        usual = (found * counted + prior * prior_customer_days) / (counted + prior_customer_days)
+        if not self.customer_days:
+            usual = max(
+                usual, prior
+            )  # how the prior scores says nothing of how the first model will: nothing to lower it by
+        newest = days[-NEWEST_DAYS:]
+        counted = customers * len(newest)
+        found = _lowest(self._false_alarms({}, newest), allowed * counted)
+        return max(usual, (found * counted + usual * prior_customer_days) / (counted + prior_customer_days))
+
+    def _false_alarms(self, settled: Bins, unsettled: list[int]) -> Bins:
+        """Of a day that is not settled a score of p is taken for 1 − p of a false alarm: calibrated, it is right once in 1 / p."""
+        bins = dict(settled)
+        for day in unsettled:
+            for number, rises in self.days[day].items():
+                bins[number] = bins.get(number, 0.0) + rises * sigmoid(-number / BINS_A_UNIT)
+        return bins
+
+
+def _lowest(false: Bins, allowed: float) -> float:
+    """The lowest log-odds at and above which at most `allowed` lie."""
+    above = 0.0
+    for number in range(BIN_MAX, -BIN_MAX - 1, -1):
+        above += false.get(number, 0.0)
+        if above > allowed * (1.0 + 1e-9):
+            return (number + 1) / BINS_A_UNIT
+    return -BIN_MAX / BINS_A_UNIT
