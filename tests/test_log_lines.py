@@ -56,6 +56,7 @@ def worker(tmp_path: Path) -> Iterator[WorkerProcess]:
     write_log(tmp_path / "in", "in.transactions", [*written, broken])
     (tmp_path / "segone.toml").write_text(
         "[log]\npartitions = 2\nfollow = true\n[shard]\ncount = 4\n[state]\ncheckpoint_interval_ms = 100\n"
+        "[knowledge]\nenabled = false\n"  # nothing to keep pace with: all is read before the first checkpoint
     )
     made = WorkerProcess(
         tmp_path / "worker.log",
