@@ -5,8 +5,10 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 DEMO := out/demo
 READY := .venv/ready
+HELM := .cache/tools/helm
+HELM_VERSION := v3.18.6
 
-.PHONY: help setup demo test lint types imports format schemas lock soak clean
+.PHONY: help setup demo test lint types imports format schemas helm lock soak clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -52,9 +54,18 @@ format: $(READY)
 schemas: $(READY)  ## write deploy/schemas and deploy/asyncapi.yaml anew
 	$(BIN)/python -m dataflows.commands.schemas
 
-lock:  ## write requirements.lock anew (needs pip-tools)
-	printf 'setuptools\nwheel\n' | $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host \
-		--no-emit-find-links --strip-extras --no-header --extra dev --output-file requirements.lock pyproject.toml -
+helm: $(HELM)  ## helm for the tests of the chart, built from its source (needs Go)
+
+$(HELM):
+	@command -v go >/dev/null || { echo "make helm: needs Go; or put a helm on the PATH"; exit 2; }
+	GOBIN=$(CURDIR)/$(dir $(HELM)) go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host \
+	--no-emit-find-links --strip-extras --no-header
+
+lock:  ## write requirements.lock and of it the image's part anew (needs pip-tools)
+	printf 'setuptools\nwheel\n' | $(COMPILE) --extra dev --output-file requirements.lock pyproject.toml -
+	printf 'setuptools\nwheel\n' | $(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml -
 
 soak: $(READY)  ## kill -9 loops against real Kafka and the embedded log (half an hour and more)
 	CRASH_SEEDS=20000 $(BIN)/python -m pytest tests/crash -n 2
