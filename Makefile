@@ -5,8 +5,10 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 DEMO := out/demo
 READY := .venv/ready
+HELM := .cache/tools/helm
+HELM_VERSION := v3.18.6
 
-.PHONY: help setup demo test lint types imports format schemas lock soak clean
+.PHONY: help setup demo test lint types imports format schemas helm secrets audit sbom lock soak clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -52,9 +54,32 @@ format: $(READY)
 schemas: $(READY)  ## write deploy/schemas and deploy/asyncapi.yaml anew
 	$(BIN)/python -m dataflows.commands.schemas
 
-lock:  ## write requirements.lock anew (needs pip-tools)
-	printf 'setuptools\nwheel\n' | $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host \
-		--no-emit-find-links --strip-extras --no-header --extra dev --output-file requirements.lock pyproject.toml -
+helm: $(HELM)  ## helm for the tests of the chart, built from its source (needs Go)
+
+$(HELM):
+	@command -v go >/dev/null || { echo "make helm: needs Go; or put a helm on the PATH"; exit 2; }
+	GOBIN=$(CURDIR)/$(dir $(HELM)) go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+
+# Without the search for what looks random: ids and digests do, here.
+SCAN := xargs -0 $(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
+
+secrets: $(READY)  ## nothing that looks like a secret is committed: keys and tokens anywhere, passwords outside of tests
+	@git ls-files -z | $(SCAN) --disable-plugin KeywordDetector
+	@git ls-files -z -- ':!tests' ':!*.lock' | $(SCAN) --exclude-lines '_file = "'  # names a file, holds nothing
+
+audit: $(READY)  ## known weaknesses of what the image holds (asks a database on the network)
+	$(BIN)/pip-audit --require-hashes --disable-pip -r deploy/requirements.lock
+
+sbom: $(READY)  ## out/sbom.json: what the image holds, as CycloneDX
+	@mkdir -p out
+	$(BIN)/cyclonedx-py requirements deploy/requirements.lock --pyproject pyproject.toml --output-reproducible --output-file out/sbom.json
+
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host \
+	--no-emit-find-links --strip-extras --no-header
+
+lock:  ## write requirements.lock and of it the image's part anew (needs pip-tools)
+	printf 'setuptools\nwheel\n' | $(COMPILE) --extra dev --output-file requirements.lock pyproject.toml -
+	printf 'setuptools\nwheel\n' | $(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml -
 
 soak: $(READY)  ## kill -9 loops against real Kafka and the embedded log (half an hour and more)
 	CRASH_SEEDS=20000 $(BIN)/python -m pytest tests/crash -n 2

@@ -16,6 +16,7 @@ from bytewax.recovery import init_db_dir
 from dataflows.files.sink import ALL_TOPICS, FileOutput, read_committed
 from dataflows.files.source import FileInput
 from dataflows.kafka.publisher import Publisher
+from dataflows.kafka.rights import require_rights
 from dataflows.kafka.sink import KafkaOutput
 from dataflows.kafka.source import BROADCAST, KafkaInput
 from dataflows.knowledge.board import BoardReader
@@ -230,6 +231,7 @@ def _open_kafka(settings: Settings) -> Worker:
     # Asks the cluster now, so that what is wrong with the topics is said before the engine starts.
     source.list_parts()
     sink.list_parts()
+    require_rights(kafka)
     prepare_state(state_dir, settings)
     return Worker(
         settings, source, sink, settings.kafka.sink_partitions, state_dir, live=not settings.kafka.end_at_high_watermark

@@ -20,7 +20,8 @@ from dataflows.commands.arguments import add_settings_arguments, settings_of, st
 from dataflows.commands.terminal import console, plain
 from dataflows.files.sink import read_committed
 from dataflows.files.source import count_partitions
-from dataflows.kafka.client import BrokerUnavailable, partition_counts
+from dataflows.kafka.client import BrokerUnavailable, KafkaRefused, partition_counts
+from dataflows.kafka.rights import require_rights
 from dataflows.kafka.topics import faults, silence_client
 from dataflows.worker import prepare_state
 from operators.customer_step import CustomerStep
@@ -93,7 +94,7 @@ def _checks(settings: Settings) -> list[tuple[str, Callable[[Settings], str]]]:
 def _result(subject: str, look: Callable[[Settings], str], settings: Settings) -> Result:
     try:
         return Result(subject, True, look(settings))
-    except (ConfigError, BrokerUnavailable) as error:
+    except (ConfigError, BrokerUnavailable, KafkaRefused) as error:
         return Result(subject, False, str(error))
     except OSError as error:
         return Result(subject, False, f"{error.filename}: {error.strerror}; check the path and its permissions")
@@ -164,8 +165,9 @@ def _look_at_topics(settings: Settings) -> str:
     wrong = faults(settings.kafka, present)
     if wrong:
         raise ConfigError("; ".join(wrong))
+    require_rights(settings.kafka)
     partitions = present[settings.kafka.topic_prefix + TOPICS[0]]
-    return f"{settings.kafka.bootstrap_servers} answers; all topics are there, input with {partitions} partitions"
+    return f"{settings.kafka.bootstrap_servers} answers; all topics are there and may be used, input with {partitions} partitions"
 
 
 def _writable(folder: Path, setting: str) -> str:

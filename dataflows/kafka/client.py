@@ -30,6 +30,16 @@ SLOW_BROKER_FACTOR = 3
 TRANSACTION_TIMEOUT_MS_MAX = 900_000
 """Brokers refuse more (their `transaction.max.timeout.ms`, by default)."""
 
+DENIALS = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+"""Answers that asking again does not change."""
+
 _log = logging.getLogger("segone.kafka")
 
 
@@ -72,6 +82,11 @@ def producer(
     return _made(Producer, _shared(settings) | settings.producer | ours | dict(fixed) | callbacks)
 
 
+def sink_name(settings: KafkaSettings, number: int) -> str:
+    """The transactional id of a sink partition, which is also the consumer group where it notes its beginning."""
+    return f"{settings.transactional_id}-{number}"
+
+
 def admin(settings: KafkaSettings, **callbacks: Callable[..., None]) -> AdminClient:
     return _made(AdminClient, _shared(settings) | callbacks)
 
@@ -104,12 +119,18 @@ def insist(settings: KafkaSettings, ask: Callable[[], Answer], doing: str) -> An
 
     Raises:
         BrokerUnavailable: it never answered.
+        KafkaRefused: it answered that this user may not.
     """
     give_up_s = time.monotonic() + settings.start_timeout_s
     while True:
         try:
             return ask()
         except KafkaException as error:
+            if error.args[0].code() in DENIALS:
+                raise KafkaRefused(
+                    f"Kafka at {settings.bootstrap_servers} refuses this user, {doing}: {error.args[0].str()}. "
+                    "Check its rights (docs/security.md)."
+                ) from error
             if time.monotonic() > give_up_s:
                 raise unavailable(settings, settings.start_timeout_s, doing, error.args[0].str()) from error
             time.sleep(RETRY_PAUSE_S)
@@ -139,7 +160,7 @@ def required_partitions(settings: KafkaSettings, topics: Iterable[str]) -> dict[
     if missing:
         raise ConfigError(
             f"kafka.bootstrap_servers = {settings.bootstrap_servers}: no topic {', '.join(missing)} there. "
-            "`segone init` makes the topics that are missing."
+            "`segone init` makes the topics that are missing; or this user may not see them (docs/security.md: rights)."
         )
     return {topic: present[topic] for topic in topics}
 

@@ -177,7 +177,10 @@ class KafkaLogs:
         elif code in _GONE:
             self._refuse_if_gone(message.topic(), error)
         elif code in _NO_RETRY_MENDS or error.fatal():
-            raise KafkaRefused(f"Kafka does not let us read {message.topic()}/{message.partition()}: {error.str()}")
+            raise KafkaRefused(
+                f"Kafka does not let us read {message.topic()}/{message.partition()}: {error.str()}. "
+                "Check this user's rights (docs/security.md)."
+            )
         else:
             self._watch.on_error(error)
 

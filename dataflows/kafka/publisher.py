@@ -123,11 +123,17 @@ class Publisher:
         """Store offsets in the consumer group of `group`, in a transaction. Only before `start`."""
         stored = [TopicPartition(*address, offset) for address, offset in offsets.items()]
         send = partial(self._producer.send_offsets_to_transaction, stored, group.consumer_group_metadata())
-        self._producer.begin_transaction()
-        self._insist(send, self._settings.start_timeout_s, "storing where this sink begins")
-        self._insist(
-            self._producer.commit_transaction, self._settings.start_timeout_s, "storing where this sink begins"
-        )
+        try:
+            self._producer.begin_transaction()
+            self._insist(send, self._settings.start_timeout_s, "storing where this sink begins")
+            self._insist(
+                self._producer.commit_transaction, self._settings.start_timeout_s, "storing where this sink begins"
+            )
+        except KafkaException as error:
+            raise KafkaRefused(
+                f"Kafka does not store where sink {self._id} begins, in the consumer group of that name: "
+                f"{error.args[0].str()}. Check this user's rights (docs/security.md), then start again."
+            ) from error
 
     @property
     def pending(self) -> int:
@@ -287,7 +293,8 @@ class Publisher:
         if error.fatal() or error.code() in _NO_RETRY_MENDS:
             where = f"topic {topic}" if topic else f"transactional id {self._id}"
             raise KafkaRefused(
-                f"Kafka refuses an output ({where}): {error.str()}. Check the topic's settings and rights."
+                f"Kafka refuses an output ({where}): {error.str()}. Check the topic's settings and this user's "
+                "rights (docs/security.md)."
             )
 
     def _given_up(self, began_s: float, doing: str, error: KafkaError) -> BrokerUnavailable:

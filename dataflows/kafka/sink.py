@@ -14,7 +14,7 @@ import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from dataflows.batches import OutputBatch
-from dataflows.kafka.client import Address, consumer, message_bytes_max, required_partitions
+from dataflows.kafka.client import Address, consumer, message_bytes_max, required_partitions, sink_name
 from dataflows.kafka.publisher import Publisher
 from dataflows.kafka.tail import Covered, Unmatched, ids_between, marks, watermarks
 from state.digest import partition_of
@@ -69,7 +69,7 @@ class KafkaOutput(FixedPartitionedSink[OutputBatch, bytes]):
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaOutputPartition:
         self.list_parts()
         number, stride = int(for_part), self.settings.sink_partitions
-        transactional_id = f"{self.settings.transactional_id}-{number}"
+        transactional_id = sink_name(self.settings, number)
         publisher = Publisher(self.settings, transactional_id, self._counts, self._bytes_max)
         owned = [(topic, each) for topic, count in self._counts.items() for each in range(number, count, stride)]
         covered = self._covered(resume_state)

@@ -37,7 +37,10 @@ def faults(kafka: KafkaSettings, present: Mapping[str, int]) -> list[str]:
     for kind, topics in (("input", TOPICS), ("output", ALL_TOPICS)):
         missing = [prefix + topic for topic in topics if prefix + topic not in present]
         if missing:
-            found.append(f"no {kind} topic {', '.join(missing)}; `segone init` makes the topics that are missing")
+            found.append(
+                f"no {kind} topic {', '.join(missing)}; `segone init` makes the topics that are missing, "
+                "or this user may not see them (docs/security.md: rights)"
+            )
     counts = {t: present[prefix + t] for t in TOPICS if prefix + t in present and t not in BROADCAST}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{prefix}{topic} {count}" for topic, count in counts.items())

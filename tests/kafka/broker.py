@@ -177,10 +177,16 @@ class Broker:
     def _java(self) -> list[str]:
         return [*JVM, "-cp", f"{jars()}/*"]
 
+    def _properties(self) -> str:
+        """What the server is configured with. Of a key that comes twice, the last counts."""
+        return PROPERTIES.format(data=self.folder / "data", port=self.port, controller_port=self._controller_port)
+
+    def _format_arguments(self) -> list[str]:
+        return ["-t", CLUSTER_ID, "-c", str(self._config_path)]
+
     def _format(self) -> None:
-        ports = {"port": self.port, "controller_port": self._controller_port}
-        self._config_path.write_text(PROPERTIES.format(data=self.folder / "data", **ports))
-        command = [*self._java(), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._config_path)]
+        self._config_path.write_text(self._properties())
+        command = [*self._java(), "kafka.tools.StorageTool", "format", *self._format_arguments()]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BrokerFailed(f"Kafka's StorageTool could not format {self.folder}:\n{done.stdout}{done.stderr}")
