@@ -156,7 +156,8 @@ def test_a_healthy_worker_fires_nothing_and_an_ailing_one_what_ails_it(world: Si
     for name in expected:
         found = world.prometheus.await_values(expression_of(name))
         assert [labels["instance"] for labels, _ in found] == [f"127.0.0.1:{world.port + 1}"], name
-    for name in alerts().keys() - expected:
+    # Whether the machine's disk fills is up to the machine: other tests write to it.
+    for name in alerts().keys() - expected - {"SegoneStateDiskFilling"}:
         assert world.prometheus.values(expression_of(name)) == [], name
     firing = {
         alert["labels"]["alertname"] for alert in world.prometheus.api("alerts")["alerts"] if alert["state"] == "firing"
