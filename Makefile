@@ -8,7 +8,7 @@ READY := .venv/ready
 HELM := .cache/tools/helm
 HELM_VERSION := v3.18.6
 
-.PHONY: help setup demo test lint types imports format schemas helm secrets audit sbom lock soak clean
+.PHONY: help setup demo test lint types imports format schemas docs helm secrets audit sbom lock soak clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ format: $(READY)
 
 schemas: $(READY)  ## write deploy/schemas and deploy/asyncapi.yaml anew
 	$(BIN)/python -m dataflows.commands.schemas
+
+docs: $(READY)  ## write docs/configuration.md and docs/signals.md anew
+	$(BIN)/python -m dataflows.commands.reference
 
 helm: $(HELM)  ## helm for the tests of the chart, built from its source (needs Go)
 

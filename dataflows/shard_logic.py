@@ -14,6 +14,7 @@ from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, ShardBatch, to_sink
 from dataflows.tally import Tally
 from operators.encode import encode, is_written
+from operators.pseudonym import Pseudonyms
 from state.shard import Shard
 from state.step import Emission
 from state.store_error import StoreError
@@ -53,7 +54,9 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, Addressed, bytes]):
         *,
         tally: Tally,
         accounting: Accounting,
+        pseudonyms: Pseudonyms | None = None,
     ) -> None:
+        self._pseudonyms = pseudonyms
         self._resume = resume
         self._factory = factory
         self._sink_partitions = sink_partitions
@@ -161,6 +164,6 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, Addressed, bytes]):
 
     def _outputs(self, emissions: list[Emission], reports: list[KnowledgeBatch], *, proof: bool) -> list[Addressed]:
         self._tally.said(emissions)
-        outputs = [encode(emission) for emission in emissions if is_written(emission)]
+        outputs = [encode(emission, self._pseudonyms) for emission in emissions if is_written(emission)]
         addressed: list[Addressed] = list(to_sink(outputs, self._sink_partitions, proof=proof))
         return addressed + [(report.key, report) for report in reports]

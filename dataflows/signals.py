@@ -27,6 +27,7 @@ from dataflows.route import ShardBatch
 from dataflows.shard_logic import SETTLE_SHARE, ShardLogic
 from dataflows.witness import WatchedLogic, WatchedOutput
 from dataflows.worker import Worker
+from operators.pseudonym import pseudonyms_of
 from state.settings import load_settings
 
 
@@ -55,6 +56,7 @@ def build(worker: Worker) -> Dataflow:
             worker.reporter if worker.keys else None,
             tally=worker.tally,
             accounting=worker.accounting,
+            pseudonyms=pseudonyms_of(worker.settings),
         )
         return WatchedLogic(logic, worker.witness)
 

@@ -35,6 +35,7 @@ from operators.across import Across
 from operators.anomaly import transaction as fused
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
+from operators.pseudonym import pseudonyms_of
 from state.events import TOPICS
 from state.settings import ConfigError, Settings
 from state.shard import Shard
@@ -248,15 +249,18 @@ def pacemaker(settings: Settings, state_dir: Path, *, live: bool) -> Callable[[]
 def prepare_state(state_dir: Path, settings: Settings) -> bool:
     """Makes the state folder, or checks that an existing one fits the settings. True if it is new."""
     note = state_dir / "segone.json"
-    fixed = {
+    fixed: dict[str, int | str] = {
         "format": STATE_FORMAT,
         "shards": settings.shard.count,
         "recovery_partitions": settings.state.recovery_partitions,
     }
+    pseudonyms = pseudonyms_of(settings)
+    if pseudonyms is not None:
+        fixed["pseudonym_key"] = pseudonyms.fingerprint
     try:
         if note.exists():
             known = orjson.loads(note.read_bytes())
-            for key, value in fixed.items():
+            for key, value in {"pseudonym_key": None, **fixed}.items():
                 if known.get(key) != value:
                     raise ConfigError(
                         f"{note}: {key} is {known.get(key)}, the settings say {value}; it is fixed when the state is made: "

@@ -10,6 +10,7 @@ from operators.knowledge.facts import Example, MerchantFact, ScoreCount
 from operators.knowledge.merchant_row import MerchantRow
 from operators.knowledge.versions import ModelVersion
 from operators.knowledge_records import example_record, merchant_record, model_record
+from operators.pseudonym import Pseudonyms
 from state.digest import digest128
 from state.events import Event
 from state.records import Output
@@ -25,9 +26,10 @@ OUTPUT_TOPICS = (*SIGNAL_TOPICS, "scores", "late", "detector_errors", "examples"
 SOURCE = "/segone"
 
 
-def encode(emission: Emission) -> Output:
-    """The message for one emission. Its id depends on what is said, never on when or where it is written."""
-    body = emission.body
+def encode(emission: Emission, pseudonyms: Pseudonyms | None = None) -> Output:
+    """The message for one emission. Its id depends on what is said, never on when or where it is written. With `pseudonyms` nothing
+    of the message is made from the customer's own id: not the key, nor any id."""
+    body = emission.body if pseudonyms is None else pseudonyms.hide(emission.body)
     key = body.customer_id.encode("utf-8", "surrogatepass")
     position = _position(emission.event)
     if isinstance(body, Score):

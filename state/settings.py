@@ -34,8 +34,11 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: Literal["files", "kafka"] = "files"
     input: str = ""
+    """Folder of the embedded log to read (`--input`)."""
     output: str = ""
+    """Folder to write (`--output`)."""
     follow: bool = False
+    """Wait for more at the end of the input, instead of ending there."""
     partitions: Count = 4
     batch_records_max: Count = 2000
     poll_ms: Annotated[int, Meta(ge=1, le=60_000)] = 50
@@ -61,6 +64,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Kafka: every librdkafka setting goes through [kafka.client] (both sides), [kafka.consumer] or [kafka.producer]."""
 
     bootstrap_servers: str = "localhost:9092"
+    """host:port of some brokers, separated by commas."""
     topic_prefix: str = ""
     """Before every topic's name on the cluster: several flows can share one."""
     group_id: str = "segone"
@@ -68,16 +72,20 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     transactional_id: str = "segone"
     """Names this flow to the brokers: two flows on one cluster need two."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    """Where a new state begins to read."""
     start_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 15.0
+    """How long a start waits for brokers and topics."""
     broker_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
     merge_wait_ms: Annotated[int, Meta(ge=0, le=600_000)] = 1000
     """How long other topics wait for one that is known to have more but whose next record is not here yet."""
     batch_records_max: Count = 1000
     commit_interval_ms: Annotated[int, Meta(ge=0, le=60_000)] = 50
     sink_partitions: Annotated[int, Meta(ge=1, le=256)] = 4
+    """Transactional producers; must divide the partition count of every output topic. Fixed when the state is made."""
     partitions: Count = 4
     replication_factor: Annotated[int, Meta(ge=1, le=15)] = 1
     end_at_high_watermark: bool = False
+    """Read what is there at the start, and end."""
     client: dict[str, str | int | float | bool] = {}
     consumer: dict[str, str | int | float | bool] = {}
     producer: dict[str, str | int | float | bool] = {}
@@ -151,6 +159,25 @@ class LogsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["auto", "json", "console"] = "auto"
 
 
+PSEUDONYM_KEY_CHARS_MIN: Final = 16
+"""Less could be guessed."""
+
+
+class PrivacySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What outputs call customers by. With a key: by a keyed hash of their ids."""
+
+    pseudonym_key: str = ""
+    pseudonym_key_file: str = ""
+    """Names a file that holds the key."""
+
+    def __post_init__(self) -> None:
+        if 0 < len(self.pseudonym_key) < PSEUDONYM_KEY_CHARS_MIN:
+            raise ConfigError(
+                f"[privacy] pseudonym_key: is shorter than {PSEUDONYM_KEY_CHARS_MIN} characters and could be guessed; "
+                "make one by: head -c 32 /dev/urandom | base64"
+            )
+
+
 class WatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The live page (`segone watch`): where it listens, who may look, how much it remembers."""
 
@@ -177,6 +204,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     knowledge: KnowledgeSettings = KnowledgeSettings()
     watch: WatchSettings = WatchSettings()
     logs: LogsSettings = LogsSettings()
+    privacy: PrivacySettings = PrivacySettings()
     detectors: dict[str, dict[str, Any]] = {}
     secrets: tuple[str, ...] = ()
     """No section: names, as kafka.client.sasl.password, of the values that were read from files of secrets."""
@@ -347,7 +375,7 @@ def _flatten_kafka(tables: dict[str, Any]) -> None:
 
 def _read_secret_files(name: str, tables: dict[str, Any]) -> None:
     """`sasl.password_file = "path"` under [kafka.client|consumer|producer] becomes `sasl.password` with the file's contents;
-    `[watch] token_file` becomes `token`."""
+    `[watch] token_file` becomes `token`, `[privacy] pseudonym_key_file` `pseudonym_key`."""
     for section in ("client", "consumer", "producer"):
         table = tables.get("kafka", {}).get(section, {})
         if not isinstance(table, dict):
@@ -356,9 +384,13 @@ def _read_secret_files(name: str, tables: dict[str, Any]) -> None:
             secret = str(table.pop(key))
             table[key[:-5]] = _read_secret(f"{name}:[kafka.{section}] {key}", secret)
             tables["secrets"] = (*tables["secrets"], f"kafka.{section}.{key[:-5]}")
-    watch = tables.get("watch", {})
-    if watch.get("token_file"):
-        watch["token"] = _read_secret(f"{name}:[watch] token_file", str(watch["token_file"]))
+    for section, key in (("watch", "token"), ("privacy", "pseudonym_key")):
+        table = tables.get(section, {})
+        if table.get(f"{key}_file"):
+            place = f"{name}:[{section}] {key}_file"
+            table[key] = _read_secret(place, str(table[f"{key}_file"]))
+            if not table[key]:
+                raise ConfigError(f"{place}: {table[f'{key}_file']} is empty; the file must hold the secret")
 
 
 def _read_secret(place: str, path: str) -> str:

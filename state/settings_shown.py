@@ -42,9 +42,14 @@ def changed(settings: Settings, defaults: Settings) -> dict[str, dict[str, Any]]
     return {section: table for section, table in different.items() if table}
 
 
-def _masked(table: Mapping[str, Any]) -> dict[str, Any]:
+def _masked(table: Mapping[str, Any], *, client: bool = False) -> dict[str, Any]:
+    """Of our own settings only texts can be secrets; `client` tables are librdkafka's, where a password may be a number."""
     return {
-        key: _masked(value) if isinstance(value, dict) else MASK if value and _is_secret(key) else value
+        key: _masked(value, client=True)
+        if isinstance(value, dict)
+        else MASK
+        if value and _is_secret(key) and (client or isinstance(value, str))
+        else value
         for key, value in table.items()
     }
 

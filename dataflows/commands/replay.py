@@ -36,6 +36,7 @@ from operators.dead_letter import dead_letter
 from operators.decode import DecodeLimits, Decoder, Rejection
 from operators.encode import encode, is_written
 from operators.knowledge.board import Board
+from operators.pseudonym import pseudonyms_of
 from state.digest import partition_of
 from state.events import Event
 from state.records import Output, Record
@@ -169,6 +170,7 @@ class Replay:
             0, step, msgspec.structs.replace(policy, dirty_customers_max=policy.hot_customers_max), store
         )
         self._shard.restore(None)
+        self._pseudonyms = pseudonyms_of(settings)
         self._writer = LogWriter(out, settings.log.partitions)
         self.read = 0
         self.dead = 0
@@ -210,7 +212,7 @@ class Replay:
         for emission in emissions:
             self._knowledge.learn(emission.body)
             if is_written(emission):
-                self._writer.write(encode(emission))
+                self._writer.write(encode(emission, self._pseudonyms))
 
     def apply(self, records: list[Record], *, mapped: bool) -> None:
         """One batch: decode, group by source partition, apply, write."""
