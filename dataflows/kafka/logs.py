@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from state.settings import KafkaSettings
 
 WAITING_MAX = 10_000
 """A log with more records waiting for the merge is paused until half of them have gone."""
+
+SILENT_CLOSE_S = 1.0
+"""How long a consumer that hears nothing is given to close."""
 
 _log = logging.getLogger("segone.kafka")
 
@@ -128,7 +132,10 @@ class KafkaLogs:
         return max(0, self._high(log) - max(handed_on, log.exhausted_at if not log.waiting else 0))
 
     def close(self) -> None:
-        self._consumer.close()
+        """Close the consumer, which waits up to a minute for brokers that are away to answer the last `commit`: then it is left."""
+        closing = threading.Thread(target=self._consumer.close, name="segone-close-consumer", daemon=True)
+        closing.start()
+        closing.join(SILENT_CLOSE_S if self._watch.silent else self._settings.broker_timeout_s)
 
     def _start(self, log: KafkaLog) -> int:
         if log.next_offset is not None:

@@ -1,11 +1,12 @@
 """The smallest flow over the real source and sink, run as a process of its own so that tests can kill it.
 
 Arguments: bootstrap address, topic prefix, recovery directory, workers in this process, patience with a silent
-broker in seconds. SIGTERM stops it gracefully.
+broker in seconds. SIGTERM stops it gracefully; SIGUSR1 makes it write where each of its threads stands.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import signal
 import sys
@@ -51,6 +52,7 @@ def main() -> None:
         stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
+    faulthandler.register(signal.SIGUSR1)
     source = KafkaInput(settings, [f"{prefix}.in.a", f"{prefix}.in.b"], stopping)
     sink = KafkaOutput(settings, [f"{prefix}.out"])
 

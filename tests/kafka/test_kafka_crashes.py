@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from broker import Broker
 from bytewax.recovery import init_db_dir
 from confluent_kafka import Producer
@@ -79,7 +80,13 @@ class Worker:
     def end(self) -> tuple[int, str]:
         """Wait until it ends by itself; its exit code and what it said."""
         assert self.process is not None
-        return self.process.wait(PATIENCE_S), self._errors.read_text()
+        try:
+            return self.process.wait(PATIENCE_S), self._errors.read_text()
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGUSR1)  # it writes where each of its threads stands
+            time.sleep(1)
+            self.kill()
+            pytest.fail(f"it does not end:\n{self._errors.read_text()[-5000:]}")
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
