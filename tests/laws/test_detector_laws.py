@@ -318,6 +318,7 @@ def _within_limits(customer: Customer) -> None:
         "accounts": limits.ACCOUNTS_MAX,
         "balances": BALANCES_MAX,
         "labels": limits.LABELS_MAX,
+        "consents": 5,  # purposes
         "said": limits.SAID_MAX,
         "waiting": limits.WAITING_MAX,
         "refunds": limits.REFUNDS_MAX,
