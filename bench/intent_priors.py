@@ -31,6 +31,9 @@ STEPS_MAX = 40
 SEEN_BEFORE_DAYS, SEEN_AFTER_DAYS = 45, 75
 """A life event shows so long before and after; the scorecard's window is a little wider."""
 
+BY_PRODUCT = "by_product."
+"""Prefix of the columns that are one for one product and zero for all others."""
+
 CONFIGS = read_configs(load_settings(environment={}).detectors)[2]
 Rows = Iterator[tuple[Sequence[Feature], bool]]
 
@@ -65,7 +68,7 @@ def of_life_event(kind: str) -> Callable[[list[Week], list[Case]], Rows]:
 
     def rows(weeks: list[Week], cases: list[Case]) -> Rows:
         starts = [c.start_us for c in cases if c.kind == "life_event" and c.detail.get("event") == kind]
-        known = set(config.kinds[kind])
+        known = set(config.kinds[kind].weights)
         for week in weeks:
             seen = any(-SEEN_BEFORE_DAYS * DAY_US < week.end_us - s < SEEN_AFTER_DAYS * DAY_US for s in starts)
             yield [one for one in life_event.features_of(config, week) if one.name in known], seen
@@ -78,7 +81,8 @@ def of_product(weeks: list[Week], cases: list[Case]) -> Rows:
     for name in (name for name, one in config.products.items() if one.intent == product.NAME):
         taken = [c for c in cases if c.kind == "product" and c.detail.get("product") == name]
         for week in weeks:
-            yield product.features_of(config, week, name), any(ahead(week, c, config.horizon_days) for c in taken)
+            features = [*product.features_of(config, week, name), Feature(BY_PRODUCT + name, 1.0, True, False, "")]
+            yield features, any(ahead(week, c, config.horizon_days) for c in taken)
 
 
 TARGETS = (
@@ -104,7 +108,7 @@ def matrix(target: Target, worlds: Sequence[Lives]) -> tuple[list[str], np.ndarr
 
 
 def learn(values: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
-    """Base first, then one weight for each column. A column that is always one is the base."""
+    """Base first, then one weight for each column."""
     inputs = np.hstack([np.ones((len(values), 1)), values])
     weights = np.zeros(inputs.shape[1])
     penalty = RIDGE * np.eye(len(weights))
@@ -178,21 +182,20 @@ def main() -> None:
     for target in TARGETS:
         names, values, outcomes = matrix(target, learned)
         base, *weights = learn(values, outcomes)
-        if "rarity" in names:
-            weights[names.index("rarity")] += base
         note = f"{int(outcomes.sum())} of {len(outcomes)} rows"
         if unseen:
             known, more, truth = matrix(target, unseen)
             assert known == names
-            chance = probability(more @ np.array(weights) + (0.0 if "rarity" in names else base))
+            chance = probability(more @ np.array(weights) + base)
             note += f"; unseen: AUC {area(chance, truth):.3f}, calibration error {calibration_error(chance, truth):.4f}"
-        print(f"# {note}")
-        if "rarity" not in names:
-            print(f"[{target.table}]\nscore_base = {base:.3f}\n[{target.table}.weights]")
-        else:
-            print(f"[{target.table}]")
-        for name, weight in zip(names, weights, strict=True):
-            print(f"{name} = {weight:.3f}")
+        print(f"# {note}\n[{target.table}]\nscore_base = {base:.3f}\n\n[{target.table}.weights]")
+        told = dict(zip(names, weights, strict=True))
+        for name in (name for name in names if not name.startswith(BY_PRODUCT)):
+            print(f"{name} = {told[name]:.3f}")
+        if any(name.startswith(BY_PRODUCT) for name in names):
+            print(f"\n[{target.table}.by_product]")
+        for name in (name for name in names if name.startswith(BY_PRODUCT)):
+            print(f"{name.removeprefix(BY_PRODUCT)} = {told[name]:.3f}")
         print()
     print(f"# product.expected_days: { {stage: round(days, 1) for stage, days in expected_days(learned).items()} }")
 

@@ -96,9 +96,8 @@ class Episodes:
     def say(self, type_: str, say: Say, customer: Customer, cause: Cause, out: list[Emission]) -> None:
         """Says what a detector has to say about its own episode, if that is news."""
         config = self._configs[type_]
-        score = sigmoid(config.score_base + sum(r.contribution or 0.0 for r in say.reasons))
-        if say.score is not None:
-            score = say.score
+        base = config.score_base if say.score_base is None else say.score_base
+        score = sigmoid(base + sum(r.contribution or 0.0 for r in say.reasons)) if say.score is None else say.score
         said = open_episode(customer, type_, say.kind)
         withheld = self._withheld(customer, type_, say.sensitive, cause.time_us)
         if said is None:

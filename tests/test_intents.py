@@ -197,6 +197,27 @@ def test_an_income_that_takes_the_place_of_another_is_a_new_job_or_a_pension(the
     assert (features["income_up"], features["income_down"]) == (float(kind == "job"), float(kind == "retirement"))
 
 
+def test_a_product_is_told_with_its_terms_by_the_income_and_the_likeliest_come_first() -> None:
+    visits = [
+        page(2 * day + at, NOON_US + day * DAY_US + at, f"loan/{kind}", kind)
+        for day in range(60, 95)
+        for at, kind in enumerate(("page", "calculator"))
+    ]
+    bench = Bench(TABLES, POLICY, INTENTS)
+    bench.run(in_time(groceries(100), visits, wages("pay", 0, 7, 100_000, "Alander Works")))
+    opened = next(body for body in said(bench) if body["type"] == "intent.product")
+    details = opened["details"]
+    assert (details["product"], details["stage"]) == ("loan", "calculating")
+    assert details["expected_on"] > opened["event_time"][:10]
+    monthly = 1_000 * 30.4 / 14  # paid every two weeks
+    usual = TABLES["traces"]["products"]["loan"]["amount_incomes"] * monthly
+    assert float(details["terms"]["amount"]) == pytest.approx(usual, rel=0.3)
+    assert details["terms"]["currency"] == "EUR"
+    chances = [one["probability"] for one in details["next"]]
+    assert details["next"][0] == {"product": "loan", "probability": opened["score"]}
+    assert chances == sorted(chances, reverse=True) and len(chances) == product.NEXT_MAX
+
+
 def test_reasons_of_the_model_are_only_of_features_that_count() -> None:
     features = [
         frame.Feature("a", 2.0, 1, 0, "a"),

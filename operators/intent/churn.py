@@ -60,7 +60,7 @@ def stage_of(config: Config, week: Week) -> str:
 
 
 def features_of(week: Week) -> list[Feature]:
-    income, gone = income_of(week)
+    gone = income_of(week).gone
     bills = bills_stopped(week)
 
     def fallen(name: str, text: str) -> Feature:
@@ -80,7 +80,7 @@ def features_of(week: Week) -> list[Feature]:
         ),
         fallen("purchases", "pays by card, times a week"),
         fallen("income", "receives, a week"),
-        Feature("income_gone", gone, round(gone, 2), round(income, 2), "share of regular income that failed to come"),
-        Feature("bills_stopped", log1p(min(4, bills)), bills, None, "regular payments that have stopped"),
+        Feature("income_gone", gone, round(gone, 2), 0.0, "share of regular income that failed to come"),
+        Feature("bills_stopped", log1p(min(4, bills)), bills, 0, "regular payments that have stopped"),
         sent._replace(x=max(0.0, sent.x)),
     ]

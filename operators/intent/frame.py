@@ -48,7 +48,7 @@ class State(msgspec.Struct, array_like=True):
 
 
 class Feature(NamedTuple):
-    """One input of the model. `value` and `baseline` are what people are shown of it."""
+    """One input of the model. `value` and `baseline` (of somebody without the intent) are what people are shown of it."""
 
     name: str
     x: float
@@ -66,9 +66,9 @@ class Reading(NamedTuple):
     transaction_ids: tuple[str, ...]
     kind: str = ""
     done: str = ""
-    forecast: Mapping[str, Any] | None = None
+    score_base: float | None = None
+    """If not the table's, so for the weights: those of the model of this kind."""
     weights: Mapping[str, float] | None = None
-    """If not the table's: those of the model of this kind, in which `rarity` stands for its base."""
 
 
 def reasons_of(weights: Mapping[str, float], features: Sequence[Feature]) -> tuple[Reason, ...]:
@@ -81,8 +81,8 @@ def reasons_of(weights: Mapping[str, float], features: Sequence[Feature]) -> tup
     return tuple(sorted(found, key=lambda reason: -abs(reason.contribution or 0.0)))
 
 
-def score_of(config: IntentConfig, reasons: Sequence[Reason]) -> float:
-    return sigmoid(config.score_base + sum(reason.contribution or 0.0 for reason in reasons))
+def score_of(score_base: float, reasons: Sequence[Reason]) -> float:
+    return sigmoid(score_base + sum(reason.contribution or 0.0 for reason in reasons))
 
 
 def speak(
@@ -90,7 +90,8 @@ def speak(
 ) -> list[Say]:
     """What is to be said of a reading: an OPEN at the threshold, an UPDATE when stage or score have moved, a CLOSE when it is over."""
     reasons = reasons_of(config.weights if reading.weights is None else reading.weights, reading.features)
-    score = score_of(config, reasons)
+    base = config.score_base if reading.score_base is None else reading.score_base
+    score = score_of(base, reasons)
     said = open_episode(customer, signal, reading.kind)
     if said is None:
         if reading.done or score < config.threshold or week.weeks < config.weeks_min:
@@ -117,15 +118,10 @@ def speak(
             reading.kind,
             transaction_ids=reading.transaction_ids,
             details={**reading.details, **outcome},
-            forecast=reading.forecast,
             calibrated=True,
+            score_base=base,
         )
     ]
-
-
-def rarity(text: str) -> Feature:
-    """The base of one of several models of an intent, as a feature that is always there."""
-    return Feature("rarity", 1.0, None, None, text)
 
 
 def change(fast: float, slow: float, floor: float) -> float:

@@ -69,9 +69,7 @@ def features_of(config: Config, week: Week) -> list[Feature]:
         Feature(
             "home_views", log1p(3 * views), round(views, 2), round(usual, 2), "looks at homes and mortgages, a week"
         ),
-        Feature(
-            "home_calculators", log1p(3 * calculators), round(calculators, 2), None, "mortgages calculated, a week"
-        ),
+        Feature("home_calculators", log1p(3 * calculators), round(calculators, 2), 0.0, "mortgages calculated, a week"),
         Feature(
             "home_growth",
             change(views, usual, MONTHLY_RATE_FLOOR),
@@ -79,15 +77,15 @@ def features_of(config: Config, week: Week) -> list[Feature]:
             round(usual, 2),
             "the interest grows",
         ),
-        Feature("advice", min(1.0, 3 * week.fast("advice")), week.fast("advice") > 0, None, "asked for advice"),
+        Feature("advice", min(1.0, 3 * week.fast("advice")), week.fast("advice") > 0, False, "asked for advice"),
         Feature(
             "refinance_views",
             min(1.0, week.fast("refinance")),
             round(week.fast("refinance"), 2),
-            None,
+            0.0,
             "looks at refinancing, a week",
         ),
-        Feature("other_credit", log1p(3 * loans), round(loans, 2), None, "looks at other loans, a week"),
+        Feature("other_credit", log1p(3 * loans), round(loans, 2), 0.0, "looks at other loans, a week"),
         Feature(
             "saving",
             max(-1.0, min(1.0, 10 * (saved - saved_usual) / income)),
@@ -96,13 +94,13 @@ def features_of(config: Config, week: Week) -> list[Feature]:
             "put away, a week",
         ),
         Feature(
-            "has_mortgage", float(config.product in week.owned), config.product in week.owned, None, "has a mortgage"
+            "has_mortgage", float(config.product in week.owned), config.product in week.owned, False, "has a mortgage"
         ),
         Feature(
             "pays_rent",
             float(rent > 0.1 * income),
             round(rent, 2),
-            None,
+            0.0,
             "pays rent or the like by standing order, a week",
         ),
     ]

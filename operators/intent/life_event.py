@@ -2,14 +2,18 @@
 
 Each kind has a model of its own (`[life_event.kinds.<kind>]`) over the same features; a new kind is a new table. A gift for
 somebody else's child, new furniture, a wedding guest's suit, a single course or a bonus leave one of the traces without the event.
+Doctors and pharmacies are not looked at: that would be health data, which needs a consent of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log1p
 
+import msgspec
+
 from operators.detector import Say
-from operators.intent.frame import Feature, IntentConfig, Reading, change, rarity, speak
+from operators.intent.frame import Feature, IntentConfig, Reading, change, speak
 from operators.intent.frame import State as State
 from operators.intent.regular import succession
 from operators.intent.traces import Week
@@ -26,9 +30,16 @@ HUNDRED = 100.0
 """Amounts count in hundreds of major units."""
 
 
+class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The model of one kind of event. `evidence`: the traces that tell of it; without, its payments are the old income and the new."""
+
+    score_base: float
+    weights: Mapping[str, float]
+    evidence: tuple[str, ...] = ()
+
+
 class Config(IntentConfig, frozen=True, kw_only=True):
-    kinds: dict[str, dict[str, float]] = {}
-    """By kind of event, the weights of its model."""
+    kinds: dict[str, Kind] = {}
     raise_min: float = 1.1
     """Another employer who pays less than this share of the old pay is no step of a career."""
     pension_min: float = 0.4
@@ -37,32 +48,30 @@ class Config(IntentConfig, frozen=True, kw_only=True):
     """Between the last old payment and the first new one."""
     fresh_days_max: int = 75
     """After the first new payment; later it is no news."""
-    evidence: dict[str, tuple[str, ...]] = {}
-    """By kind of event, the traces that tell of it."""
 
 
 def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say]:
     features = features_of(config, week)
     found = succession(week)
     said: list[Say] = []
-    for kind, weights in config.kinds.items():
-        ids = week.transactions(*config.evidence.get(kind, ()))
-        if found is not None and not config.evidence.get(kind):
+    for kind, model in config.kinds.items():
+        ids = week.transactions(*model.evidence)
+        if found is not None and not model.evidence:
             ids = (found.new.last_id, found.old.last_id)
-        reading = Reading(features, kind, {"kind": kind}, ids, kind=kind, weights=weights)
+        reading = Reading(features, kind, {"kind": kind}, ids, kind, "", model.score_base, model.weights)
         said += speak(SIGNAL, config, state, week, customer, reading)
     return said
 
 
 def features_of(config: Config, week: Week) -> list[Feature]:
     def often(name: str, text: str) -> Feature:
-        """In how many weeks of the last two months."""
-        weeks = WEEKS * week.fast(name + ".weeks")
-        return Feature(name + "_weeks", log1p(weeks), round(weeks, 2), None, text)
+        """In how many of the last weeks."""
+        share = week.fast(name + ".weeks")
+        return Feature(name + "_weeks", log1p(WEEKS * share), round(share, 3), 0.0, text)
 
     def much(name: str, text: str) -> Feature:
-        amount = WEEKS * week.fast(name + ".amount")
-        return Feature(name + "_amount", log1p(amount / HUNDRED), round(amount, 2), None, text)
+        amount = week.fast(name + ".amount")
+        return Feature(name + "_amount", log1p(WEEKS * amount / HUNDRED), round(amount, 2), 0.0, text)
 
     def more(name: str, text: str) -> Feature:
         now, usual = week.fast(name), week.slow(name)
@@ -75,23 +84,21 @@ def features_of(config: Config, week: Week) -> list[Feature]:
         down = float(config.pension_min <= found.ratio <= config.pension_max)
     ratio = None if found is None else round(found.ratio, 3)
     return [
-        rarity("how rare it is"),
-        often("child", "weeks in which something for children was bought"),
+        often("child", "share of recent weeks in which something for children was bought"),
         Feature(
             "child_lasting",
             log1p(26 * week.slow("child.weeks")),
-            round(26 * week.slow("child.weeks"), 2),
-            None,
-            "for half a year",
+            round(week.slow("child.weeks"), 3),
+            0.0,
+            "the same, over half a year",
         ),
-        much("moving", "paid to movers"),
+        much("moving", "paid to movers, a week"),
         more("home", "buys furniture and the like, times a week"),
-        much("jeweller", "spent at a jeweller's"),
-        much("venue", "spent on an event"),
-        much("university", "paid to a university"),
-        often("study", "weeks in which something for studies was bought"),
-        much("study", "spent on studies in two months"),
-        more("medical", "sees doctors and pharmacies, times a week"),
+        much("jeweller", "spent at a jeweller's, a week"),
+        much("venue", "spent on an event, a week"),
+        much("university", "paid to a university, a week"),
+        often("study", "share of recent weeks in which something for studies was bought"),
+        much("study", "spent on studies, a week"),
         Feature("income_up", up, ratio, 1.0, "another employer pays more"),
         Feature("income_down", down, ratio, 1.0, "another payer pays less in place of the salary"),
     ]

@@ -34,13 +34,14 @@ class Config(IntentConfig, frozen=True, kw_only=True):
     expected_days: dict[str, float] = {}
     """By stage: in how many days the product is taken."""
     by_product: dict[str, float] = {}
-    """How much likelier a product is than others, in log-odds."""
+    """How much likelier a product is than others, in log-odds: on top of `score_base`."""
 
 
 def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say]:
     asked = [name for name, product in config.products.items() if product.intent == NAME]
     features = {name: features_of(config, week, name) for name in asked}
-    scores = {name: score_of(config, reasons_of(config.weights, features[name])) for name in asked}
+    bases = {name: config.score_base + config.by_product.get(name, 0.0) for name in asked}
+    scores = {name: score_of(bases[name], reasons_of(config.weights, features[name])) for name in asked}
     ranked = sorted(asked, key=lambda name: (-scores[name], name))[:NEXT_MAX]
     said: list[Say] = []
     for name in asked:
@@ -54,7 +55,7 @@ def look(config: Config, state: State, week: Week, customer: Customer) -> list[S
             "next": [{"product": other, "probability": scores[other]} for other in ranked],
         }
         done = "taken" if week.brief(f"{name}.completed") > 0 else ""
-        reading = Reading(features[name], stage, details, week.transactions(), kind=name, done=done)
+        reading = Reading(features[name], stage, details, week.transactions(), name, done, bases[name])
         said += speak(SIGNAL, config, state, week, customer, reading)
     return said
 
@@ -83,7 +84,7 @@ def features_of(config: Config, week: Week, product: str) -> list[Feature]:
             "calculators_now",
             log1p(3 * week.brief(calculators)),
             round(week.brief(calculators), 2),
-            None,
+            0.0,
             f"calculates {product} these weeks, times a week",
         ),
         Feature(
@@ -93,18 +94,17 @@ def features_of(config: Config, week: Week, product: str) -> list[Feature]:
             round(week.slow(views), 2),
             "the interest grows",
         ),
-        Feature("others", log1p(3 * others), round(others, 2), None, "looks at other products, times a week"),
-        Feature("owned", float(owned), owned, None, "has one"),
-        Feature("applying", float(applying and not ended), applying, None, "has applied"),
-        Feature("ended", float(ended), ended, None, "an application has just ended"),
+        Feature("others", log1p(3 * others), round(others, 2), 0.0, "looks at other products, times a week"),
+        Feature("owned", float(owned), owned, False, "has one"),
+        Feature("applying", float(applying and not ended), applying, False, "has applied"),
+        Feature("ended", float(ended), ended, False, "an application has just ended"),
         Feature(
             "abandoned",
             min(1.0, week.fast(f"{product}.abandoned")),
             round(week.fast(f"{product}.abandoned"), 2),
-            None,
+            0.0,
             "broke off an application",
         ),
-        Feature(f"is_{product}", 1.0, product, None, "how usual the product is"),
     ]
 
 
