@@ -44,7 +44,7 @@ def test_it_writes_the_stream_as_an_embedded_log_and_the_truth_apart(tmp_path: P
     assert written == expected | {"truth/truth.jsonl": b"".join(truth)}
     assert {"customer_id", "stream", "cadence", "payments"} <= orjson.loads(streams[0]).keys()
     assert {orjson.loads(line)["kind"] for line in money} <= {"bill_changed", "new_subscription", "bill_due"}
-    assert {orjson.loads(line)["purpose"] for line in refusals} <= {"marketing", "profiling", "health"}
+    assert {orjson.loads(line)["purpose"] for line in refusals} <= {"marketing", "profiling", "health", "sharing"}
     assert world["start"] == "2024-01-01T00:00:00Z"
     assert world["end"] == "2024-03-01T00:00:00Z"
     assert (world["seed"], world["customers"], world["days"], world["partitions"]) == (SEED, 6, 60, 3)
