@@ -28,7 +28,10 @@ from operators.anomaly import (
     transaction,
     velocity,
 )
+from operators.consent import TABLE as CONSENTS
+from operators.consent import Consents
 from operators.detector import Detector
+from operators.intent import churn, home_purchase, life_event, product, traces
 from operators.knowledge.tables import TABLES
 from operators.view import Priors
 from state.settings import ConfigError
@@ -49,6 +52,11 @@ CATALOGUE: tuple[Detector, ...] = (
     fee,
     bill_due,
     overdraft_ahead,
+    traces,
+    home_purchase,
+    churn,
+    life_event,
+    product,
     floors.null,
     floors.random,
 )
@@ -64,7 +72,7 @@ def read_configs(
 
     Raises ConfigError for an unknown table, an unknown key or a value of the wrong type.
     """
-    known = {PROFILE, transaction.NAME, *TABLES, *(detector.NAME for detector in (*CATALOGUE, *detectors))}
+    known = {PROFILE, CONSENTS, transaction.NAME, *TABLES, *(detector.NAME for detector in (*CATALOGUE, *detectors))}
     for name in tables:
         if name not in known:
             raise ConfigError(f"detectors.toml:[{name}]: no such detector; known are {', '.join(sorted(known))}")
@@ -74,6 +82,11 @@ def read_configs(
         detector.NAME: _convert(detector.NAME, tables.get(detector.NAME, {}), detector.Config) for detector in detectors
     }
     return priors, fused, others
+
+
+def read_consents(tables: Mapping[str, Mapping[str, Any]]) -> Consents:
+    """The table [consents]. Raises ConfigError, as `read_configs` does."""
+    return _convert(CONSENTS, tables.get(CONSENTS, {}), Consents)  # type: ignore[no-any-return]
 
 
 def _convert(name: str, table: Mapping[str, Any], type_: type[Any]) -> Any:

@@ -10,15 +10,15 @@ import msgspec
 
 from operators.across import MODEL, Across
 from operators.anomaly import transaction as fused
-from operators.catalogue import CATALOGUE, read_configs
-from operators.detector import Detector, DetectorConfig, Finding, Say, Wake
-from operators.episodes import Cause, Episodes
+from operators.catalogue import CATALOGUE, read_configs, read_consents
+from operators.detector import Detector, DetectorConfig, Finding, Look, Say, Wake
+from operators.episodes import CONSENT_TIMER, Cause, Episodes
 from operators.knowledge.board import Board
 from operators.knowledge.facts import ScoreCount
 from operators.view import View
 from state.customer import Customer, Recent, Said, Timer
 from state.digest import digest64
-from state.events import Event, Label, Transaction
+from state.events import Consent, Event, Label, Transaction
 from state.frozen import FrozenError
 from state.settings import Settings
 from state.shard import Policy
@@ -67,6 +67,7 @@ class CustomerStep:
         self._bound = self._hooks("step", configs)
         self._learners = self._hooks("learn", configs)
         self._on_timer = self._hooks("on_timer", configs)
+        self._lookers = self._hooks("look", configs)
         self._on_event = self._hooks_by_topic("on_event", "TOPICS", configs)
         self._event_learners = self._hooks_by_topic("learn_event", "LEARNS", configs)
         self.learns = frozenset(self._event_learners)
@@ -78,7 +79,7 @@ class CustomerStep:
         names = {d.SIGNAL: f"{d.NAME}@{d.VERSION}" for d in detectors if d.SIGNAL}
         names[fused.SIGNAL] = f"{fused.NAME}@{fused.VERSION}"
         by_signal[fused.SIGNAL] = self._fused_config
-        self._episodes = Episodes(by_signal, names, config_digest)
+        self._episodes = Episodes(by_signal, names, config_digest, read_consents(tables))
         self._fusion = fused.Fusion(self._fused_config, across.board if across is not None else Board())
         self.across = across
         self._view = View(priors)
@@ -136,12 +137,14 @@ class CustomerStep:
                 out.append(Emission(count, transaction))
 
     def react(self, customer: Customer, event: Event, out: list[Emission]) -> None:
-        """What detectors say now that the event counts."""
+        """What detectors say now that the event counts; of a decision about consent, what may no longer be said."""
         if isinstance(event, Label) and self.across is not None:
             fraud_us = self.across.labelled(customer, event, out)
             memory = customer.states.get(fused.NAME)
             if fraud_us is not None and memory is not None:
                 memory.tell_fraud(fraud_us)
+        if isinstance(event, Consent):
+            self._episodes.obey(customer, event, out)
         hooks = self._on_event.get(event.TOPIC)
         if hooks is not None:
             withdrawable = isinstance(event, Transaction) and event.status != "reversed"
@@ -169,12 +172,19 @@ class CustomerStep:
             for one in answer:
                 _check(one)
             for one in answer:
-                if isinstance(one, Wake):
+                if isinstance(one, Look):
+                    self._look(one, customer, cause, out)
+                elif isinstance(one, Wake):
                     self._episodes.wake(hook.name, one, customer)
                 elif hook.signal is not None:
                     self._episodes.say(hook.signal, one, customer, cause, out)
         except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
             out.append(Emission(self._failed(hook.name, customer.customer_id, cause, error), cause.event))
+
+    def _look(self, look: Look, customer: Customer, cause: Cause, out: list[Emission]) -> None:
+        """Shows the intents a week that is over. What they say stands, should the event that ended the week be reversed."""
+        for hook in self._lookers:
+            self._ask(hook, look.week, customer, cause._replace(digest=0), out)
 
     def withdraw(
         self,
@@ -190,7 +200,9 @@ class CustomerStep:
         self._episodes.withdraw(customer, said, Cause(trigger, time_us, event=event), out)
 
     def on_timer(self, customer: Customer, timer: Timer, out: list[Emission]) -> None:
-        """A timer that a detector set for itself, or one that ends an episode."""
+        """A timer that a detector set for itself, or one that ends an episode or a consent."""
+        if timer.name == CONSENT_TIMER:
+            self._episodes.expire(customer, timer, out)
         if "." in timer.name:
             self._episodes.rest(customer, timer, out)
         for hook in self._on_timer:
@@ -243,7 +255,7 @@ class CustomerStep:
         )
 
 
-def _check(answer: Say | Wake) -> None:
+def _check(answer: Say | Wake | Look) -> None:
     if isinstance(answer, Say):
         numbers = [answer.score, *(reason.contribution for reason in answer.reasons)]
         if not all(math.isfinite(number) for number in numbers if number is not None):

@@ -8,6 +8,7 @@ The catalogue (operators/catalogue.py) lists the modules; config/detectors.toml 
     on_timer(config, state, timer, customer)       a timer set by `Wake` has come due: the event is that nothing came
     learn(config, state, recent, customer)         a transaction has matured; may change `state`
     learn_event(config, state, event, customer)    an event of one of `LEARNS` has matured; may change `state`
+    look(config, state, week, customer)            a week has matured (operators/intent/traces.py); may change `state`
 
 All but `step` answer with any number of `Say` (about an episode) and `Wake` (a timer). `state` changes in `learn` and
 `learn_event` only, which are called in event-time order: what a detector has learned is then as independent of the order of
@@ -38,6 +39,8 @@ class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     quiet_s: float = 0.0
     """For how long after an OPEN the same episode goes on: no second OPEN, and a CLOSE when it is over."""
     valid_s: float = 86_400.0
+    purposes: tuple[str, ...] = ()
+    """What its signals serve: while the customer refuses one of them, nothing is said (operators/consent.py)."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -112,7 +115,15 @@ class Wake(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-Answer = Iterable[Say | Wake]
+class Look(msgspec.Struct, frozen=True):
+    """What `traces` alone answers: a week of the customer's is complete, and the `look` hooks are to see it."""
+
+    week: Any
+    time_us: int
+    """Of the event that showed that the week is over: what is said then has it as its event time."""
+
+
+Answer = Iterable[Say | Wake | Look]
 
 
 class Learn(Protocol):
@@ -152,7 +163,7 @@ class Detector(Protocol):
     def State(self) -> type[Any] | None: ...  # noqa: N802
 
 
-HOOKS = ("step", "on_event", "on_timer", "learn", "learn_event")
+HOOKS = ("step", "on_event", "on_timer", "learn", "learn_event", "look")
 
 
 def open_episode(customer: Customer, signal: str, kind: str = "") -> Said | None:

@@ -1,6 +1,6 @@
 """Episodes: from what a detector found or has to say to the signals that are written, and the memory of what was said.
 
-Every signal leaves through `_emit`: the one door at which a customer's consent to a purpose is to be asked for.
+Nothing is opened or updated without consent to the purposes that it serves (operators/consent.py).
 """
 
 from __future__ import annotations
@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from operators.consent import Consents, purposes_of
 from operators.detector import DetectorConfig, Finding, Say, Wake, confidence, open_episode
 from state.customer import OWN_TIMERS_MAX, SAID_MAX, Customer, Said, Timer
 from state.estimators import sigmoid
-from state.events import Event, Transaction
+from state.events import Consent, Event, Transaction
 from state.signals import EventTrigger, Evidence, Reason, Signal, TimerTrigger, Trigger, signal_id
 from state.step import Emission
 from state.times import NEVER_US, rfc3339
 
+CONSENT_TIMER = "consent"
+"""Name of the timers at which consents end by themselves; no detector is called that."""
 ENDS_MAX = 8
 """Transactions noted to have ended one episode: more than one, should the first be reversed."""
 
@@ -39,10 +42,13 @@ class Cause(NamedTuple):
 class Episodes:
     """Speaks for all detectors. `configs` and `names` ("geo@2") are by signal type. Keeps nothing between events."""
 
-    def __init__(self, configs: Mapping[str, DetectorConfig], names: Mapping[str, str], config_digest: str) -> None:
+    def __init__(
+        self, configs: Mapping[str, DetectorConfig], names: Mapping[str, str], config_digest: str, consents: Consents
+    ) -> None:
         self._configs = configs
         self._names = names
         self._config_digest = config_digest
+        self._consents = consents
 
     def find(
         self,
@@ -64,6 +70,8 @@ class Episodes:
         score = sigmoid(base + finding.strength)
         threshold = config.threshold if finding.threshold is None else finding.threshold
         if score < threshold or _goes_on(customer, type_, finding.kind, transaction.time_us):
+            return
+        if self._withheld(customer, type_, finding.sensitive, transaction.time_us):
             return
         time_us, id_ = transaction.time_us, transaction.transaction_id
         quiet_s = config.quiet_s if finding.quiet_s is None else finding.quiet_s
@@ -88,17 +96,17 @@ class Episodes:
     def say(self, type_: str, say: Say, customer: Customer, cause: Cause, out: list[Emission]) -> None:
         """Says what a detector has to say about its own episode, if that is news."""
         config = self._configs[type_]
-        score = sigmoid(config.score_base + sum(r.contribution or 0.0 for r in say.reasons))
-        if say.score is not None:
-            score = say.score
+        base = config.score_base if say.score_base is None else say.score_base
+        score = sigmoid(base + sum(r.contribution or 0.0 for r in say.reasons)) if say.score is None else say.score
         said = open_episode(customer, type_, say.kind)
+        withheld = self._withheld(customer, type_, say.sensitive, cause.time_us)
         if said is None:
-            if say.state == "OPEN" and score >= config.threshold:
+            if say.state == "OPEN" and score >= config.threshold and not withheld:
                 episode = f"{say.kind}:{cause.name}" if say.kind else cause.name
                 if any(old.type == type_ and old.episode == episode for old in customer.said):
                     return  # it was opened by this very cause before, and is over
                 self._open(type_, say, episode, score, NEVER_US, customer, cause, None, out)
-        elif say.state != "OPEN":
+        elif say.state != "OPEN" and not (say.state == "UPDATE" and withheld):
             said = said._replace(revision=said.revision + 1, score=score)
             self._emit(type_, say, said, customer, cause, None, out)
             at = next(i for i, other in enumerate(customer.said) if other.open_id == said.open_id)
@@ -107,6 +115,40 @@ class Episodes:
             else:
                 until_us = cause.time_us if say.state == "CLOSE" else said.time_us
                 customer.said[at] = said._replace(state=say.state, active_until_us=until_us)
+
+    def obey(self, customer: Customer, consent: Consent, out: list[Emission]) -> None:
+        """After a decision: what is open and may no longer be said is withdrawn; a consent that ends by itself gets a timer."""
+        cause = Cause(EventTrigger(consent.TOPIC, consent.event_id), consent.time_us, event=consent)
+        self._silence(customer, cause, out)
+        decision = customer.consents[consent.purpose]
+        timers = [t for t in customer.timers if t.name != CONSENT_TIMER or t.episode != consent.purpose]
+        if decision.granted and decision.expires_us is not None:
+            timers.append(Timer(decision.expires_us, CONSENT_TIMER, consent.purpose))
+        customer.timers = timers
+
+    def expire(self, customer: Customer, timer: Timer, out: list[Emission]) -> None:
+        """A consent has ended by itself."""
+        cause = Cause(TimerTrigger(f"{CONSENT_TIMER}.{timer.episode}", rfc3339(timer.due_us)), timer.due_us)
+        self._silence(customer, cause, out)
+
+    def _silence(self, customer: Customer, cause: Cause, out: list[Emission]) -> None:
+        """Withdraws all open episodes that serve a purpose to which there is no consent any more."""
+        now_us = max(cause.time_us, customer.newest_us)
+        for i, said in enumerate(customer.said):
+            purpose = self._withheld(customer, said.type, said.sensitive, now_us) if said.state == "OPEN" else None
+            if purpose is not None:
+                text = f"there is no consent to {purpose}"
+                reason = Reason("CONSENT_WITHHELD", "purpose", purpose, None, None, text)
+                self._follow_up(customer, said, "RETRACT", cause, reason, out)
+                customer.said[i] = said._replace(
+                    state="RETRACT", revision=said.revision + 1, active_until_us=said.time_us
+                )
+
+    def _withheld(self, customer: Customer, type_: str, sensitive: bool, time_us: int) -> str | None:
+        config = self._configs[type_]
+        if not config.purposes and not sensitive:
+            return None
+        return self._consents.withheld(customer, purposes_of(config.purposes, sensitive), time_us)
 
     def wake(self, owner: str, wake: Wake, customer: Customer) -> None:
         """Sets, moves or calls off a timer of detector `owner`."""

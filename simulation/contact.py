@@ -61,6 +61,8 @@ def decide_consents(life: Life, draws: Draws) -> dict[str, int]:
             granted[purpose] = changes[-1][0]
         for day, status in changes:
             at_us = life.time_us(day, draws.between(1200, 80_000) if day else 600 + draws.below(600))
+            if status == "revoked":
+                life.refusals.append((purpose, at_us))
             life.say(
                 at_us, "in.consents", decided_at=life.text(at_us), purpose=purpose, status=status, legal_basis=basis
             )

@@ -170,6 +170,8 @@ class Life:
         self.entries: list[EntryRow] = []
         self.events: list[Event] = []
         self.cases: list[Case] = []
+        self.refusals: list[tuple[str, int]] = []
+        """(purpose, time_us from which it is refused)."""
         self.roles: frozenset[str] = frozenset()
         """The kinds of the stories in which the customer plays a part."""
         self.horizon = self.days

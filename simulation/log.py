@@ -68,7 +68,7 @@ def write_events(
 
 
 def write_truth(out: Path, settings: WorldSettings, files: Mapping[str, Iterable[bytes]]) -> None:
-    """Writes truth.jsonl, streams.jsonl and money.jsonl, given by name, and world.json."""
+    """Writes truth.jsonl and the files beside it, given by name, and world.json."""
     (out / "truth").mkdir(parents=True)
     for name, lines in files.items():
         with (out / "truth" / f"{name}.jsonl").open("wb") as file:

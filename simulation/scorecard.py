@@ -25,10 +25,11 @@ from simulation.scorecard_rules import (
     Rule,
     is_floor,
     known_kinds,
+    purposes_of,
     rules_of,
 )
 from simulation.scorecard_run import Alarm, Run
-from simulation.scorecard_truth import Truth
+from simulation.scorecard_truth import Refusals, Truth
 from state.times import rfc3339
 
 VALUES_MAX = 40
@@ -45,12 +46,15 @@ class _Sheet:
     cold: Span | None
     resamples: int
     seed: int
+    refusals: Refusals
 
 
 def score(run: Run, truth: Truth, resamples: int = 1000, seed: int = 1) -> Scorecard:
     """Raises ConfigError if neither world.json, scores, signals nor truth tells the period."""
     observed = Observed.of(run, truth)
-    sheet = _Sheet(defaultdict(dict), truth.decoys, second_half(observed), cold_start(observed), resamples, seed)
+    sheet = _Sheet(
+        defaultdict(dict), truth.decoys, second_half(observed), cold_start(observed), resamples, seed, truth.refusals
+    )
     ignored: Counter[str] = Counter()
     for case in truth.cases:
         if case.kind in known_kinds():
@@ -72,7 +76,7 @@ def score(run: Run, truth: Truth, resamples: int = 1000, seed: int = 1) -> Score
         seed=seed,
         signals=tuple(cards),
         ignored_kinds=dict(sorted(ignored.items())),
-        notes=(*run.notes, *observed.notes, *_notes(truth, cards)),
+        notes=(*run.notes, *observed.notes, *_notes(truth, cards), *_consent_notes(run, truth)),
     )
 
 
@@ -87,16 +91,36 @@ def _notes(truth: Truth, cards: Iterable[SignalScore]) -> list[str]:
     return notes
 
 
+def _consent_notes(run: Run, truth: Truth) -> list[str]:
+    """What was said to be said of nobody who refuses it, type by type where there is something to tell."""
+    notes = []
+    for name, alarms in sorted(run.alarms.items()):
+        purposes = purposes_of(name)
+        without = sum(
+            any(
+                refusal.touches(purposes, alarm.time_us, alarm.time_us)
+                for refusal in truth.refusals.get(customer_id, ())
+            )
+            for customer_id, of_customer in alarms.items()
+            for alarm in of_customer
+        )
+        if purposes and truth.refusals:
+            notes.append(
+                f"{name}: {without} alarms without consent to {' and '.join(purposes)}; cases of customers who refused it are left out"
+            )
+    return notes
+
+
 def _score_type(name: str, alarms: dict[str, list[Alarm]], sheet: _Sheet) -> SignalScore:
     rules = rules_of(name)
     cases: dict[str, list[Case]] = {}
     for kind in dict.fromkeys(rule.kind for rule in rules):
         for customer_id, of_kind in sheet.cases.get(kind, {}).items():
             cases.setdefault(customer_id, []).extend(of_kind)
-    judged = judge(name, rules, cases, alarms)
+    judged = judge(name, rules, cases, alarms, refusals=sheet.refusals)
     counted = [match for match in judged.matches if sheet.half.has(match.case.customer_id, match.case.start_us)]
     by_value = {
-        value: _figures(judge(name, rules, cases, alarms, value), sheet.half, sheet)
+        value: _figures(judge(name, rules, cases, alarms, value, sheet.refusals), sheet.half, sheet)
         for value in (_values(judged) if name in STATES else ())
     }
     f1s = [figures.rates.f1.value or 0.0 for figures in by_value.values() if figures.rates and figures.cases]

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from simulation.scorecard_rules import Case, Rule, expected_value
+from simulation.scorecard_rules import Case, Rule, expected_value, purposes_of
 from simulation.scorecard_run import Alarm
+from simulation.scorecard_truth import Refusal, Refusals
 
 
 class Verdict(Enum):
@@ -67,12 +68,16 @@ def judge(
     cases: dict[str, list[Case]],
     alarms: dict[str, list[Alarm]],
     value: str | None = None,
+    refusals: Refusals | None = None,
 ) -> Judged:
     """Judges all customers' alarms of one type. With `value`, only alarms that state it and cases of which it is the
-    right answer count: what remains is the figure of, say, anomaly.geo's "trip" alone."""
+    right answer count: what remains is the figure of, say, anomaly.geo's "trip" alone. A case whose customer refused
+    what the type is for (`refusals`) is none of it."""
     judged = Judged([], [])
     for customer_id in dict.fromkeys((*cases, *alarms)):
-        matches = list(_matches(signal_type, rules, cases.get(customer_id, ()), value))
+        matches = list(
+            _matches(signal_type, rules, cases.get(customer_id, ()), value, (refusals or {}).get(customer_id, ()))
+        )
         told = [alarm for alarm in alarms.get(customer_id, ()) if value is None or alarm.value == value]
         judged.alarms.extend(_judge_customer(matches, told))
         judged.matches.extend(match for match in matches if not match.rule.excuses)
@@ -93,13 +98,18 @@ def match_of(signal_type: str, rule: Rule, case: Case) -> Match:
     )
 
 
-def _matches(signal_type: str, rules: Sequence[Rule], cases: Iterable[Case], value: str | None) -> Iterator[Match]:
+def _matches(
+    signal_type: str, rules: Sequence[Rule], cases: Iterable[Case], value: str | None, refused: Iterable[Refusal]
+) -> Iterator[Match]:
+    purposes = purposes_of(signal_type)
     for case in cases:
         for rule in rules:
             if rule.kind != case.kind:
                 continue
             match = match_of(signal_type, rule, case)
-            if value is not None and not rule.excuses and match.expected != value:
+            if any(refusal.touches(purposes, match.opens_us, match.closes_us) for refusal in refused):
+                match.rule = rule._replace(excuses=True)
+            if value is not None and not match.rule.excuses and match.expected != value:
                 if match.expected is not None:
                     continue
                 match.rule = rule._replace(excuses=True)  # the truth doesn't say, so the alarm can't be wrong

@@ -132,6 +132,12 @@ ALIASES = {
 }
 """Other names of a kind, as somebody else's truth may spell it."""
 
+PURPOSES: dict[str, tuple[str, ...]] = {
+    "intent": ("marketing", "profiling"),
+    "anomaly.category_surge": ("health",),
+}
+"""What a type, or all types of a family, may be said for: of customers who refuse it nothing can be said, nor be asked for."""
+
 STATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "anomaly.geo": ("kind", ()),
     "anomaly.category_surge": ("category", ("category",)),
@@ -153,6 +159,14 @@ def rules_of(signal_type: str) -> tuple[Rule, ...]:
     if is_floor(signal_type):
         return FRAUD
     return HITS.get(signal_type, ())
+
+
+def purposes_of(signal_type: str) -> tuple[str, ...]:
+    """
+    >>> purposes_of("intent.churn"), purposes_of("anomaly.geo")
+    (('marketing', 'profiling'), ())
+    """
+    return PURPOSES.get(signal_type) or PURPOSES.get(signal_type.partition(".")[0], ())
 
 
 def is_floor(signal_type: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,22 @@ from state.settings import ConfigError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 US = timedelta(microseconds=1)
+
+
+class Refusal(NamedTuple):
+    """A time in which a customer refused a purpose."""
+
+    purpose: str
+    from_us: int
+    to_us: int
+
+    def touches(self, purposes: Collection[str], from_us: int, to_us: int) -> bool:
+        """Whether one of `purposes` was refused at some time of [from_us, to_us]."""
+        return self.purpose in purposes and self.from_us <= to_us and from_us < self.to_us
+
+
+Refusals = Mapping[str, list[Refusal]]
+"""By customer."""
 
 
 class World(NamedTuple):
@@ -32,6 +49,7 @@ class Truth:
     decoys: list[Case]
     without_customer: int
     world: World
+    refusals: dict[str, list[Refusal]] = field(default_factory=dict)
 
 
 def read_truth(folder: Path) -> Truth:
@@ -47,6 +65,9 @@ def read_truth(folder: Path) -> Truth:
     more = folder / "money.jsonl"
     if more.is_file():
         _read_cases(more, truth)
+    consents = folder / "consents.jsonl"
+    if consents.is_file():
+        _read_refusals(consents, truth)
     return truth
 
 
@@ -68,6 +89,20 @@ def _read_cases(path: Path, truth: Truth) -> None:
                 truth.cases.append(case)
             else:
                 truth.without_customer += 1
+
+
+def _read_refusals(path: Path, truth: Truth) -> None:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                body = orjson.loads(line)
+                refusal = Refusal(str(body["purpose"]), parse_time(body["from"]), parse_time(body["to"]))
+                truth.refusals.setdefault(str(body["customer_id"]), []).append(refusal)
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError(
+                    f"{path}:{number}: not a refusal: {error}. Expected one JSON object a line: "
+                    '{"customer_id", "purpose", "from", "to"}'
+                ) from error
 
 
 def parse_case(line: bytes) -> Case:

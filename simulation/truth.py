@@ -34,6 +34,14 @@ def truth_line(life: Life, case: Case) -> bytes:
     )
 
 
+def refusal_lines(life: Life) -> Iterator[bytes]:
+    """Lines of consents.jsonl: {"customer_id","purpose","from","to"}, the times in which a purpose was refused."""
+    end = life.text(life.time_us(life.days))
+    for purpose, from_us in life.refusals:
+        body = {"customer_id": life.customer_id, "purpose": purpose, "from": life.text(from_us), "to": end}
+        yield orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE)
+
+
 def count_case(tally: Counter[str], case: Case) -> None:
     """Counts under "case KIND" or "decoy KIND VARIANT"."""
     if case.kind == "decoy":

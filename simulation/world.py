@@ -35,7 +35,7 @@ from simulation.savings import look_after_money, report_accounts
 from simulation.settings import WorldSettings
 from simulation.standing import money_cases, stream_line, streams
 from simulation.trips import take_trips
-from simulation.truth import cases, count_case, truth_line
+from simulation.truth import cases, count_case, refusal_lines, truth_line
 
 CUSTOMER_DAYS_PER_CHUNK = 20_000
 """About 50,000 transactions, some 100 MB."""
@@ -76,6 +76,7 @@ def live_chunk(settings: WorldSettings, first: int, last: int, folder: Path) -> 
         truth_path(folder, first).open("wb") as truth,
         truth_path(folder, first, STREAMS).open("wb") as standing,
         truth_path(folder, first, MONEY).open("wb") as money,
+        truth_path(folder, first, CONSENTS).open("wb") as consents,
     ):
         for number in range(first, last):
             life, ledger = live(settings, number)
@@ -87,6 +88,7 @@ def live_chunk(settings: WorldSettings, first: int, last: int, folder: Path) -> 
             found = streams(life, ledger.bookings)
             standing.writelines(stream_line(life, series) for series in found if series.payments)
             money.writelines(truth_line(life, case) for case in money_cases(life, found))
+            consents.writelines(refusal_lines(life))
             tally["customers"] += 1
             tally["transactions"] += len(ledger.bookings)
             tally["declined purchases"] += ledger.declined
@@ -112,8 +114,8 @@ def run_path(folder: Path, first: int) -> Path:
     return folder / f"run-{first}"
 
 
-TRUTH, STREAMS, MONEY = TRUTHS = ("truth", "streams", "money")
-"""The files of truth: planted cases, recurring streams, and cases that follow from those."""
+TRUTH, STREAMS, MONEY, CONSENTS = TRUTHS = ("truth", "streams", "money", "consents")
+"""The files of truth: planted cases, recurring streams, cases that follow from those, and purposes that were refused."""
 
 
 def truth_path(folder: Path, first: int, name: str = TRUTH) -> Path:

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from state.awaiting import Awaiting
 from state.balances import Balance, balance_now
 from state.business_days import day_of
+from state.consents import Decision
 from state.digest import name_digest
 from state.estimators import MomentsTable
 from state.events import Event, Transaction
@@ -74,6 +75,8 @@ class Recent(NamedTuple):
     """The customer's own account; empty if unknown."""
     balance_minor: int | None = None
     """Of that account after it; None if it did not tell."""
+    mcc: int = 0
+    """0 if unknown."""
 
     @property
     def signed_minor(self) -> int:
@@ -156,6 +159,7 @@ class Customer:
         "arrival_us",
         "awaiting",
         "balances",
+        "consents",
         "countries",
         "customer_id",
         "devices",
@@ -210,6 +214,8 @@ class Customer:
         self.labels: dict[str, int] = {}
         self.awaiting = Awaiting()
         """Scored transactions of which nobody has said yet whether they were fraud."""
+        self.consents: dict[str, Decision] = {}
+        """By purpose."""
         self.said: list[Said] = []
         self.waiting: dict[int, Waiting] = {}
         """By the digest of the reversal's own id."""

@@ -15,6 +15,7 @@ import msgspec
 
 from state.awaiting import Awaiting
 from state.balances import Balance
+from state.consents import Decision
 from state.customer import Account, Customer, Place, Recent, Said, Timer, Waiting
 from state.estimators import MomentsTable
 from state.events import EVENT_TYPES
@@ -55,6 +56,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     streams: list[Stream] = []
     awaiting: list[Any] = []
     balances: dict[str, Balance] = {}
+    consents: dict[str, Decision] = {}
 
 
 class FrozenFields(Fields, array_like=True, gc=False):
@@ -102,6 +104,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.streams,
         customer.awaiting.freeze(),
         customer.balances,
+        customer.consents,
     )
     try:
         return _VERSION_BYTE + _encoder.encode(fields)
@@ -161,6 +164,7 @@ def _fill(customer: Customer, fields: Fields) -> None:
     customer.streams = fields.streams
     customer.awaiting = Awaiting.thaw(fields.awaiting)
     customer.balances = fields.balances
+    customer.consents = fields.consents
 
 
 def _account_as_text(account: Account) -> list[str | None]:

@@ -215,6 +215,7 @@ def _remember(customer: Customer, transaction: Transaction, key: int, digest: in
         payee_of(transaction),
         transaction.account_id or "",
         None if transaction.balance_after_minor is None else clamped(transaction.balance_after_minor),
+        int(transaction.mcc or 0),
     )
     recent = customer.recent
     at = len(recent)

@@ -239,8 +239,8 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Settings:
-    """Reads config/detectors.toml and config/default.toml, then `path`, the environment and the flags, each over the one before."""
-    tables: dict[str, Any] = {"detectors": read_toml(CONFIG_DIR / "detectors.toml"), "secrets": ()}
+    """Reads config/ (detectors, intents, products, default), then `path`, the environment, the flags: each over the one before."""
+    tables: dict[str, Any] = {"detectors": _detector_tables(), "secrets": ()}
     sources: list[tuple[str, Mapping[str, Any]]] = [
         (str(CONFIG_DIR / "default.toml"), read_toml(CONFIG_DIR / "default.toml"))
     ]
@@ -258,6 +258,16 @@ def load_settings(
         except msgspec.ValidationError as error:
             raise ConfigError(_wrong_value(name, error)) from error
     return msgspec.convert(tables, Settings)
+
+
+def _detector_tables() -> dict[str, Any]:
+    """The tables of detectors and intents; those who need the products find them in their own."""
+    tables = read_toml(CONFIG_DIR / "detectors.toml") | read_toml(CONFIG_DIR / "intents.toml")
+    products = read_toml(CONFIG_DIR / "products.toml")
+    for table in tables.values():
+        if "products" in table:
+            table["products"] = products
+    return tables
 
 
 def _wrong_value(name: str, error: msgspec.ValidationError) -> str:

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
+from state.consents import decided
 from state.counters import Counters, Ended
 from state.customer import HELD_MAX, LABELS_MAX, RECENT_EVENTS_MAX, RECENT_MAX, SEEN_MAX, Customer, Timer
 from state.digest import digest64
-from state.events import TOPICS, Application, Event, Label, Transaction
+from state.events import TOPICS, Application, Consent, Event, Label, Transaction
 from state.events import Account as AccountEvent
 from state.frozen import freeze, thaw
 from state.habits import learn, mature, observe
@@ -208,6 +209,8 @@ class Shard:
             customer.seen.forget(0, SEEN_MAX)
         if isinstance(event, AccountEvent):
             observe(customer, event)
+        elif isinstance(event, Consent):
+            customer.consents[event.purpose] = decided(customer.consents.get(event.purpose), event)
         elif isinstance(event, Label) and (event.label in customer.labels or len(customer.labels) < LABELS_MAX):
             customer.labels[event.label] = customer.labels.get(event.label, 0) + 1
         if event.TOPIC in self._step.learns:

@@ -240,6 +240,38 @@ def household(seed: int, weeks: int = 20, customer_id: str = "c-1") -> list[Any]
     return sorted(events, key=lambda event: (event.time_us, event.event_id))
 
 
+def wishes(weeks: int = 30, customer_id: str = "c-1") -> list[Any]:
+    """What intents live on: a search for a home and a loan, a ring and a venue, and from the middle on silence: no logins, no wages,
+    few groceries. In time order."""
+    events: list[Event] = []
+    middle = 7 * weeks // 2
+
+    def visit(day: int, name: str, **more: Any) -> None:
+        fields = {"customer_id": customer_id, "partition": 0, "offset": 0}
+        time_us = NOON_US + day * DAY_US + HOUR_US
+        events.append(
+            Interaction(interaction_id=f"{name}-{day}", time_us=time_us, arrival_us=time_us, **(fields | more))
+        )
+
+    for day in range(7 * weeks):
+        if day % (3 if day < middle else 9) == 0:
+            events.append(transaction(f"food-{day}", NOON_US + day * DAY_US, customer_id=customer_id))
+        if day < middle:
+            visit(day, "login", kind="login")
+        if middle - 40 < day < middle:
+            visit(day, "home", kind="page", page="mortgage/rates")
+            visit(day, "sum", kind="calculator", page="mortgage/calculator")
+            visit(day, "car", kind="page", page="loan/rates")
+            visit(day, "price", kind="calculator", page="loan/calculator")
+        if day % 7 == 0 and day < middle:
+            paid = {"direction": "credit", "channel": "transfer", "counterparty": "Alander Works", "merchant_id": None}
+            events.append(transaction(f"wage-{day}", NOON_US + day * DAY_US + MINUTE_US, 60_000, mcc=None, **paid))
+    for number, mcc in enumerate(("5944", "7299")):
+        time_us = NOON_US + (middle - 40 + 20 * number) * DAY_US + 2 * MINUTE_US
+        events.append(transaction(f"party-{number}", time_us, 160_000, mcc=mcc, merchant_id=f"party-{number}"))
+    return sorted(events, key=lambda event: (event.time_us, event.event_id))
+
+
 # ---- hostile values
 
 HUGE_MINOR = 10**19 - 1

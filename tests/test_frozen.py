@@ -14,6 +14,7 @@ from streams import DAY_US, HOUR_US, NOON_US, account, full_life, hostile_life, 
 
 from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep
+from operators.intent import churn, home_purchase, life_event, product, traces
 from state import frozen
 from state.awaiting import Awaiting
 from state.categories import GROUPS
@@ -25,6 +26,7 @@ from state.settings import load_settings
 from state.shard import Policy
 from state.windows import overall_key, pack_key
 
+INTENTS = (traces, home_purchase, churn, life_event, product)
 RETENTION_US = Policy().retention_us
 GOLDEN = bytes.fromhex(
     "02dc001600cf00062f880a972800cf00062f880a9728009bcf00062f880a972800009401000000c2c41000502103832f0600"
@@ -101,7 +103,7 @@ def test_hostile_values_survive_to_the_byte(seed: int) -> None:
 
 def test_an_ordinary_customer_is_small() -> None:
     """Half a year with three purchases a day, most of it matured: below one page of the table; and as much again for the two weeks
-    that wait for labels."""
+    that wait for labels; what intents keep is a tenth of it."""
     bench = Bench(policy=Policy())
     random_ = random.Random(1)
     for number in range(500):
@@ -111,7 +113,10 @@ def test_an_ordinary_customer_is_small() -> None:
     whole = len(freeze(customer, bench.step.freeze_states(customer)))
     customer.awaiting = Awaiting()
     alone = len(freeze(customer, bench.step.freeze_states(customer)))
-    assert alone <= 4_000 and whole - alone <= 4_000
+    for intent in INTENTS:
+        del customer.states[intent.NAME]
+    bare = len(freeze(customer, bench.step.freeze_states(customer)))
+    assert bare <= 4_050 and alone - bare <= 400 and whole - alone <= 4_000
 
 
 def test_profiles_already_on_disk_stay_readable() -> None:

@@ -52,6 +52,7 @@ DETAILS: dict[str, Schema] = {
     "alert.duplicate_charge": {"amount": _MONEY},
     "intent.home_purchase": {"stage": _TEXT, "window": {}},
     "intent.churn": {"stage": _TEXT},
+    "intent.life_event": {"kind": _TEXT},
     "intent.product": {"product": _TEXT, "expected_on": _DAY, "terms": {}},
 }
 

@@ -41,7 +41,8 @@ def tell(life: Life, story: Story, draws: Draws) -> None:
         pay.last_day = day - 1
         if kind == "job":
             raised_minor = pay.amount_minor * draws.between(110, 128) // 100
-            life.pays.append(replace(pay, payer=employer(draws), amount_minor=raised_minor, first_day=day))
+            new = replace(pay, payer=employer(draws), amount_minor=raised_minor, first_day=day, last_day=1 << 30)
+            life.pays.append(new)
         else:
             pension_minor = life.person.income_minor * draws.between(55, 70) // 100
             life.pays.append(new_pay(draws, "pension", pension_minor, first_day=day))

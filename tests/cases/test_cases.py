@@ -1,13 +1,15 @@
 """Cases: hand-made streams and exactly the signals that they cause, straight through and with a restart between any two events.
 
 A case file is TOML. `[defaults]` are the fields of every transaction; a transaction with `repeat = {count, every_s}` stands for
-that many, with ids "name-0", "name-1", …; `[settings.<detector>]` changes config/detectors.toml. Each of `expected` names the fields of a
-signal that matter; the signals must be as many, in this order, and nothing else may be said.
+that many, with ids "name-0", "name-1", …; `others` are events of other topics, each with its `topic`; `[settings.<detector>]`
+changes config/detectors.toml. Each of `expected` names the fields of a signal that matter; the signals must be as many, in
+this order, and nothing else may be said.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from shard_bench import TABLES, Bench, Said
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE
 from operators.decode import Decoder, Rejection
-from state.events import Event
+from state.events import EVENT_TYPES, Event, Transaction
 from state.records import Record
 from state.times import parse_rfc3339, rfc3339
 
@@ -35,19 +37,26 @@ def events_of(file: Path, case: dict[str, Any]) -> list[Event]:
     defaults = tomllib.loads(file.read_text("utf-8"))["defaults"]
     events: list[Event] = []
     for given in case["transactions"]:
-        repeat = given.get("repeat")
-        fields = {key: value for key, value in (defaults | given).items() if key != "repeat" and value != ""}
-        for number in range(repeat["count"] if repeat else 1):
-            body = dict(fields)
-            if repeat:
-                start_us = parse_rfc3339(fields["booked_at"])
-                body["transaction_id"] = f"{fields['transaction_id']}-{number}"
-                body["booked_at"] = rfc3339(start_us + number * repeat["every_s"] * 1_000_000)
-            arrival_us = parse_rfc3339(body.get("arrived_at", body["booked_at"]))
-            event = Decoder().decode(Record("in.transactions", 0, len(events), arrival_us, None, orjson.dumps(body)))
-            assert not isinstance(event, Rejection), event
-            events.append(event)
-    return events
+        events += repeated(Transaction, defaults | given, len(events))
+    for given in case.get("others", []):
+        fields = {"customer_id": defaults["customer_id"]} | given
+        events += repeated(EVENT_TYPES[fields.pop("topic")], fields, len(events))
+    return sorted(events, key=lambda event: event.arrival_us)
+
+
+def repeated(of: type[Event], given: dict[str, Any], offset: int) -> Iterator[Event]:
+    repeat = given.get("repeat", {"count": 1, "every_s": 0})
+    body = {key: value for key, value in given.items() if key != "repeat" and value != ""}
+    start_us = parse_rfc3339(body[of.TIME_FIELD])
+    names = [key for key in body if key in ("transaction_id", "interaction_id")]
+    for number in range(repeat["count"]):
+        numbered = {name: f"{body[name]}-{number}" for name in names} if "repeat" in given else {}
+        time_us = start_us + number * repeat["every_s"] * 1_000_000
+        fields = body | numbered | {of.TIME_FIELD: rfc3339(time_us)}
+        arrival_us = parse_rfc3339(fields.get("arrived_at", fields[of.TIME_FIELD]))
+        event = Decoder().decode(Record(of.TOPIC, 0, offset + number, arrival_us, None, orjson.dumps(fields)))
+        assert not isinstance(event, Rejection), event
+        yield event
 
 
 def told(body: Said, expected: dict[str, Any]) -> dict[str, Any]:

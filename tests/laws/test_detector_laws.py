@@ -33,6 +33,7 @@ from streams import (
     hostile_life,
     household,
     transaction,
+    wishes,
 )
 
 from operators.anomaly import transaction as fused
@@ -269,6 +270,8 @@ def test_a_failing_detector_is_reported_once_and_the_others_go_on(broken: str, e
         raise ZeroDivisionError(f"secret {subject}")
 
     calls: list[Any] = []
+    weeks = [transaction(f"week-{n}", end_of(events) + 8 * n * DAY_US) for n in range(1, 4)]
+    events = events + weeks  # so that a week matures, and intents are asked
     everybody = (*CATALOGUE, probe)
     detectors = tuple(spy_on(d, fail) if broken == d.NAME else d for d in everybody)
     bench = Bench(loud(), SHORT, detectors).run(events)
@@ -318,6 +321,7 @@ def _within_limits(customer: Customer) -> None:
         "accounts": limits.ACCOUNTS_MAX,
         "balances": BALANCES_MAX,
         "labels": limits.LABELS_MAX,
+        "consents": 5,  # purposes
         "said": limits.SAID_MAX,
         "waiting": limits.WAITING_MAX,
         "refunds": limits.REFUNDS_MAX,
@@ -430,6 +434,15 @@ def test_reasons_about_standing_payments_add_up_too(seed: int) -> None:
         check_reasons(body, {event.transaction_id for event in events})
 
 
+def test_reasons_of_intents_add_up_too() -> None:
+    """From one OPEN to the last CLOSE, each with the base and the baselines of its model."""
+    events = wishes()
+    signals = [body for body in bench_of(fused.NAME).run(events).on("signals") if body["type"].startswith("intent.")]
+    assert {body["state"] for body in signals} >= {"OPEN", "UPDATE"}
+    for body in signals:
+        check_reasons(body, {event.event_id for event in events if isinstance(event, Transaction)})
+
+
 def test_the_streams_of_these_laws_make_every_speaking_detector_speak() -> None:
     """Otherwise the laws above would hold of silence alone."""
     said: set[str] = set()
@@ -446,7 +459,8 @@ def test_the_streams_of_these_laws_make_every_speaking_detector_speak() -> None:
         bench.advance(end_of(household(seed, 42)) + 99 * DAY_US)
         said.update(body["type"] for body in bench.on("signals"))
     visits = [transaction(f"m-{n}", NOON_US + n * DAY_US // 2, 5_000, mcc="8011") for n in range(120)]
-    said.update(body["type"] for body in bench_of(fused.NAME).run(visits).on("signals"))
+    for events in (visits, wishes()):
+        said.update(body["type"] for body in bench_of(fused.NAME).run(events).on("signals"))
     speaking = {detector.SIGNAL for detector in CATALOGUE if detector.SIGNAL and detector.NAME != "null"}
     assert said == speaking | {fused.SIGNAL}
 

@@ -38,10 +38,13 @@ def test_it_writes_the_stream_as_an_embedded_log_and_the_truth_apart(tmp_path: P
         expected[f"events/{message.topic}/{crc32(message.key) % 3}.jsonl"] += message.value + b"\n"
     written = files(tmp_path)
     world = orjson.loads(written.pop("truth/world.json"))
-    streams, money = (written.pop(f"truth/{name}.jsonl").splitlines() for name in ("streams", "money"))
+    streams, money, refusals = (
+        written.pop(f"truth/{name}.jsonl").splitlines() for name in ("streams", "money", "consents")
+    )
     assert written == expected | {"truth/truth.jsonl": b"".join(truth)}
     assert {"customer_id", "stream", "cadence", "payments"} <= orjson.loads(streams[0]).keys()
     assert {orjson.loads(line)["kind"] for line in money} <= {"bill_changed", "new_subscription", "bill_due"}
+    assert {orjson.loads(line)["purpose"] for line in refusals} <= {"marketing", "profiling", "health", "sharing"}
     assert world["start"] == "2024-01-01T00:00:00Z"
     assert world["end"] == "2024-03-01T00:00:00Z"
     assert (world["seed"], world["customers"], world["days"], world["partitions"]) == (SEED, 6, 60, 3)

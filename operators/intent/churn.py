@@ -1,0 +1,86 @@
+"""The customer is leaving: the app rests, the salary goes elsewhere, bills follow, cards fall silent, the balance is drained.
+
+Weeks of seasonal silence, somebody who has only stopped using the app, a lost job and a large transfer by somebody who stays show one of
+these signs each; whoever leaves shows several.
+"""
+
+from __future__ import annotations
+
+from math import log1p
+from typing import Final
+
+from operators.detector import Say
+from operators.intent.frame import Feature, IntentConfig, Reading, change, iso_day, speak
+from operators.intent.frame import State as State
+from operators.intent.regular import bills_stopped, income_of, is_income
+from operators.intent.traces import Week
+from state.customer import Customer
+
+NAME = "churn"
+VERSION = 1
+SIGNAL = "intent.churn"
+STAGES: Final = ("engagement_falls", "salary_moved", "balance_drained", "silent")
+FLOORS: Final = {"activity": 0.5, "purchases": 1.0, "income": 30.0, "sent": 5.0}
+"""Weekly rates, and amounts in major units, that chance alone makes."""
+
+
+class Config(IntentConfig, frozen=True, kw_only=True):
+    salary_share: float = 0.5
+    """Of regular income so much must fail to come for the salary to have moved."""
+    drained_factor: float = 1.5
+    """Transfers to others grown by this logarithm, when the salary has moved, drain the balance."""
+    silent_share: float = 0.25
+    """Of the usual number of purchases."""
+    window_days: dict[str, tuple[int, int]] = {}
+    """By stage: when the end is to be expected, from and to."""
+
+
+def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say]:
+    return speak(SIGNAL, config, state, week, customer, read(config, week))
+
+
+def read(config: Config, week: Week) -> Reading:
+    stage = stage_of(config, week)
+    first, last = config.window_days.get(stage, (15, 100))
+    window = {"from": iso_day(week.end_us, first), "to": iso_day(week.end_us, last)}
+    gone = [stream.last_id for stream in week.streams if is_income(stream, week) and stream.missed(week.day)]
+    ids = tuple(dict.fromkeys((*gone, *week.transactions("sent"))))
+    done = "left" if week.fast("churned") > 0 else ""
+    return Reading(features_of(week), stage, {"stage": stage, "window": window}, ids, done=done)
+
+
+def stage_of(config: Config, week: Week) -> str:
+    gone = income_of(week).gone
+    if week.brief("purchases") < config.silent_share * week.slow("purchases"):
+        return "silent"
+    if gone < config.salary_share:
+        return "engagement_falls"
+    drained = change(week.brief("sent"), week.slow("sent"), FLOORS["sent"]) > config.drained_factor
+    return "balance_drained" if drained else "salary_moved"
+
+
+def features_of(week: Week) -> list[Feature]:
+    gone = income_of(week).gone
+    bills = bills_stopped(week)
+
+    def fallen(name: str, text: str) -> Feature:
+        now, usual = week.brief(name), week.slow(name)
+        return Feature(name, max(-2.0, change(now, usual, FLOORS[name])), round(now, 2), round(usual, 2), text)
+
+    activity = fallen("activity", "uses the app, times a week")
+    sent = fallen("sent", "sends to others, a week")
+    return [
+        activity,
+        Feature(
+            "activity_lasting",
+            max(-2.0, change(week.fast("activity"), week.slow("activity"), FLOORS["activity"])),
+            round(week.fast("activity"), 2),
+            round(week.slow("activity"), 2),
+            "uses the app, times a week over two months",
+        ),
+        fallen("purchases", "pays by card, times a week"),
+        fallen("income", "receives, a week"),
+        Feature("income_gone", gone, round(gone, 2), 0.0, "share of regular income that failed to come"),
+        Feature("bills_stopped", log1p(min(4, bills)), bills, 0, "regular payments that have stopped"),
+        sent._replace(x=max(0.0, sent.x)),
+    ]

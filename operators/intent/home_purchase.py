@@ -1,0 +1,106 @@
+"""The customer is about to buy a home: months before the mortgage application.
+
+It shows in what is looked at and calculated, in growing interest, in saving and in cutting back; a tenant with a salary buys more
+often than somebody who has a mortgage. Refinancers and people who save for a car do some of the same.
+"""
+
+from __future__ import annotations
+
+from math import log1p
+from typing import Final
+
+from operators.detector import Say
+from operators.intent.frame import Feature, IntentConfig, Reading, change, iso_day, speak
+from operators.intent.frame import State as State
+from operators.intent.regular import rent_of
+from operators.intent.traces import Week
+from state.customer import Customer
+
+NAME = "home_purchase"
+VERSION = 1
+SIGNAL = "intent.home_purchase"
+STAGES: Final = ("exploring", "calculating", "advised", "applying")
+MONTHLY_RATE_FLOOR: Final = 0.1
+"""Views a week that everybody has."""
+
+
+class Config(IntentConfig, frozen=True, kw_only=True):
+    product: str = "mortgage"
+    other_product: str = "loan"
+    window_days: dict[str, tuple[int, int]] = {}
+    """By stage: when the purchase is to be expected, from and to."""
+
+
+def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say]:
+    return speak(SIGNAL, config, state, week, customer, read(config, week))
+
+
+def read(config: Config, week: Week) -> Reading:
+    product = config.product
+    stage = stage_of(config, week)
+    first, last = config.window_days.get(stage, (30, 150))
+    window = {"from": iso_day(week.end_us, first), "to": iso_day(week.end_us, last)}
+    done = "bought" if week.fast(f"{product}.completed") > 0 else ""
+    return Reading(
+        features_of(config, week),
+        stage,
+        {"stage": stage, "window": window},
+        week.transactions("saved", "sent"),
+        done=done,
+    )
+
+
+def stage_of(config: Config, week: Week) -> str:
+    if any(week.fast(f"{config.product}.{status}") > 0 for status in ("started", "submitted", "approved")):
+        return "applying"
+    if week.fast("advice") > 0:
+        return "advised"
+    return "calculating" if week.fast(f"{config.product}.calculators") > 0 else "exploring"
+
+
+def features_of(config: Config, week: Week) -> list[Feature]:
+    views, calculators = week.fast(f"{config.product}.views"), week.fast(f"{config.product}.calculators")
+    usual = week.slow(f"{config.product}.views")
+    loans = week.fast(f"{config.other_product}.views") + week.fast(f"{config.other_product}.calculators")
+    saved, saved_usual = week.fast("saved"), week.slow("saved")
+    income = max(1.0, week.slow("income"))
+    rent = rent_of(week)
+    return [
+        Feature(
+            "home_views", log1p(3 * views), round(views, 2), round(usual, 2), "looks at homes and mortgages, a week"
+        ),
+        Feature("home_calculators", log1p(3 * calculators), round(calculators, 2), 0.0, "mortgages calculated, a week"),
+        Feature(
+            "home_growth",
+            change(views, usual, MONTHLY_RATE_FLOOR),
+            round(views, 2),
+            round(usual, 2),
+            "the interest grows",
+        ),
+        Feature("advice", min(1.0, 3 * week.fast("advice")), week.fast("advice") > 0, False, "asked for advice"),
+        Feature(
+            "refinance_views",
+            min(1.0, week.fast("refinance")),
+            round(week.fast("refinance"), 2),
+            0.0,
+            "looks at refinancing, a week",
+        ),
+        Feature("other_credit", log1p(3 * loans), round(loans, 2), 0.0, "looks at other loans, a week"),
+        Feature(
+            "saving",
+            max(-1.0, min(1.0, 10 * (saved - saved_usual) / income)),
+            round(saved, 2),
+            round(saved_usual, 2),
+            "put away, a week",
+        ),
+        Feature(
+            "has_mortgage", float(config.product in week.owned), config.product in week.owned, False, "has a mortgage"
+        ),
+        Feature(
+            "pays_rent",
+            float(rent > 0.1 * income),
+            round(rent, 2),
+            0.0,
+            "pays rent or the like by standing order, a week",
+        ),
+    ]

@@ -1,0 +1,104 @@
+"""Something in the customer's life has changed or is about to: a child, a move, a new job, retirement, a marriage, studies.
+
+Each kind has a model of its own (`[life_event.kinds.<kind>]`) over the same features; a new kind is a new table. A gift for
+somebody else's child, new furniture, a wedding guest's suit, a single course or a bonus leave one of the traces without the event.
+Doctors and pharmacies are not looked at: that would be health data, which needs a consent of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log1p
+
+import msgspec
+
+from operators.detector import Say
+from operators.intent.frame import Feature, IntentConfig, Reading, change, speak
+from operators.intent.frame import State as State
+from operators.intent.regular import succession
+from operators.intent.traces import Week
+from state.customer import Customer
+
+NAME = "life_event"
+VERSION = 1
+SIGNAL = "intent.life_event"
+RATE_FLOOR = 0.3
+"""Purchases a week that chance alone makes."""
+WEEKS = 8.6
+"""Of the 60 days over which rates are taken: rate × WEEKS is about the number of purchases."""
+HUNDRED = 100.0
+"""Amounts count in hundreds of major units."""
+
+
+class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The model of one kind of event. `evidence`: the traces that tell of it; without, its payments are the old income and the new."""
+
+    score_base: float
+    weights: Mapping[str, float]
+    evidence: tuple[str, ...] = ()
+
+
+class Config(IntentConfig, frozen=True, kw_only=True):
+    kinds: dict[str, Kind] = {}
+    raise_min: float = 1.1
+    """Another employer who pays less than this share of the old pay is no step of a career."""
+    pension_min: float = 0.4
+    pension_max: float = 0.8
+    pause_days_max: int = 70
+    """Between the last old payment and the first new one."""
+    fresh_days_max: int = 75
+    """After the first new payment; later it is no news."""
+
+
+def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say]:
+    features = features_of(config, week)
+    found = succession(week)
+    said: list[Say] = []
+    for kind, model in config.kinds.items():
+        ids = week.transactions(*model.evidence)
+        if found is not None and not model.evidence:
+            ids = (found.new.last_id, found.old.last_id)
+        reading = Reading(features, kind, {"kind": kind}, ids, kind, "", model.score_base, model.weights)
+        said += speak(SIGNAL, config, state, week, customer, reading)
+    return said
+
+
+def features_of(config: Config, week: Week) -> list[Feature]:
+    def often(name: str, text: str) -> Feature:
+        """In how many of the last weeks."""
+        share = week.fast(name + ".weeks")
+        return Feature(name + "_weeks", log1p(WEEKS * share), round(share, 3), 0.0, text)
+
+    def much(name: str, text: str) -> Feature:
+        amount = week.fast(name + ".amount")
+        return Feature(name + "_amount", log1p(WEEKS * amount / HUNDRED), round(amount, 2), 0.0, text)
+
+    def more(name: str, text: str) -> Feature:
+        now, usual = week.fast(name), week.slow(name)
+        return Feature(name + "_more", max(0.0, change(now, usual, RATE_FLOOR)), round(now, 2), round(usual, 2), text)
+
+    found = succession(week)
+    up = down = 0.0
+    if found is not None and found.pause_days <= config.pause_days_max and found.age_days <= config.fresh_days_max:
+        up = float(found.ratio >= config.raise_min)
+        down = float(config.pension_min <= found.ratio <= config.pension_max)
+    ratio = None if found is None else round(found.ratio, 3)
+    return [
+        often("child", "share of recent weeks in which something for children was bought"),
+        Feature(
+            "child_lasting",
+            log1p(26 * week.slow("child.weeks")),
+            round(week.slow("child.weeks"), 3),
+            0.0,
+            "the same, over half a year",
+        ),
+        much("moving", "paid to movers, a week"),
+        more("home", "buys furniture and the like, times a week"),
+        much("jeweller", "spent at a jeweller's, a week"),
+        much("venue", "spent on an event, a week"),
+        much("university", "paid to a university, a week"),
+        often("study", "share of recent weeks in which something for studies was bought"),
+        much("study", "spent on studies, a week"),
+        Feature("income_up", up, ratio, 1.0, "another employer pays more"),
+        Feature("income_down", down, ratio, 1.0, "another payer pays less in place of the salary"),
+    ]

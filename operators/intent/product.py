@@ -1,0 +1,123 @@
+"""Which product the customer will take next, when, and on which terms.
+
+One model for all products of config/products.toml, asked once for each: interest in a product looks the same whatever it is. People who
+only read, whose application is declined, or who abandon a calculator do some of the same.
+"""
+
+from __future__ import annotations
+
+from math import log1p
+from typing import Any
+
+from operators.detector import Say
+from operators.intent.frame import Feature, IntentConfig, Reading, change, iso_day, reasons_of, score_of, speak
+from operators.intent.frame import State as State
+from operators.intent.traces import Product, Week
+from state.customer import Customer
+from state.money import EXPONENT, format_minor
+
+NAME = "product"
+VERSION = 1
+SIGNAL = "intent.product"
+VIEWS_FLOOR = 0.1
+"""Views a week that everybody has."""
+MONTH_WEEKS = 30.4 / 7
+AMOUNT_STEP = 50
+"""Amounts are told in steps of so many major units."""
+NEXT_MAX = 3
+"""So many products are named as the likeliest."""
+UNDER_WAY = ("started", "submitted", "approved")
+
+
+class Config(IntentConfig, frozen=True, kw_only=True):
+    products: dict[str, Product] = {}
+    expected_days: dict[str, float] = {}
+    """By stage: in how many days the product is taken."""
+    by_product: dict[str, float] = {}
+    """How much likelier a product is than others, in log-odds: on top of `score_base`."""
+
+
+def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say]:
+    asked = [name for name, product in config.products.items() if product.intent == NAME]
+    features = {name: features_of(config, week, name) for name in asked}
+    bases = {name: config.score_base + config.by_product.get(name, 0.0) for name in asked}
+    scores = {name: score_of(bases[name], reasons_of(config.weights, features[name])) for name in asked}
+    ranked = sorted(asked, key=lambda name: (-scores[name], name))[:NEXT_MAX]
+    said: list[Say] = []
+    for name in asked:
+        stage = stage_of(week, name)
+        expected_on = iso_day(week.end_us, config.expected_days.get(stage, 30.0))
+        details = {
+            "product": name,
+            "expected_on": expected_on,
+            "terms": terms_of(config.products[name], week),
+            "stage": stage,
+            "next": [{"product": other, "probability": scores[other]} for other in ranked],
+        }
+        done = "taken" if week.brief(f"{name}.completed") > 0 else ""
+        reading = Reading(features[name], stage, details, week.transactions(), name, done, bases[name])
+        said += speak(SIGNAL, config, state, week, customer, reading)
+    return said
+
+
+def stage_of(week: Week, product: str) -> str:
+    if any(week.brief(f"{product}.{status}") > 0 for status in UNDER_WAY):
+        return "applying"
+    return "calculating" if week.brief(f"{product}.calculators") > 0 else "exploring"
+
+
+def features_of(config: Config, week: Week, product: str) -> list[Feature]:
+    views, calculators = f"{product}.views", f"{product}.calculators"
+    others = sum(week.fast(f"{other}.views") for other in config.products if other != product)
+    owned = config.products[product].account in week.owned
+    applying = any(week.fast(f"{product}.{status}") > 0 for status in UNDER_WAY)
+    ended = any(week.fast(f"{product}.{status}") > 0 for status in ("declined", "withdrawn", "completed"))
+    return [
+        Feature(
+            "views_now",
+            log1p(3 * week.brief(views)),
+            round(week.brief(views), 2),
+            round(week.slow(views), 2),
+            f"looks at {product} these weeks, times a week",
+        ),
+        Feature(
+            "calculators_now",
+            log1p(3 * week.brief(calculators)),
+            round(week.brief(calculators), 2),
+            0.0,
+            f"calculates {product} these weeks, times a week",
+        ),
+        Feature(
+            "growth",
+            change(week.fast(views), week.slow(views), VIEWS_FLOOR),
+            round(week.fast(views), 2),
+            round(week.slow(views), 2),
+            "the interest grows",
+        ),
+        Feature("others", log1p(3 * others), round(others, 2), 0.0, "looks at other products, times a week"),
+        Feature("owned", float(owned), owned, False, "has one"),
+        Feature("applying", float(applying and not ended), applying, False, "has applied"),
+        Feature("ended", float(ended), ended, False, "an application has just ended"),
+        Feature(
+            "abandoned",
+            min(1.0, week.fast(f"{product}.abandoned")),
+            round(week.fast(f"{product}.abandoned"), 2),
+            0.0,
+            "broke off an application",
+        ),
+    ]
+
+
+def terms_of(product: Product, week: Week) -> dict[str, Any]:
+    """What such customers mostly take: amounts follow the income."""
+    terms: dict[str, Any] = {}
+    if product.amount_incomes and week.slow("income"):
+        monthly = week.slow("income") * MONTH_WEEKS
+        steps = round(monthly * product.amount_incomes / AMOUNT_STEP)
+        terms["amount"] = format_minor(steps * AMOUNT_STEP * 10 ** EXPONENT[week.currency], week.currency)
+        terms["currency"] = week.currency
+    if product.months:
+        terms["months"] = product.months
+    if product.rate:
+        terms["rate"] = product.rate
+    return terms

@@ -1,0 +1,124 @@
+"""What intents read out of recurring streams: regular income, what has replaced it, regular payments that have stopped."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from operators.intent.traces import Week
+from state.habits import major_units
+from state.recurring import Stream
+
+NOT_EARNED: Final = frozenset(("internal", "interest"))
+BILLED: Final = frozenset(("direct_debit", "standing_order", "ecommerce"))
+OVERLAP_DAYS: Final = 12
+"""A new employer's first payment may come some days before the old one's would have."""
+LASTED_DAYS_MIN: Final = 240
+"""What lasted less than eight months was a benefit or a stopgap: what follows it is no new life, but the old one again."""
+STEADY: Final = 1.15
+"""The first payments of a new employer differ by this factor at most."""
+
+
+def is_income(stream: Stream, week: Week) -> bool:
+    return (
+        stream.credit
+        and stream.mature
+        and stream.rhythm is not None
+        and stream.channel not in NOT_EARNED
+        and stream.payee not in week.own
+    )
+
+
+def weekly(stream: Stream) -> float:
+    """What a stream with a rhythm brings or costs a week, in major units."""
+    assert stream.rhythm is not None
+    return major_units(stream.usual_minor()[0], stream.currency) * 7 / stream.rhythm.period_days
+
+
+class Income(NamedTuple):
+    """Regular income a week in major units, and the share of it that has failed to come."""
+
+    weekly: float
+    gone: float
+
+
+def income_of(week: Week) -> Income:
+    total = gone = 0.0
+    for stream in week.streams:
+        if is_income(stream, week):
+            amount = weekly(stream)
+            total += amount
+            gone += amount if stream.missed(week.day) else 0.0
+    return Income(total, gone / total if total else 0.0)
+
+
+def rent_of(week: Week) -> float:
+    """What goes to others by standing order a week, in major units."""
+    return sum(
+        weekly(stream)
+        for stream in week.streams
+        if not stream.credit
+        and stream.mature
+        and stream.rhythm is not None
+        and stream.channel == "standing_order"
+        and stream.payee not in week.own
+        and not stream.missed(week.day)
+    )
+
+
+def bills_stopped(week: Week) -> int:
+    """How many regular payments to others have failed to come."""
+    return sum(
+        1
+        for stream in week.streams
+        if not stream.credit
+        and stream.mature
+        and stream.channel in BILLED
+        and stream.payee not in week.own
+        and stream.missed(week.day)
+    )
+
+
+def lasted_days(stream: Stream) -> float:
+    """For how long an income has come."""
+    return stream.hits * stream.rhythm.period_days if stream.rhythm is not None else 0.0
+
+
+class Succession(NamedTuple):
+    """A regular income that has stopped, and the one that came in its place."""
+
+    old: Stream
+    new: Stream
+    ratio: float
+    """New to old, per week."""
+    pause_days: int
+    age_days: int
+    """Since the first payment of the new one."""
+
+
+def succession(week: Week) -> Succession | None:
+    """The largest income that has stopped and been replaced by another payer's, if any."""
+    best: Succession | None = None
+    for old in week.streams:
+        if not is_income(old, week) or not old.missed(week.day) or lasted_days(old) < LASTED_DAYS_MIN:
+            continue
+        for new in week.streams:
+            if not _replaces(new, old, week):
+                continue
+            ratio = weekly(new) / max(0.01, weekly(old))
+            found = Succession(old, new, ratio, new.days[0] - old.last_day, week.day - new.days[0])
+            if best is None or weekly(old) > weekly(best.old):
+                best = found
+    return best
+
+
+def _replaces(new: Stream, old: Stream, week: Week) -> bool:
+    if (
+        not new.credit
+        or new.payee == old.payee
+        or new.rhythm is None
+        or new.channel in NOT_EARNED
+        or new.payee in week.own
+    ):
+        return False
+    fresh = new.hits == len(new.days) and new.days[0] > old.last_day - OVERLAP_DAYS
+    return new.hits >= 2 and fresh and max(new.amounts) <= STEADY * min(new.amounts) and new.currency == old.currency

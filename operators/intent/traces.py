@@ -1,0 +1,311 @@
+"""What a customer leaves behind, week by week: the common ground of all intents.
+
+Pages, searches, calculators, applications, clicks on offers, payments that tell of something, income and savings are counted in
+weeks of event time. When a week can no longer change, it is folded into the rates of each trace (exponentially weighted, as if
+over the last 20, 60 and 180 days), and the intents look (hook `look`): so they see the same, whatever the order of arrival.
+Counts of a week are sums, so interactions need no sorting; transactions count when they mature.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Annotated, Final, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from operators.detector import DetectorConfig, Look
+from state.business_days import DAY_US, day_of
+from state.customer import Customer, Recent
+from state.digest import digest64
+from state.events import Account, Application, Event, Interaction, Label, Touchpoint
+from state.habits import major_units
+from state.recurring import Stream
+from state.windows import unpack_key
+
+NAME = "traces"
+VERSION = 1
+SIGNAL = None
+TOPICS = frozenset(("in.interactions", "in.accounts", "in.applications", "in.labels", "in.touchpoints"))
+
+WEEK_DAYS: Final = 7
+WEEK_US: Final = WEEK_DAYS * DAY_US
+TRACES_MAX: Final = 96
+"""Beyond it the faintest traces are forgotten."""
+ACCOUNTS_MAX: Final = 32
+WEEKS_OPEN_MAX: Final = 8
+"""Weeks that are being counted: those since the last look of a customer without matured payments."""
+FAINT: Final = 1e-3
+"""A weekly rate below is forgotten."""
+KINDS: Final = ("current", "savings", "credit_card", "loan", "mortgage", "investment")
+WEEKS_FOLDED_MAX: Final = 104
+"""After two years of silence nothing is left of a rate."""
+PACKED: Final = struct.Struct("<Hfff")
+_words = re.compile(r"[a-z]+").findall
+
+
+class Product(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of config/products.toml."""
+
+    pages: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    account: str = ""
+    intent: str = "product"
+    """The intent that foresees it."""
+    amount_incomes: float = 0.0
+    """The usual amount in monthly incomes, if it depends on them."""
+    months: int = 0
+    rate: float = 0.0
+    """Percent a year."""
+
+
+class Config(DetectorConfig, frozen=True, kw_only=True):
+    brief_days: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    fast_days: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    slow_days: Annotated[float, msgspec.Meta(gt=0)] = 90.0
+    products: dict[str, Product] = {}
+    mccs: dict[str, tuple[int, ...]] = {}
+
+
+class Observed(msgspec.Struct, array_like=True):
+    """An account, by what is needed to be sure: the day on which it was first seen, its kind."""
+
+    day: int
+    kind: int
+
+
+class State(msgspec.Struct, array_like=True):
+    """`bins`: week → trace → count, of weeks that may still change. `packed`: PACKED records of
+    (trace, brief, fast, slow)."""
+
+    week: int = 0
+    """The week that matured transactions have reached; earlier ones are folded."""
+    weeks: int = 0
+    """How many are folded."""
+    currency: str = ""
+    """Amounts in other currencies than the first one seen don't count."""
+    bins: dict[int, dict[int, float]] = {}
+    packed: bytes = b""
+    opened: dict[int, Observed] = {}
+    """By the digest of the account's id."""
+    evidence: dict[int, tuple[int, str]] = {}
+    """Trace → week and id of its newest transaction."""
+    last_id: str = ""
+    """Of the newest transaction."""
+
+
+@lru_cache(maxsize=4096)
+def trace(name: str) -> int:
+    """The number under which a trace is kept.
+
+    >>> trace("mortgage.views") == trace("mortgage.calculators")
+    False
+    """
+    return crc32(name.encode()) & 0xFFFF
+
+
+ACTIVITY, PURCHASES, SPENT, INCOME, SAVED, SENT, RECEIVED, ADVICE, REFINANCE = map(
+    trace, ("activity", "purchases", "spent", "income", "saved", "sent", "received", "advice", "refinance")
+)
+CHURNED = trace("churned")
+
+
+class Rates(NamedTuple):
+    """How often something happens in a week (amounts: how much in a week), as if over the last 20, 60 and 180 days."""
+
+    brief: float
+    fast: float
+    slow: float
+
+
+NO_RATES: Final = Rates(0.0, 0.0, 0.0)
+
+
+class Week(msgspec.Struct, gc=False):
+    """What an intent looks at: a customer at the end of a week."""
+
+    end_us: int
+    weeks: int
+    """How many weeks of this customer are known, this one included."""
+    rates: dict[int, Rates]
+    count: dict[int, float]
+    """Trace → count in this week."""
+    owned: frozenset[str]
+    """Kinds of account."""
+    own: frozenset[int]
+    """Digests of the customer's accounts."""
+    streams: list[Stream]
+    evidence: dict[int, tuple[int, str]]
+    last_id: str
+    currency: str = ""
+    """Of all amounts."""
+
+    @property
+    def day(self) -> int:
+        """The first day after the week, as a number since 1970-01-01."""
+        return day_of(self.end_us)
+
+    def brief(self, name: str) -> float:
+        return self.rates.get(trace(name), NO_RATES).brief
+
+    def fast(self, name: str) -> float:
+        return self.rates.get(trace(name), NO_RATES).fast
+
+    def slow(self, name: str) -> float:
+        return self.rates.get(trace(name), NO_RATES).slow
+
+    def transactions(self, *names: str) -> tuple[str, ...]:
+        """Evidence: the newest transactions of some traces, else the newest of all."""
+        known = [self.evidence[number] for name in names if (number := trace(name)) in self.evidence]
+        ids = dict.fromkeys(id_ for _, id_ in sorted(known, reverse=True))
+        return tuple(ids) or (self.last_id,)
+
+
+def week_of(time_us: int) -> int:
+    """Weeks since 1970-01-01; they begin on a Thursday, which no customer cares about."""
+    return time_us // WEEK_US
+
+
+def on_event(config: Config, state: State, event: Event, customer: Customer) -> None:
+    if isinstance(event, Account):
+        _observe(state, event)
+        return
+    for number in _traces_of(config, event):
+        if week_of(event.time_us) >= state.week:
+            _count(state, week_of(event.time_us), number, 1.0)
+
+
+def learn(config: Config, state: State, recent: Recent, customer: Customer) -> tuple[Look, ...]:
+    week = week_of(recent.time_us)
+    looks: tuple[Look, ...] = ()
+    if week > state.week:
+        if state.week:
+            looks = (Look(_close(config, state, week, customer), recent.time_us),)
+        state.week = week
+    _count_payment(config, state, week, recent)
+    return looks
+
+
+def _observe(state: State, event: Account) -> None:
+    digest, day = digest64(event.account_id), day_of(event.time_us)
+    before = state.opened.get(digest)
+    if before is not None:
+        before.day = min(before.day, day)
+    elif event.kind in KINDS and len(state.opened) < ACCOUNTS_MAX:
+        state.opened[digest] = Observed(day, KINDS.index(event.kind))
+
+
+def _traces_of(config: Config, event: Event) -> Iterator[int]:
+    if isinstance(event, Interaction):
+        yield ACTIVITY
+        product = _product_of(config, event.page, event.query)
+        if product:
+            kind = {"calculator": "calculators", "abandon": "abandoned"}.get(event.kind, "views")
+            yield trace(f"{product}.{kind}")
+        subject = f"{event.page or ''} {event.query or ''}".casefold()
+        if "appointment" in subject or "advice" in subject:
+            yield ADVICE
+        if "refi" in subject:
+            yield REFINANCE
+    elif isinstance(event, Application) and event.product in config.products:
+        yield trace(f"{event.product}.{event.status}")
+    elif isinstance(event, Label) and event.label == "churned":
+        yield CHURNED
+    elif isinstance(event, Touchpoint) and event.kind in ("click", "conversion") and event.offer in config.products:
+        yield trace(f"{event.offer}.views")
+
+
+def _product_of(config: Config, page: str | None, query: str | None) -> str:
+    head = (page or "").partition("/")[0]
+    words = set(_words(query.casefold())) if query else set()
+    for name, product in config.products.items():
+        if (head and head in product.pages) or not words.isdisjoint(product.words):
+            return name
+    return ""
+
+
+def _count_payment(config: Config, state: State, week: int, recent: Recent) -> None:
+    currency, credit, _ = unpack_key(recent.key)
+    state.last_id = recent.transaction_id
+    state.currency = state.currency or currency
+    amount = major_units(recent.amount_minor, currency) if currency == state.currency else 0.0
+    if recent.channel in ("internal", "standing_order", "interest"):
+        account = state.opened.get(digest64(recent.account))
+        if (
+            credit
+            and account is not None
+            and account.day <= day_of(recent.time_us)
+            and KINDS[account.kind] == "savings"
+        ):
+            _count(state, week, SAVED, amount)
+        return
+    if credit:
+        _count(state, week, INCOME, amount)
+        if recent.channel == "transfer":
+            _count(state, week, RECEIVED, 1.0)
+        return
+    if recent.channel in ("transfer", "other"):
+        _count(state, week, SENT, amount)
+        state.evidence[SENT] = (week, recent.transaction_id)
+        return
+    _count(state, week, PURCHASES, 1.0)
+    _count(state, week, SPENT, amount)
+    for name, codes in config.mccs.items():
+        if recent.mcc in codes:
+            number = trace(name)
+            if number not in state.bins.get(week, {}):
+                _count(state, week, trace(name + ".weeks"), 1.0)
+            _count(state, week, number, 1.0)
+            _count(state, week, trace(name + ".amount"), amount)
+            state.evidence[number] = (week, recent.transaction_id)
+
+
+def _count(state: State, week: int, number: int, amount: float) -> None:
+    if week not in state.bins and len(state.bins) >= WEEKS_OPEN_MAX:
+        week = min(state.bins)
+    counts = state.bins.setdefault(week, {})
+    counts[number] = counts.get(number, 0.0) + amount
+
+
+def _fold(config: Config, state: State, week: int) -> dict[int, Rates]:
+    """Adds all weeks before `week` to the sums of each trace, and gives them as weekly rates."""
+    sums = {number: tuple(three) for number, *three in PACKED.iter_unpack(state.packed)}
+    fades = tuple(math.exp(-WEEK_DAYS / days) for days in (config.brief_days, config.fast_days, config.slow_days))
+    for past in range(max(state.week, week - WEEKS_FOLDED_MAX), week):
+        count = state.bins.get(past, {})
+        state.weeks += 1
+        for number in {**sums, **count}:
+            before, more = sums.get(number, (0.0, 0.0, 0.0)), count.get(number, 0.0)
+            sums[number] = tuple(fade * was + more for fade, was in zip(fades, before, strict=True))
+    kept = sorted((number for number in sums if sums[number][2] > FAINT), key=lambda n: (-sums[n][2], n))[:TRACES_MAX]
+    state.packed = b"".join(PACKED.pack(number, *sums[number]) for number in sorted(kept))
+    # What a constant rate of one a week would have summed up to by now.
+    full = [(1 - fade**state.weeks) / (1 - fade) for fade in fades]
+    return {number: Rates(*(part / whole for part, whole in zip(sums[number], full, strict=True))) for number in kept}
+
+
+def _close(config: Config, state: State, week: int, customer: Customer) -> Week:
+    """Folds all weeks before `week` and says what there is to see at their end."""
+    rates = _fold(config, state, week)
+    count = state.bins.get(week - 1, {})
+    for past in [past for past in state.bins if past < week]:
+        del state.bins[past]
+    day = day_of(week * WEEK_US)
+    known = {digest: KINDS[seen.kind] for digest, seen in state.opened.items() if seen.day < day}
+    kinds, own = frozenset(known.values()), frozenset(known)
+    return Week(
+        week * WEEK_US,
+        state.weeks,
+        rates,
+        count,
+        kinds,
+        own,
+        customer.streams,
+        state.evidence,
+        state.last_id,
+        state.currency,
+    )
