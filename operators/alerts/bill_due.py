@@ -88,10 +88,10 @@ def _rare_bills(config: Config, customer: Customer) -> list[Stream]:
     return [
         stream
         for stream in customer.current_streams()
-        if not stream.credit
-        and stream.payee not in own
-        and stream.rhythm is not None
+        if stream.rhythm is not None
         and stream.rhythm.period_days >= config.period_days_min
+        and not stream.credit
+        and stream.payee not in own
         and stream.status(stream.last_day) is Status.MATURE
     ]
 

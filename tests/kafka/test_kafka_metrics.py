@@ -95,7 +95,9 @@ def test_a_broker_that_is_away_shows_as_lag_and_as_a_stalled_checkpoint_until_it
 
     wait_until(lambda: found("segone_outputs_published_total") > 0 < lag(), running.worker.told())
     mortal_broker.kill()
-    assert lag() > 0.6 * sent, "killed with most of the input unread: at the pace so far it lasts longer than five minutes"
+    assert lag() > 0.6 * sent, (
+        "killed with most of the input unread: at the pace so far it lasts longer than five minutes"
+    )
     lagging = running.prometheus.await_values(alerts()["SegoneLagHigh"]["expr"])
     assert lagging[0][1] > 300
     wait_until(lambda: found("segone_outputs_pending") > 0, "outputs wait for the broker")
