@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -35,14 +35,8 @@ class Hook(NamedTuple):
     config: Any
     make_state: type[Any] | None
     signal: str | None
-
-    def state_of(self, customer: Customer) -> Any:
-        if self.make_state is None:
-            return None
-        state = customer.states.get(self.name)
-        if state is None:
-            state = customer.states[self.name] = self.make_state()
-        return state
+    while_open: bool
+    """Whether it learns only while an episode of its signal is open."""
 
 
 class CustomerStep:
@@ -66,6 +60,7 @@ class CustomerStep:
         """Modules with states of their own in the customer."""
         self._bound = self._hooks("step", configs)
         self._learners = self._hooks("learn", configs)
+        self._always_learning = [hook for hook in self._learners if not hook.while_open]
         self._on_timer = self._hooks("on_timer", configs)
         self._lookers = self._hooks("look", configs)
         self._on_event = self._hooks_by_topic("on_event", "TOPICS", configs)
@@ -87,7 +82,14 @@ class CustomerStep:
 
     def _hooks(self, hook: str, configs: Mapping[str, Any]) -> list[Hook]:
         return [
-            Hook(d.NAME, getattr(d, hook), configs[d.NAME], d.State, d.SIGNAL)
+            Hook(
+                d.NAME,
+                getattr(d, hook),
+                configs[d.NAME],
+                d.State,
+                d.SIGNAL,
+                hook == "learn" and getattr(d, "LEARNS_WHILE_OPEN", False),
+            )
             for d in self._detectors
             if getattr(d, hook, None) is not None
         ]
@@ -105,25 +107,30 @@ class CustomerStep:
         view = self._view
         view.fill(customer, transaction)
         findings: dict[str, Finding] | None = None
+        states = customer.states
         for hook in self._bound:
+            name, call, config, make_state, signal, _ = hook
             try:
-                finding = hook.call(hook.config, hook.state_of(customer), transaction, view)
+                state = None
+                if make_state is not None and (state := states.get(name)) is None:
+                    state = states[name] = make_state()
+                finding = call(config, state, transaction, view)
                 if finding is not None and not math.isfinite(finding.strength):
                     raise ArithmeticError("a contribution is not finite")
             except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
                 cause = Cause(EventTrigger(transaction.TOPIC, transaction.transaction_id), transaction.time_us)
-                out.append(Emission(self._failed(hook.name, customer.customer_id, cause, error), transaction))
+                out.append(Emission(self._failed(name, customer.customer_id, cause, error), transaction))
                 continue
             if finding is not None:
                 if finding.reasons and finding.suspicious:
                     if findings is None:
                         findings = {}
-                    findings[hook.name] = finding
-                if hook.signal is not None:
-                    self._episodes.find(hook.signal, finding, customer, transaction, digest, None, out)
-        memory = customer.states.get(fused.NAME)
+                    findings[name] = finding
+                if signal is not None:
+                    self._episodes.find(signal, finding, customer, transaction, digest, None, out)
+        memory = states.get(fused.NAME)
         if memory is None:
-            memory = customer.states[fused.NAME] = fused.State()
+            memory = states[fused.NAME] = fused.State()
         verdict = self._fusion.judge(transaction, digest, view, findings, memory)
         if verdict.finding is not None:
             self._episodes.find(fused.SIGNAL, verdict.finding, customer, transaction, digest, verdict.model, out)
@@ -150,41 +157,58 @@ class CustomerStep:
             withdrawable = isinstance(event, Transaction) and event.status != "reversed"
             digest = digest64(event.event_id) if withdrawable else 0
             cause = Cause(EventTrigger(event.TOPIC, event.event_id), event.time_us, digest, event)
-            for hook in hooks:
-                self._ask(hook, event, customer, cause, out)
+            self._ask(hooks, event, customer, cause, out)
 
     def learn(self, customer: Customer, recent: Recent, out: list[Emission]) -> None:
         """What detectors with a state of their own learn from a matured transaction; habits are learned by the profile."""
-        for hook in self._learners:
-            cause = Cause(EventTrigger(Transaction.TOPIC, recent.transaction_id), recent.time_us, recent.digest)
-            self._ask(hook, recent, customer, cause, out)
+        cause = Cause(EventTrigger(Transaction.TOPIC, recent.transaction_id), recent.time_us, recent.digest)
+        hooks = self._always_learning
+        if customer.said:
+            speaking = {said.type for said in customer.said if said.state == "OPEN"}
+            hooks = [hook for hook in self._learners if not hook.while_open or hook.signal in speaking]
+        self._ask(hooks, recent, customer, cause, out)
 
     def learn_event(self, customer: Customer, event: Event, out: list[Emission]) -> None:
         """What detectors learn from a matured event of another topic."""
-        for hook in self._event_learners[event.TOPIC]:
-            cause = Cause(EventTrigger(event.TOPIC, event.event_id), event.time_us)
-            self._ask(hook, event, customer, cause, out)
+        cause = Cause(EventTrigger(event.TOPIC, event.event_id), event.time_us)
+        self._ask(self._event_learners[event.TOPIC], event, customer, cause, out)
 
-    def _ask(self, hook: Hook, subject: Any, customer: Customer, cause: Cause, out: list[Emission]) -> None:
-        """Calls one hook and does what it answers: all of it, or nothing if it fails."""
-        try:
-            answer = tuple(hook.call(hook.config, hook.state_of(customer), subject, customer) or ())
-            for one in answer:
-                _check(one)
-            for one in answer:
-                if isinstance(one, Look):
-                    self._look(one, customer, cause, out)
-                elif isinstance(one, Wake):
-                    self._episodes.wake(hook.name, one, customer)
-                elif hook.signal is not None:
-                    self._episodes.say(hook.signal, one, customer, cause, out)
-        except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
-            out.append(Emission(self._failed(hook.name, customer.customer_id, cause, error), cause.event))
+    def _ask(self, hooks: Iterable[Hook], subject: Any, customer: Customer, cause: Cause, out: list[Emission]) -> None:
+        """Calls hooks and does what each of them answers: all of it, or nothing if it fails."""
+        states = customer.states
+        for name, call, config, make_state, signal, _ in hooks:
+            try:
+                state = None
+                if make_state is not None and (state := states.get(name)) is None:
+                    state = states[name] = make_state()
+                answer = call(config, state, subject, customer)
+                if answer:
+                    self._do(tuple(answer), name, signal, customer, cause, out)
+            except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
+                out.append(Emission(self._failed(name, customer.customer_id, cause, error), cause.event))
+
+    def _do(
+        self,
+        answer: tuple[Say | Wake | Look, ...],
+        name: str,
+        signal: str | None,
+        customer: Customer,
+        cause: Cause,
+        out: list[Emission],
+    ) -> None:
+        for one in answer:
+            _check(one)
+        for one in answer:
+            if isinstance(one, Look):
+                self._look(one, customer, cause, out)
+            elif isinstance(one, Wake):
+                self._episodes.wake(name, one, customer)
+            elif signal is not None:
+                self._episodes.say(signal, one, customer, cause, out)
 
     def _look(self, look: Look, customer: Customer, cause: Cause, out: list[Emission]) -> None:
         """Shows the intents a week that is over. What they say stands, should the event that ended the week be reversed."""
-        for hook in self._lookers:
-            self._ask(hook, look.week, customer, cause._replace(digest=0), out)
+        self._ask(self._lookers, look.week, customer, cause._replace(digest=0), out)
 
     def withdraw(
         self,
@@ -209,7 +233,7 @@ class CustomerStep:
             if hook.name == timer.name:
                 due = rfc3339(timer.due_us)
                 cause = Cause(TimerTrigger(f"{hook.signal or hook.name}.due", due), timer.due_us)
-                self._ask(hook, timer, customer, cause, out)
+                self._ask((hook,), timer, customer, cause, out)
 
     def freeze_states(self, customer: Customer) -> dict[str, list[Any]]:
         """The detectors' own states, each as [version, state], in the order of the catalogue: not of who was asked first."""

@@ -10,10 +10,11 @@ The catalogue (operators/catalogue.py) lists the modules; config/detectors.toml 
     learn_event(config, state, event, customer)    an event of one of `LEARNS` has matured; may change `state`
     look(config, state, week, customer)            a week has matured (operators/intent/traces.py); may change `state`
 
-All but `step` answer with any number of `Say` (about an episode) and `Wake` (a timer). `state` changes in `learn` and
-`learn_event` only, which are called in event-time order: what a detector has learned is then as independent of the order of
-arrival as the habits are (docs/architecture.md, "Score on arrival, learn at maturity"). What was said and is waited for is
-kept in the customer: `open_episode` finds it.
+A module with `LEARNS_WHILE_OPEN` is asked to `learn` only while an episode of its signal is open. All but `step` answer with any
+number of `Say` (about an episode) and `Wake` (a timer). `state` changes in `learn` and `learn_event` only, which are called in
+event-time order: what a detector has learned is then as independent of the order of arrival as the habits are
+(docs/architecture.md, "Score on arrival, learn at maturity"). What was said and is waited for is kept in the customer:
+`open_episode` finds it.
 """
 
 from __future__ import annotations

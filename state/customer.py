@@ -228,8 +228,8 @@ class Customer:
         """Events held back to be sorted (`reorder_wait_s`)."""
         self.states: dict[str, Any] = {}
         """States of detectors that keep one of their own."""
-        self._current: tuple[Any, list[Stream], list[Stream]] | None = None
-        """The last answer of `current_streams`, several detectors ask for it, and what it was made of."""
+        self._current: list[Stream] | None = None
+        """What `current_streams` answers, until something changes that is not simply one more payment; not part of the state."""
         self.scheduled_us: int | None = None
         """The wake-up last put on the shard's heap for this customer; not part of the state."""
 
@@ -244,16 +244,45 @@ class Customer:
                 return i
         return -1
 
+    def remember(self, entry: Recent) -> None:
+        """Puts a transaction among the recent ones, in the order of (time, digest)."""
+        recent = self.recent
+        at = len(recent)
+        while at and recent[at - 1][:2] > entry[:2]:
+            at -= 1
+        if entry.payee is not None and entry.learned and self._current is not None:
+            self._current = with_payment(self._current, payment_of(entry)) if at == len(recent) else None
+        recent.insert(at, entry)
+
+    def replace_recent(self, at: int, entry: Recent | None) -> None:
+        """Puts another entry in the place of recent[at] (same time and digest), or None."""
+        if self.recent[at].payee is not None:
+            self._current = None
+        if entry is None:
+            del self.recent[at]
+        else:
+            self.recent[at] = entry
+
+    def forget_matured(self) -> None:
+        """The oldest recent entry has matured. If it was learned, `streams` hold now what the recent ones have held until now."""
+        oldest = self.recent.pop(0)
+        if oldest.payee is not None and oldest.learned and not oldest.posted:
+            self._current = None
+
     def current_streams(self, until_us: int = NEVER_US) -> list[Stream]:
         """The streams with recent payments up to `until_us` added."""
-        recent = [r for r in self.recent if r.payee is not None and r.learned and r.time_us <= until_us]
-        key = (id(self.streams), [(r.digest, r.amount_minor) for r in recent])
-        if self._current is None or self._current[0] != key:
-            streams = self.streams
-            for r in recent:
-                streams = with_payment(streams, payment_of(r))
-            self._current = key, streams, self.streams
-        return list(self._current[1])
+        if self.recent and self.recent[-1].time_us > until_us:
+            return self._streams_at(until_us)
+        if self._current is None:
+            self._current = self._streams_at(until_us)
+        return list(self._current)
+
+    def _streams_at(self, until_us: int) -> list[Stream]:
+        streams = self.streams
+        for recent in self.recent:
+            if recent.payee is not None and recent.learned and recent.time_us <= until_us:
+                streams = with_payment(streams, payment_of(recent))
+        return streams
 
     def expected_flows(self, from_us: int, to_us: int) -> list[Flow]:
         """The recurring payments expected in [from_us, to_us), in order of time."""

@@ -75,7 +75,7 @@ def mature(customer: Customer, horizon_us: int, recent_max: int, learn_one: Call
     while recent and (len(recent) > recent_max or recent[0].time_us < horizon_us):
         if recent[0].learned and recent[0].posted:
             learn_one(recent[0])
-        del recent[0]
+        customer.forget_matured()
 
 
 def observe(customer: Customer, event: AccountEvent) -> None:

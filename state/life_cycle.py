@@ -134,7 +134,7 @@ def _again(customer: Customer, transaction: Transaction, at: int, digest: int, l
     ring.add(transaction.time_us, transaction.amount_minor, key, digest, COUNTED | POSTED | flags & REVERSED)
     old = customer.recent_index(digest)
     if old >= 0:
-        del customer.recent[old]
+        customer.replace_recent(old, None)
     _remember(customer, transaction, key, digest, learned=transaction.time_us >= customer.newest_us - lateness_us)
     refund = customer.refunds.pop(digest, None)
     at = ring.find(digest)
@@ -175,12 +175,13 @@ def _undo(customer: Customer, at: int, digest: int, reversal: Waiting, lateness_
         _keep(customer.refunds, digest, reversal._replace(amount_minor=total_minor), REFUNDS_MAX)
         if recent_at >= 0:
             recent = customer.recent[recent_at]
-            customer.recent[recent_at] = recent._replace(amount_minor=recent.amount_minor - reversal.amount_minor)
+            left_minor = recent.amount_minor - reversal.amount_minor
+            customer.replace_recent(recent_at, recent._replace(amount_minor=left_minor))
         return APPLIED
     ring.cancel(at)
     customer.refunds.pop(digest, None)
     if recent_at >= 0:
-        customer.recent[recent_at] = customer.recent[recent_at]._replace(learned=False)
+        customer.replace_recent(recent_at, customer.recent[recent_at]._replace(learned=False))
     return Step(Outcome.APPLIED, reversed_digest=digest, reversed_by=reversal.event_id, reversed_us=reversal.time_us)
 
 
@@ -217,8 +218,4 @@ def _remember(customer: Customer, transaction: Transaction, key: int, digest: in
         None if transaction.balance_after_minor is None else clamped(transaction.balance_after_minor),
         int(transaction.mcc or 0),
     )
-    recent = customer.recent
-    at = len(recent)
-    while at and (recent[at - 1].time_us, recent[at - 1].digest) > (entry.time_us, digest):
-        at -= 1
-    recent.insert(at, entry)
+    customer.remember(entry)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, NamedTuple, get_args
 
 import msgspec
@@ -38,7 +39,9 @@ ENDED_AFTER: Final = 2
 UNPROVEN_DAYS: Final = 70
 """How long a payee without a contract's channel has time to come back: two months and some days."""
 UNPROVEN_FIRM_DAYS: Final = 400
-BOOKED_BY_BANKS: Final = frozenset(("transfer", "direct_debit", "standing_order", "other"))
+BOOKED_BY_BANKS: Final = frozenset(map(CHANNELS.index, ("transfer", "direct_debit", "standing_order", "other")))
+"""By channel code."""
+FIRM_CODES: Final = frozenset(map(CHANNELS.index, FIRM))
 WEEKEND_SHARE_MIN: Final = 0.1
 """Two days in seven are a weekend: whose payments are booked there half as often as by chance or more often, gives no way."""
 FLOWS_MAX: Final = 64
@@ -99,7 +102,7 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def firm(self) -> bool:
-        return self.channel in FIRM
+        return self.channel_code in FIRM_CODES
 
     @property
     def last_day(self) -> int:
@@ -109,14 +112,16 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The day of the next payment (or of one `after` it); None without a rhythm."""
         if self.rhythm is None:
             return None
-        return self.rhythm.day(self.rhythm.slot_near(self.last_day, self.currency) + 1 + after, self.currency)
+        slot, *due_days = coming(self.rhythm, self.days[-1], self.key)
+        return due_days[after] if after < len(due_days) else self.rhythm.day(slot + 1 + after, self.currency)
 
     def missed(self, day: int) -> int:
         """How many payments should have come before `day` and didn't, up to ENDED_AFTER."""
         if self.rhythm is None:
             return 0
         late = day - self.rhythm.tolerance_days - GRACE_DAYS
-        return sum(1 for after in range(ENDED_AFTER) if (self.due_day(after) or day) < late)
+        _, first, second = coming(self.rhythm, self.days[-1], self.key)
+        return (first < late) + (second < late)
 
     def status(self, day: int) -> Status:
         """What the stream is worth on a day."""
@@ -136,11 +141,11 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
         last = float(amounts[-1])
         if len(amounts) == 1 or amounts[-1] == amounts[-2]:
             return last, 0.01 * last
-        weights = [0.5 ** (len(amounts) - i) for i in range(len(amounts))]
         if amounts[-2] == amounts[0] and len(amounts) > 2:
             return last, 0.05 * last  # a fixed price that has just changed
-        mean = sum(w * a for w, a in zip(weights, amounts, strict=True)) / sum(weights)
-        variance = sum(w * (a - mean) ** 2 for w, a in zip(weights, amounts, strict=True)) / sum(weights)
+        weights = [0.5 ** (len(amounts) - i) for i in range(len(amounts))]
+        mean = sum([w * a for w, a in zip(weights, amounts, strict=True)]) / sum(weights)
+        variance = sum([w * (a - mean) ** 2 for w, a in zip(weights, amounts, strict=True)]) / sum(weights)
         return mean, max(math.sqrt(variance * 4 / 3), 0.02 * mean)
 
     def misses_days(self, day: int) -> int | None:
@@ -156,10 +161,11 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """How likely the next payment is to come: the share of slots paid lately (Laplace's rule, so never 1), halved while the
         stream is unproven."""
         assert self.rhythm is not None
-        span = self.rhythm.slot_near(self.last_day, self.currency) - self.rhythm.slot_near(self.days[0], self.currency)
-        paid = (min(self.hits, len(self.days)) + self.hits - len(self.days) + 1) / (
-            span + 1 + self.hits - len(self.days) + 1.1
-        )
+        days = self.days
+        last, *_ = coming(self.rhythm, days[-1], self.key)
+        span = last - self.rhythm.slot_near(days[0], self.currency)
+        forgotten = self.hits - len(days)
+        paid = (min(self.hits, len(days)) + forgotten + 1) / (span + 1 + forgotten + 1.1)
         return min(1.0, paid) if self.mature else 0.5 * min(1.0, paid)
 
     def on_time(self, day: int) -> bool:
@@ -189,6 +195,14 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return msgspec.structs.replace(grown, mature=True) if alike else grown
 
 
+@lru_cache(maxsize=65_536)
+def coming(rhythm: Rhythm, last_day: int, key: int) -> tuple[int, int, int]:
+    """The slot that a stream was last paid in, and the days of the next ENDED_AFTER slots."""
+    currency = unpack_key(key)[0]
+    slot = rhythm.slot_near(last_day, currency)
+    return slot, rhythm.day(slot + 1, currency), rhythm.day(slot + 2, currency)
+
+
 def _rhythm(
     stream: Stream, days: tuple[int, ...], amounts: tuple[int, ...], hits: int, others: Sequence[Stream]
 ) -> Rhythm | None:
@@ -213,7 +227,7 @@ def _steps(stream: Stream, others: Sequence[Stream]) -> tuple[int, ...]:
     books transfers on weekends, as all of a customer's streams together show, makes nobody give way."""
     if stream.channel == "ecommerce":
         return (0,)
-    days = [day for other in others if other.channel in BOOKED_BY_BANKS and other.hits > 1 for day in other.days]
+    days = [day for other in others if other.channel_code in BOOKED_BY_BANKS and other.hits > 1 for day in other.days]
     if WEEKEND_SHARE_MIN * len(days) < sum((day + 3) % 7 >= 5 for day in days):
         return (0, 1, -1)
     return (-1, 1, 0) if stream.credit else (1, -1, 0)
@@ -222,8 +236,9 @@ def _steps(stream: Stream, others: Sequence[Stream]) -> tuple[int, ...]:
 def match(streams: Sequence[Stream], payment: Payment) -> int:
     """The index of the stream that a payment belongs to, or −1."""
     best, best_cost = -1, math.inf
+    payee, key = payment.payee.digest, payment.key
     for index, stream in enumerate(streams):
-        if stream.payee == payment.payee.digest and stream.key == payment.key:
+        if stream.payee == payee and stream.key == key:
             cost = _cost(stream, payment)
             if cost is not None and cost <= best_cost:
                 best, best_cost = index, cost
@@ -277,7 +292,8 @@ def with_payment(streams: Sequence[Stream], payment: Payment) -> list[Stream]:
         1,
         payment.transaction_id,
     )
-    kept = [stream for stream in streams if day <= _forgotten_on(stream)]
+    # Nothing is forgotten before UNPROVEN_DAYS: most streams need no closer look.
+    kept = [s for s in streams if day <= s.days[-1] + UNPROVEN_DAYS or day <= _forgotten_on(s)]
     rivals = [stream for stream in kept if stream.payee == payee.digest and stream.key == payment.key]
     if len(rivals) >= PER_PAYEE_MAX:
         kept.remove(min(rivals, key=_forgotten_on))
@@ -314,29 +330,24 @@ def flows(streams: Iterable[Stream], from_us: int, to_us: int) -> list[Flow]:
     found: list[Flow] = []
     from_day = day_of(from_us)
     for stream in streams:
-        if stream.rhythm is None or stream.missed(from_day) >= (ENDED_AFTER if stream.mature else 1):
+        rhythm = stream.rhythm
+        if rhythm is None:
             continue
-        mean_minor, sd_minor = stream.usual_minor()
-        sign = 1.0 if stream.credit else -1.0
-        likely = stream.probability()
-        first = stream.rhythm.slot_near(stream.last_day, stream.currency) + 1
         missed = stream.missed(from_day)
-        for slot in range(first + missed, first + missed + FLOWS_MAX):
-            due_us = max(from_us, stream.rhythm.day(slot, stream.currency) * DAY_US + DAY_US // 2)
+        if missed >= (ENDED_AFTER if stream.mature else 1):
+            continue
+        last, *due_days = coming(rhythm, stream.days[-1], stream.key)
+        if due_days[missed] * DAY_US + DAY_US // 2 >= to_us:
+            continue
+        currency, credit, _ = unpack_key(stream.key)
+        mean_minor, sd_minor = stream.usual_minor()
+        amount_minor = mean_minor if credit else -mean_minor
+        likely = stream.probability()
+        account, id_, name, channel = stream.account, stream.id, stream.name, stream.channel
+        for slot in range(last + 1 + missed, last + 1 + missed + FLOWS_MAX):
+            due_us = max(from_us, rhythm.day(slot, currency) * DAY_US + DAY_US // 2)
             if due_us >= to_us:
                 break
-            found.append(
-                Flow(
-                    due_us,
-                    sign * mean_minor,
-                    sd_minor,
-                    stream.currency,
-                    stream.account,
-                    stream.id,
-                    stream.name,
-                    likely,
-                    stream.channel,
-                )
-            )
+            found.append(Flow(due_us, amount_minor, sd_minor, currency, account, id_, name, likely, channel))
     found.sort(key=lambda flow: (flow.due_us, flow.stream))
     return found

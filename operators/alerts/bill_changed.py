@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from operators.detector import DetectorConfig, Say, open_episode
+from operators.detector import Answer, DetectorConfig, Say, open_episode
 from operators.standing import bill_of, kind_of, matured, money
 from state.customer import Customer, Recent
 from state.events import Event, Transaction
@@ -24,6 +24,7 @@ VERSION = 1
 SIGNAL = "alert.bill_changed"
 State = None
 TOPICS = frozenset((Transaction.TOPIC,))
+LEARNS_WHILE_OPEN = True
 KNOWN = 3
 """Equal payments that show a fixed price."""
 PRICES_MAX = 2
@@ -34,11 +35,11 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     change_min: float = 0.03
 
 
-def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Say]:
+def on_event(config: Config, state: None, event: Event, customer: Customer) -> Answer:
     assert isinstance(event, Transaction)
     stream = bill_of(customer, event)
     if stream is None or not _changed(config, stream):
-        return
+        return ()
     old, new = money(stream.amounts[-2], stream), money(stream.amounts[-1], stream)
     change = stream.amounts[-1] / stream.amounts[-2] - 1.0
     reason = Reason(
@@ -49,7 +50,7 @@ def on_event(config: Config, state: None, event: Event, customer: Customer) -> I
         contribution=None,
         text=f"{stream.name} charged {new} {stream.currency} ({change:+.0%}); the last {KNOWN} times it was {old}",
     )
-    yield Say(
+    said = Say(
         "OPEN",
         (reason,),
         kind_of(stream),
@@ -57,11 +58,10 @@ def on_event(config: Config, state: None, event: Event, customer: Customer) -> I
         transaction_ids=(event.transaction_id,),
         details={"stream": stream.name, "old": old, "new": new, "currency": stream.currency},
     )
+    return (said,)
 
 
 def learn(config: Config, state: None, recent: Recent, customer: Customer) -> Iterator[Say]:
-    if not any(said.type == SIGNAL and said.state == "OPEN" for said in customer.said):
-        return
     stream = matured(customer, recent)
     said = open_episode(customer, SIGNAL, kind_of(stream)) if stream is not None else None
     if stream is None or said is None or recent.time_us <= said.time_us:

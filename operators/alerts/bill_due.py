@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from operators.detector import DetectorConfig, Say, Wake, open_episode
+from operators.detector import Answer, DetectorConfig, Say, Wake, open_episode
 from operators.standing import iso, kind_of, matured, money
 from state.business_days import DAY_US
 from state.customer import Customer, Recent, Timer
 from state.events import Event, Transaction
 from state.income import own_digests
+from state.payee import IN_PERSON
 from state.recurring import Status, Stream
 from state.signals import Reason
 
@@ -26,6 +27,7 @@ VERSION = 1
 SIGNAL = "alert.bill_due"
 State = None
 TOPICS = frozenset((Transaction.TOPIC,))
+LEARNS_WHILE_OPEN = True
 
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
@@ -34,11 +36,12 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     waits_s: float = 259_200.0
 
 
-def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Wake]:
+def on_event(config: Config, state: None, event: Event, customer: Customer) -> Answer:
     assert isinstance(event, Transaction)
-    if event.direction == "debit" and event.channel not in ("card_present", "atm", "cash"):
-        # A reminder that is due waits for the allowed lateness: it must not be passed over until then.
-        yield Wake(_next_us(config, customer, customer.newest_us - int(config.waits_s * 1e6)))
+    if event.direction == "credit" or event.channel in IN_PERSON:
+        return ()
+    # A reminder that is due waits for the allowed lateness: it must not be passed over until then.
+    return (Wake(_next_us(config, customer, customer.newest_us - int(config.waits_s * 1e6))),)
 
 
 def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> Iterator[Say | Wake]:
@@ -50,8 +53,6 @@ def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> I
 
 
 def learn(config: Config, state: None, recent: Recent, customer: Customer) -> Iterator[Say]:
-    if not any(said.type == SIGNAL and said.state == "OPEN" for said in customer.said):
-        return
     stream = matured(customer, recent)
     said = open_episode(customer, SIGNAL, kind_of(stream)) if stream is not None else None
     if said is not None and recent.time_us > said.time_us:
@@ -88,10 +89,10 @@ def _rare_bills(config: Config, customer: Customer) -> list[Stream]:
     return [
         stream
         for stream in customer.current_streams()
-        if not stream.credit
-        and stream.payee not in own
-        and stream.rhythm is not None
+        if stream.rhythm is not None
         and stream.rhythm.period_days >= config.period_days_min
+        and not stream.credit
+        and stream.payee not in own
         and stream.status(stream.last_day) is Status.MATURE
     ]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from operators.detector import DetectorConfig, Say, open_episode
+from operators.detector import Answer, DetectorConfig, Say, open_episode
 from operators.standing import bill_of, iso, kind_of, matured, money
 from state.business_days import date_of, day_of
 from state.customer import Customer, Recent
@@ -41,13 +41,13 @@ class State(msgspec.Struct, array_like=True):
     """When the customer's first transaction was."""
 
 
-def on_event(config: Config, state: State, event: Event, customer: Customer) -> Iterator[Say]:
+def on_event(config: Config, state: State, event: Event, customer: Customer) -> Answer:
     assert isinstance(event, Transaction)
     if event.channel not in CHANNELS or not state.since_us:
-        return
+        return ()
     stream = bill_of(customer, event)
     if stream is None or not _begun(stream) or stream.days[0] < day_of(state.since_us) + config.known_days_min:
-        return
+        return ()
     assert stream.rhythm is not None
     amount = money(stream.amounts[-1], stream)
     reason = Reason(
@@ -59,7 +59,7 @@ def on_event(config: Config, state: State, event: Event, customer: Customer) -> 
         text=f"{stream.name} drew {amount} {stream.currency} on {iso(stream.days[0])} and again on {iso(stream.days[1])}: "
         f"{stream.rhythm.name}",
     )
-    yield Say(
+    said = Say(
         "OPEN",
         (reason,),
         kind_of(stream),
@@ -67,6 +67,7 @@ def on_event(config: Config, state: State, event: Event, customer: Customer) -> 
         transaction_ids=(event.transaction_id,),
         details={"stream": stream.name, "amount": amount, "currency": stream.currency, "cadence": stream.rhythm.name},
     )
+    return (said,)
 
 
 def learn(config: Config, state: State, recent: Recent, customer: Customer) -> Iterator[Say]:

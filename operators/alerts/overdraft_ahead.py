@@ -141,9 +141,10 @@ def _outlook(
     """Without what its owner moves between accounts as it suits: that is no obligation. Card bills follow what is owed."""
     payees = {stream.id: stream.payee for stream in streams}
     cards = {counterparty_digest(card): card for card in state.card_shares}
+    own = [stream for stream in streams if stream.rhythm is not None and stream.account == account]
     expected = []
-    for flow in flows(streams, *span_us(time_us)):
-        if flow.account != account or flow.currency != currency or flow.channel == "internal":
+    for flow in flows(own, *span_us(time_us)):
+        if flow.currency != currency or flow.channel == "internal":
             continue
         card = cards.get(payees[flow.stream])
         owed_minor = -(customer.balance_minor(card) or 0) if card is not None else 0
@@ -173,11 +174,8 @@ def _told(config: Config, state: State, recent: Recent, customer: Customer) -> T
     """A forecast out of what has matured, to see later how wrong it was."""
     assert recent.balance_minor is not None
     streams = customer.streams if recent.payee is None else with_payment(customer.streams, payment_of(recent))
-    expected = [
-        flow
-        for flow in flows(streams, *span_us(recent.time_us))
-        if flow.account == recent.account and flow.channel != "internal"
-    ]
+    own = [stream for stream in streams if stream.rhythm is not None and stream.account == recent.account]
+    expected = [flow for flow in flows(own, *span_us(recent.time_us)) if flow.channel != "internal"]
     habit, currency = state.accounts[recent.account], unpack_key(recent.key)[0]
     ahead = outlook(recent.balance_minor, expected, habit, recent.time_us, currency)
     index = config.band_days

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from operators.detector import DetectorConfig, Say, open_episode
+from operators.detector import Answer, DetectorConfig, Say, open_episode
 from operators.standing import bill_of, kind_of, matured, money
 from state.customer import Customer, Recent
 from state.events import Event, Transaction
@@ -25,6 +25,7 @@ VERSION = 1
 SIGNAL = "alert.price_rise"
 State = None
 TOPICS = frozenset((Transaction.TOPIC,))
+LEARNS_WHILE_OPEN = True
 
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
@@ -32,11 +33,11 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     settled_hits: int = 5
 
 
-def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Say]:
+def on_event(config: Config, state: None, event: Event, customer: Customer) -> Answer:
     assert isinstance(event, Transaction)
     stream = bill_of(customer, event)
     if stream is None or not _risen(config, stream):
-        return
+        return ()
     old, new = money(stream.amounts[-3], stream), money(stream.amounts[-1], stream)
     share = stream.amounts[-1] / stream.amounts[-3] - 1.0
     reason = Reason(
@@ -47,7 +48,7 @@ def on_event(config: Config, state: None, event: Event, customer: Customer) -> I
         contribution=None,
         text=f"{stream.name} charged {new} {stream.currency} twice in a row, {share:.0%} more than the {old} before",
     )
-    yield Say(
+    said = Say(
         "OPEN",
         (reason,),
         kind_of(stream),
@@ -55,11 +56,10 @@ def on_event(config: Config, state: None, event: Event, customer: Customer) -> I
         transaction_ids=(event.transaction_id,),
         details={"stream": stream.name, "old": old, "new": new, "currency": stream.currency},
     )
+    return (said,)
 
 
 def learn(config: Config, state: None, recent: Recent, customer: Customer) -> Iterator[Say]:
-    if not any(said.type == SIGNAL and said.state == "OPEN" for said in customer.said):
-        return
     stream = matured(customer, recent)
     said = open_episode(customer, SIGNAL, kind_of(stream)) if stream is not None else None
     if stream is None or said is None or recent.time_us <= said.time_us:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from operators.detector import DetectorConfig, Say, open_episode
+from operators.detector import Answer, DetectorConfig, Say, open_episode
 from operators.standing import continued, kind_of, matured, money
 from state.customer import Customer, Recent
 from state.events import Event, Transaction
@@ -26,6 +26,7 @@ VERSION = 1
 SIGNAL = "anomaly.income_drop"
 State = None
 TOPICS = frozenset((Transaction.TOPIC,))
+LEARNS_WHILE_OPEN = True
 KNOWN_MIN = 3
 """Payments before the low ones that show what is usual."""
 
@@ -35,16 +36,16 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     drop_moderate: float = 0.12
 
 
-def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Say]:
+def on_event(config: Config, state: None, event: Event, customer: Customer) -> Answer:
     assert isinstance(event, Transaction)
     if event.direction != "credit" or event.channel in NO_INCOME:
-        return
+        return ()
     stream = continued(customer, event)
     if stream is None or not stream.mature or stream.payee in own_digests(customer):
-        return
+        return ()
     low = _low_payments(config, stream)
     if low is None:
-        return
+        return ()
     usual = usual_minor(stream.amounts[:-low])
     old, new = money(usual, stream), money(stream.amounts[-1], stream)
     share = 1.0 - stream.amounts[-1] / usual
@@ -56,7 +57,7 @@ def on_event(config: Config, state: None, event: Event, customer: Customer) -> I
         contribution=None,
         text=f"{stream.name} paid {new} {stream.currency}, {share:.0%} less than the usual {old}",
     )
-    yield Say(
+    said = Say(
         "OPEN",
         (reason,),
         kind_of(stream),
@@ -64,10 +65,11 @@ def on_event(config: Config, state: None, event: Event, customer: Customer) -> I
         transaction_ids=(event.transaction_id,),
         details={"stream": stream.name, "old": old, "new": new, "currency": stream.currency},
     )
+    return (said,)
 
 
 def learn(config: Config, state: None, recent: Recent, customer: Customer) -> Iterator[Say]:
-    if not recent.key & 128 or not any(said.type == SIGNAL and said.state == "OPEN" for said in customer.said):
+    if not recent.key & 128:
         return
     stream = matured(customer, recent)
     if stream is None:

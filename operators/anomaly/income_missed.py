@@ -27,6 +27,7 @@ VERSION = 1
 SIGNAL = "anomaly.income_missed"
 State = None
 TOPICS = frozenset((Transaction.TOPIC,))
+LEARNS_WHILE_OPEN = True
 NEW_HITS = 2
 """Money that came more often than that was there before, and takes no other's place."""
 
@@ -80,7 +81,7 @@ def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> I
 
 def learn(config: Config, state: None, recent: Recent, customer: Customer) -> Iterator[Say | Wake]:
     """Money that has come for good ends the episode."""
-    if not recent.key & 128 or not any(said.type == SIGNAL and said.state == "OPEN" for said in customer.said):
+    if not recent.key & 128:
         return
     stream = matured(customer, recent)
     if stream is None or stream.payee in own_digests(customer):

@@ -21,9 +21,10 @@ from msgspec import Meta
 from operators.detector import DetectorConfig, Finding
 from operators.knowledge import features, linear, reasons
 from operators.knowledge.board import Board
+from operators.knowledge.linear import Places
 from operators.knowledge.memory import Memory
 from operators.knowledge.merchant_row import MerchantRow
-from operators.knowledge.versions import Model, Scored
+from operators.knowledge.versions import Model
 from operators.view import View
 from state.estimators import sigmoid
 from state.events import Transaction
@@ -85,25 +86,27 @@ class Fusion:
             values = tuple(features.of_findings(findings)) + (0.0,) * (
                 len(features.LAYOUT.features) - len(features.OWN)
             )
-            scored = champion.score(values)
+            places = features.LAYOUT.places(values)
+            logit = champion.logit(places)
         else:
             exact = features.values(view, transaction, findings, row, memory)
             for at in self._off:
                 exact[at] = 0.0
             packed_values = features.LAYOUT.pack(exact)
             values = features.LAYOUT.unpack(packed_values)
-            scored = champion.score(values)
+            places = features.LAYOUT.places(values)
+            logit = champion.logit(places)
             shadow = self._board.shadow(NAME)
-            packed = features.pack_scores(packed_values, scored.logit, shadow.score(values).logit if shadow else None)
-        score = scored.score
+            packed = features.pack_scores(packed_values, logit, shadow.logit(places) if shadow else None)
+        score = sigmoid(logit)
         rises: Mapping[int, int] = {}
         if packed:
             memory.scored(view.time_us, digest, score)
-            rises = memory.rise(view.time_us, scored.logit)
+            rises = memory.rise(view.time_us, logit)
         finding = None
-        if scored.logit >= champion.threshold:
-            finding = _finding(champion, scored, values, findings or {}, view, row)
-        return Verdict(score, scored.logit, champion.version, finding, packed, rises)
+        if logit >= champion.threshold:
+            finding = _finding(champion, places, values, findings or {}, view, row)
+        return Verdict(score, logit, champion.version, finding, packed, rises)
 
 
 def prior_model(config: Config) -> Model:
@@ -119,20 +122,20 @@ def prior_model(config: Config) -> Model:
 
 def _finding(
     model: Model,
-    scored: Scored,
+    places: Places,
     values: tuple[float, ...],
     findings: Mapping[str, Finding],
     view: View,
     row: MerchantRow | None,
 ) -> Finding:
-    """What is said: all that adds to the score."""
+    """What is said: all that adds to the score. Only here, where it is said, the score is taken apart."""
     own = [finding for name, finding in findings.items() if name in features.OWN]
     ids = [id_ for finding in own for id_ in finding.transaction_ids]
     return Finding(
-        reasons.explain(scored, values, findings, view, row),
+        reasons.explain(model.linear.contributions(places), values, findings, view, row),
         transaction_ids=tuple(dict.fromkeys(ids)),
         windows=tuple(window for finding in own for window in finding.windows),
-        score_base=scored.base,
+        score_base=model.linear.base,
         threshold=sigmoid(model.threshold),
         calibrated=model.calibrated,
         inputs=_inputs(model, row),

@@ -18,6 +18,9 @@ import msgspec
 HALF_MAX: Final = 65_504.0
 """The largest half float."""
 
+Bins = tuple[int, tuple[float, ...], int]
+"""The index of a feature, and the edges or the number of categories that cut it into bins."""
+
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
     """One feature. Without `knots` and `categories` it is a plain number with one weight."""
@@ -72,10 +75,10 @@ class Cross(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def width(self) -> int:
-        return (self.first_categories or len(self.first_edges) + 1) * self._second_bins
+        return (self.first_categories or len(self.first_edges) + 1) * self.second_bins
 
     @property
-    def _second_bins(self) -> int:
+    def second_bins(self) -> int:
         return self.second_categories or len(self.second_edges) + 1
 
     def column(self, first: float, second: float) -> int:
@@ -84,7 +87,7 @@ class Cross(msgspec.Struct, frozen=True, kw_only=True):
         >>> Cross(first="z", second="hour", first_edges=(0.0, 2.0), second_categories=24).column(1.0, 5.0)
         29
         """
-        return self._second_bins * _bin(self.first_edges, self.first_categories, first) + _bin(
+        return self.second_bins * _bin(self.first_edges, self.first_categories, first) + _bin(
             self.second_edges, self.second_categories, second
         )
 
@@ -120,6 +123,25 @@ class Layout:
             self.starts.append(self.width)
             self.width += part.width
         self._struct = struct.Struct(f"<{len(features)}e")
+        self._shapes = [
+            (feature.knots, feature.categories, start, start + feature.width - 1)
+            for feature, start in zip(features, self.starts, strict=False)
+        ]
+        bins: dict[Bins, int] = {}
+        """The bins that crosses are of, each found once however many crosses share it: bins → their number."""
+        self._pairs = [
+            (start, bins.setdefault(first, len(bins)), cross.second_bins, bins.setdefault(second, len(bins)))
+            for cross, start, first, second in (
+                (
+                    cross,
+                    start,
+                    (at[cross.first], cross.first_edges, cross.first_categories),
+                    (at[cross.second], cross.second_edges, cross.second_categories),
+                )
+                for cross, start in zip(crosses, self.starts[len(features) :], strict=True)
+            )
+        ]
+        self._bins = list(bins)
 
     @property
     def packed_bytes(self) -> int:
@@ -135,6 +157,31 @@ class Layout:
     def unpack(self, packed: bytes) -> tuple[float, ...]:
         """What was packed, as it is scored and learned from: rounded."""
         return self._struct.unpack(packed)
+
+    def places(self, values: Sequence[float]) -> list[tuple[int, float]]:
+        """Where the values lie, in the order of the features and crosses: the column of each, and how far beyond it the value is (beyond
+        its knot; a plain number beyond zero). What lies in no column is in column `width`.
+
+        >>> Layout((Feature(name="strength"), Feature(name="z", knots=(0.0, 2.0, 3.0)))).places((5.0, 2.5))
+        [(0, 5.0), (2, 0.5)]
+        """
+        places: list[tuple[int, float]] = []
+        for value, (knots, categories, start, last) in zip(values, self._shapes, strict=True):
+            if knots:
+                at = bisect_right(knots, value) - 1
+                if at < 0:
+                    places.append((start, 0.0))
+                elif start + at == last:
+                    places.append((last, 0.0))
+                else:
+                    places.append((start + at, value - knots[at]))
+            elif categories:
+                places.append((start + int(value) if 0.0 <= value < categories else self.width, 0.0))
+            else:
+                places.append((start, value))
+        bins = [_bin(edges, categories, values[at]) for at, edges, categories in self._bins]
+        places += [(start + width * bins[first] + bins[second], 0.0) for start, first, width, second in self._pairs]
+        return places
 
     def columns(self, values: Sequence[float]) -> dict[int, float]:
         """The columns that are not zero."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from operators.knowledge.columns import Layout
+
+Places = Sequence[tuple[int, float]]
+"""What `Layout.places` finds: the same for all models of one layout."""
 
 
 class Linear:
@@ -14,11 +15,12 @@ class Linear:
 
     >>> from operators.knowledge.columns import Feature
     >>> layout = Layout((Feature(name="strength"), Feature(name="z", knots=(0.0, 2.0))))
-    >>> Linear(layout, -4.0, (1.5, 0.0, 3.0)).contributions((2.0, 1.0))
-    [3.0, 1.5]
+    >>> linear = Linear(layout, -4.0, (1.5, 0.0, 3.0))
+    >>> linear.contributions(layout.places((2.0, 1.0))), linear.logit(layout.places((2.0, 1.0)))
+    ([3.0, 1.5], 0.5)
     """
 
-    __slots__ = ("_crosses", "_steps", "base", "layout", "weights")
+    __slots__ = ("_levels", "_slopes", "base", "layout", "weights")
 
     def __init__(self, layout: Layout, base: float, weights: Sequence[float]) -> None:
         if len(weights) != layout.width:
@@ -26,37 +28,26 @@ class Linear:
         self.layout = layout
         self.base = base
         self.weights = tuple(weights)
-        self._steps: list[tuple[tuple[float, ...], int, tuple[float, ...], Any]] = []
+        # What a column adds is level + slope × how far beyond it the value is; column `width` adds nothing.
+        self._levels = [*self.weights, 0.0]
+        self._slopes = [0.0] * (layout.width + 1)
         for feature, start in zip(layout.features, layout.starts, strict=False):
-            own = self.weights[start : start + feature.width]
-            slopes = tuple(
-                (right - left) / (upper - lower)
-                for left, right, lower, upper in zip(own, own[1:], feature.knots, feature.knots[1:], strict=False)
-            )
-            self._steps.append((feature.knots, feature.categories, own, slopes))
-        starts = layout.starts[len(layout.features) :]
-        self._crosses = list(zip(layout.crosses, layout.pairs, starts, strict=True))
+            if feature.knots:
+                own = self.weights[start : start + feature.width]
+                self._slopes[start : start + feature.width - 1] = [
+                    (right - left) / (upper - lower)
+                    for left, right, lower, upper in zip(own, own[1:], feature.knots, feature.knots[1:], strict=False)
+                ]
+            elif not feature.categories:
+                self._levels[start], self._slopes[start] = 0.0, self.weights[start]
 
-    def contributions(self, values: Sequence[float]) -> list[float]:
-        """What each feature adds, in the order of the layout."""
-        parts = []
-        for (knots, categories, own, slopes), value in zip(self._steps, values, strict=True):
-            if knots:
-                at = bisect_right(knots, value)
-                if at == 0:
-                    parts.append(own[0])
-                elif at > len(slopes):
-                    parts.append(own[-1])
-                else:
-                    parts.append(own[at - 1] + slopes[at - 1] * (value - knots[at - 1]))
-            elif categories:
-                parts.append(own[int(value)] if 0.0 <= value < categories else 0.0)
-            else:
-                parts.append(own[0] * value)
-        weights = self.weights
-        for cross, (first, second), start in self._crosses:
-            parts.append(weights[start + cross.column(values[first], values[second])])
-        return parts
+    def contributions(self, places: Places) -> list[float]:
+        """What each feature and cross adds, in the order of the layout."""
+        levels, slopes = self._levels, self._slopes
+        return [levels[column] + slopes[column] * beyond for column, beyond in places]
+
+    def logit(self, places: Places) -> float:
+        return self.base + sum(self.contributions(places))
 
 
 def prior(layout: Layout, base: float, slopes: Mapping[str, float]) -> Linear:

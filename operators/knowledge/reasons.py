@@ -11,7 +11,6 @@ import msgspec
 from operators.detector import Finding
 from operators.knowledge.features import LAYOUT, NEVER_DAYS, OWN
 from operators.knowledge.merchant_row import MerchantRow
-from operators.knowledge.versions import Scored
 from operators.view import View
 from state.categories import GROUPS
 from state.signals import Reason
@@ -67,7 +66,11 @@ _WORDS: Final[dict[str, tuple[str, Say]]] = {
 
 
 def explain(
-    scored: Scored, values: Sequence[float], findings: Mapping[str, Finding], view: View, row: MerchantRow | None
+    contributions: Sequence[float],
+    values: Sequence[float],
+    findings: Mapping[str, Finding],
+    view: View,
+    row: MerchantRow | None,
 ) -> tuple[Reason, ...]:
     """The reasons of a score, largest contribution first. A detector's finding keeps its own reasons, scaled to what its strength adds.
 
@@ -75,7 +78,7 @@ def explain(
     """
     reasons: list[Reason] = []
     rest = 0.0
-    for at, (name, contribution) in enumerate(zip(LAYOUT.names, scored.contributions, strict=True)):
+    for at, (name, contribution) in enumerate(zip(LAYOUT.names, contributions, strict=True)):
         if not contribution:
             continue
         finding = findings.get(name) if name in OWN else None

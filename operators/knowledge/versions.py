@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from operators.knowledge.calibration import IDENTITY, Line
 from operators.knowledge.columns import Layout
-from operators.knowledge.linear import Linear
+from operators.knowledge.linear import Linear, Places
 from state.digest import digest128
-from state.estimators import sigmoid
 from state.times import rfc3339
 
 CHAMPION: Final = "champion"
@@ -53,18 +51,6 @@ class PayloadError(Exception):
     """A version that this release can't score with: learned with other features, or damaged."""
 
 
-class Scored(NamedTuple):
-    """logit = base + Σ contributions, in log-odds of the calibrated score."""
-
-    logit: float
-    base: float
-    contributions: list[float]
-
-    @property
-    def score(self) -> float:
-        return sigmoid(self.logit)
-
-
 class Model:
     """A version, ready to score. The calibration is multiplied into the weights, so that contributions are those to the score itself."""
 
@@ -76,10 +62,9 @@ class Model:
         self.calibrated = calibrated
         self.linear = Linear(linear.layout, line.of(linear.base), [line.slope * weight for weight in linear.weights])
 
-    def score(self, values: Sequence[float]) -> Scored:
-        base = self.linear.base
-        contributions = self.linear.contributions(values)
-        return Scored(base + sum(contributions), base, contributions)
+    def logit(self, places: Places) -> float:
+        """Log-odds of the calibrated score of values that lie there (`Layout.places`)."""
+        return self.linear.logit(places)
 
 
 def version_name(line: str, effective_from_us: int, *contents: bytes) -> str:

@@ -105,7 +105,7 @@ def test_reasons_add_up_through_calibration_crosses_and_merchants(seed: int) -> 
         assert (verdict.packed == b"") == (verdict.model == fused.PRIOR)
         if verdict.packed:
             seen = unpack(verdict.packed)
-            assert champion.score(seen.values).logit == verdict.logit, "what is kept is what was scored"
+            assert champion.logit(LAYOUT.places(seen.values)) == verdict.logit, "what is kept is what was scored"
             assert seen.champion == pytest.approx(verdict.logit, rel=2e-3, abs=1e-3) and seen.shadow is not None
 
 

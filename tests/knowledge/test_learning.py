@@ -49,7 +49,7 @@ def day_of(seed: int, day: int, model: Model, swapped: bool = False) -> list[Exa
     for number in range(PER_DAY):
         values = features(rng)
         packed = LAYOUT.pack(values)
-        logit = model.score(LAYOUT.unpack(packed)).logit
+        logit = model.logit(LAYOUT.places(LAYOUT.unpack(packed)))
         label, at_us = is_fraud(rng, values, swapped), day * DAY_US + rng.randrange(DAY_US)
         id_ = f"t-{day}-{number}"
         examples.append(Example("transaction", f"c-{number % 50}", id_, at_us, pack_scores(packed, logit, None), label))
@@ -81,7 +81,7 @@ def test_what_is_learned_beats_the_prior_on_days_not_seen(seed: int) -> None:
         seen = Prequential()
         for example in [one for day in (100, 101, 102) for one in day_of(seed, day, model)]:
             values = LAYOUT.unpack(example.features[: LAYOUT.packed_bytes])
-            seen.learn(model.score(values).logit, example.label, 1.0)
+            seen.learn(model.logit(LAYOUT.places(values)), example.label, 1.0)
         figures.append(seen)
     before, after = figures
     print(f"seed {seed}: {before.metrics()} then {after.metrics()}")

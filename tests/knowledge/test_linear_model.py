@@ -41,11 +41,13 @@ def test_base_and_contributions_add_up_to_the_calibrated_score(
     given_values: tuple[float, ...], own: list[float], base: float, slope: float, offset: float
 ) -> None:
     seen = SMALL.unpack(SMALL.pack(given_values))
-    raw = Model("m", Linear(SMALL, base, own), 0.0, False, IDENTITY).score(seen)
-    scored = Model("m", Linear(SMALL, base, own), 0.0, False, Line(slope, offset)).score(seen)
-    assert len(scored.contributions) == len(SMALL.names)
-    assert abs(sigmoid(scored.base + sum(scored.contributions)) - scored.score) <= 1e-9
-    assert scored.logit == pytest.approx(slope * raw.logit + offset, abs=1e-9, rel=1e-9)
+    places = SMALL.places(seen)
+    raw = Model("m", Linear(SMALL, base, own), 0.0, False, IDENTITY).logit(places)
+    model = Model("m", Linear(SMALL, base, own), 0.0, False, Line(slope, offset))
+    contributions = model.linear.contributions(places)
+    assert len(contributions) == len(SMALL.names)
+    assert abs(sigmoid(model.linear.base + sum(contributions)) - sigmoid(model.logit(places))) <= 1e-9
+    assert model.logit(places) == pytest.approx(slope * raw + offset, abs=1e-9, rel=1e-9)
 
 
 @given(values, weights, st.floats(-10, 10))
@@ -54,8 +56,8 @@ def test_a_compiled_model_scores_as_rivers_regression_does(
 ) -> None:
     seen = SMALL.unpack(SMALL.pack(given_values))
     learned = OnlineLogistic.new(own, base, 0.1)
-    scored = Model("m", Linear(SMALL, base, own), 0.0, False).score(seen)
-    assert scored.logit == pytest.approx(learned.logit(SMALL.columns(seen)), abs=1e-9, rel=1e-9)
+    logit = Model("m", Linear(SMALL, base, own), 0.0, False).logit(SMALL.places(seen))
+    assert logit == pytest.approx(learned.logit(SMALL.columns(seen)), abs=1e-9, rel=1e-9)
 
 
 @given(values)
@@ -69,8 +71,7 @@ def test_a_curve_is_continuous_and_its_columns_share_one(given_values: tuple[flo
 @given(st.floats(-1, 5))
 def test_a_prior_slope_is_a_straight_line_between_the_outermost_knots(z: float) -> None:
     model = Model("prior", prior(SMALL, -4.0, {"z": 1.5, "strength": 2.0}), 0.0, False)
-    scored = model.score((1.0, z, 3.0))
-    assert scored.logit == pytest.approx(-4.0 + 2.0 + 1.5 * z)
+    assert model.logit(SMALL.places((1.0, z, 3.0))) == pytest.approx(-4.0 + 2.0 + 1.5 * z)
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=len(LAYOUT.features), max_size=len(LAYOUT.features)))
@@ -79,8 +80,8 @@ def test_any_features_can_be_packed_and_scored(given_values: list[float]) -> Non
     assert len(packed) == PACKED_BYTES <= 64
     seen = unpack(packed)
     assert all(abs(value) <= HALF_MAX for value in seen.values)
-    scored = Model("m", prior(LAYOUT, -7.0, dict.fromkeys(OWN, 1.0)), 0.0, False).score(seen.values)
-    assert math.isfinite(scored.logit)
+    model = Model("m", prior(LAYOUT, -7.0, dict.fromkeys(OWN, 1.0)), 0.0, False)
+    assert math.isfinite(model.logit(LAYOUT.places(seen.values)))
     assert seen.shadow is None and seen.champion == 3.0
     assert max(LAYOUT.columns(seen.values)) < LAYOUT.width
 
@@ -98,9 +99,9 @@ def test_a_version_scores_as_what_it_was_made_of_and_another_is_refused() -> Non
     model = prior(LAYOUT, -7.0, dict.fromkeys(OWN, 1.0))
     version = version_of(encode_payload(VERSION, model, Line(2.0, 1.0)))
     compiled = compile_version(version, VERSION, LAYOUT)
-    given_values = tuple(float(at % 3) for at in range(len(LAYOUT.features)))
-    expected = 2.0 * Model("m", model, 0.0, False).score(given_values).logit + 1.0
-    assert compiled.score(given_values).logit == pytest.approx(expected)
+    places = LAYOUT.places(tuple(float(at % 3) for at in range(len(LAYOUT.features))))
+    expected = 2.0 * Model("m", model, 0.0, False).logit(places) + 1.0
+    assert compiled.logit(places) == pytest.approx(expected)
     assert compiled.calibrated and line_of(compiled.version) == "transaction"
     with pytest.raises(PayloadError, match="features"):
         compile_version(version, VERSION + 1, LAYOUT)
