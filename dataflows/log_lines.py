@@ -9,15 +9,18 @@ process; `debug`, for its makers. Nothing here names a customer, and no message 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
 import orjson
 import structlog
 
-from state.settings import LogsSettings
+from state.settings import LogsSettings, Settings, load_settings
+from state.settings_shown import changed, shown
 
 FIRST_KEYS = ("time", "level", "event", "logger")
 
@@ -50,6 +53,19 @@ def configure(settings: LogsSettings, process: int | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
+    )
+
+
+def tell_start(settings: Settings, processes: int = 1) -> None:
+    """One line with the settings that count: all of them, or for a person those that differ from the defaults."""
+    config = changed(settings, load_settings(environment={})) if readable(settings.logs) else shown(settings)
+    structlog.get_logger("segone.run").info(
+        "started",
+        version=version("segone"),
+        pid=os.getpid(),
+        processes=processes,
+        digest=settings.digest(),
+        config=config,
     )
 
 

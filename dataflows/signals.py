@@ -22,7 +22,9 @@ from bytewax.operators import KeyedStream
 
 from dataflows.batches import KnowledgeBatch, OutputBatch, RecordBatch
 from dataflows.knowledge.logic import KnowledgeLogic
+from dataflows.log_lines import configure, tell_start
 from dataflows.metered import MeteredInput
+from dataflows.metrics.endpoint import serve
 from dataflows.route import ShardBatch
 from dataflows.shard_logic import SETTLE_SHARE, ShardLogic
 from dataflows.witness import WatchedLogic, WatchedOutput
@@ -74,6 +76,12 @@ def build(worker: Worker) -> Dataflow:
 
 
 def flow() -> Dataflow:
-    """For `python -m bytewax.run dataflows.signals:flow`: settings from the file named by SEGONE_CONFIG, and the environment."""
+    """For `python -m bytewax.run dataflows.signals:flow`: settings from the file named by SEGONE_CONFIG, and the environment; with the
+    logs and the port of `segone run`. docs/operating.md tells what else that command does."""
     path = os.environ.get("SEGONE_CONFIG")
-    return build(Worker.open(load_settings(Path(path) if path else None)))
+    settings = load_settings(Path(path) if path else None)
+    configure(settings.logs)
+    worker = Worker.open(settings)
+    serve(worker, 0)
+    tell_start(settings)
+    return build(worker)

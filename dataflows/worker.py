@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,15 @@ from dataflows.kafka.source import BROADCAST, KafkaInput
 from dataflows.knowledge.board import BoardReader
 from dataflows.knowledge.key import KnowledgeKey, newest_of_each
 from dataflows.knowledge.machines import knowledge_keys, make_machine, prepare_knowledge
-from dataflows.knowledge.pacing import Pace
+from dataflows.knowledge.pacing import Pacemaker
 from dataflows.knowledge.pins import read_pins, those_kept
 from dataflows.knowledge.reporting import Reporter
 from dataflows.knowledge.shelf import MODEL_PREFIX, Fold, Shelf, shelf_folder
-from dataflows.metrics.models import ModelStatus
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
 from dataflows.tally import Tally
 from dataflows.witness import Witness
 from operators.across import Across
-from operators.anomaly import transaction as fused
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
 from operators.pseudonym import pseudonyms_of
@@ -48,8 +45,17 @@ class Worker:
     """Everything one process needs to run the flow. `source` and `sink` are Bytewax's, the rest is ours."""
 
     def __init__(
-        self, settings: Settings, source: Any, sink: Any, sink_partitions: int, state_dir: Path, *, live: bool
+        self,
+        settings: Settings,
+        source: Any,
+        sink: Any,
+        sink_partitions: int,
+        state_dir: Path,
+        *,
+        live: bool,
+        pacemaker: Pacemaker | None = None,
     ) -> None:
+        """`pacemaker`: what the source got, whose counts are told."""
         self.settings = settings
         self.source = source
         self.sink = sink
@@ -65,14 +71,13 @@ class Worker:
         self.quarantine = Quarantine(state_dir)
         self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting, self.quarantine)
         self.config_digest = settings.digest()
-        self.models = {(fused.NAME, "champion"): ModelStatus(fused.NAME, "champion", fused.PRIOR)}
-        """What is told of the models in force, by name and role: whoever puts another one in force says so here."""
         self.shards: list[Shard] = []
         self.steps: list[CustomerStep] = []
         self.keys = knowledge_keys(settings)
         """Of the knowledge step."""
         self.board = BoardReader(state_dir, self.keys, settings.knowledge.bucket_us, live=live or settings.log.follow)
         self._opened: list[KnowledgeKey] = []
+        self._pacemaker = pacemaker
 
     @classmethod
     def open(cls, settings: Settings) -> Worker:
@@ -149,6 +154,18 @@ class Worker:
             errors.update(step.detector_errors.copy())
         return dict(errors)
 
+    def label_counts(self) -> dict[str, int]:
+        """What became of labels and of transactions that waited for one (see Across), since this process started."""
+        counts: Counter[str] = Counter()
+        for step in list(self.steps):
+            if step.across is not None:
+                counts.update(step.across.counts.copy())
+        return dict(counts)
+
+    def unpaced(self) -> int:
+        """How often a source partition of this process went on although not all knowledge of the bucket before was there."""
+        return self._pacemaker.unpaced if self._pacemaker is not None else 0
+
     def lag(self) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
         """By topic and partition, what waits to be read by this process: records on Kafka, bytes in files."""
         if isinstance(self.source, KafkaInput):
@@ -197,13 +214,14 @@ def _open_files(settings: Settings) -> Worker:
         )
     folder, output = Path(settings.log.input), Path(settings.log.output)
     state_dir = Path(settings.state.dir) if settings.state.dir else output / ".segone"
+    pacemaker = make_pacemaker(settings, state_dir, live=settings.log.follow)
     source = FileInput(
         folder,
         settings.log.batch_records_max,
         settings.log.follow,
         settings.log.poll_ms / 1000,
         threading.Event(),
-        pacemaker(settings, state_dir, live=settings.log.follow),
+        pacemaker,
     )
     fresh = prepare_state(state_dir, settings)
     if fresh:
@@ -214,19 +232,21 @@ def _open_files(settings: Settings) -> Worker:
                     "name that run's state ([state] dir, --state), or choose an empty output folder"
                 )
     sink = FileOutput(output, settings.log.partitions, settings.state.durability == "power")
-    return Worker(settings, source, sink, settings.log.partitions, state_dir, live=False)
+    return Worker(settings, source, sink, settings.log.partitions, state_dir, live=False, pacemaker=pacemaker)
 
 
 def _open_kafka(settings: Settings) -> Worker:
     kafka = settings.kafka
     state_dir = Path(settings.state.dir or "segone-state")
+    live = not kafka.end_at_high_watermark
+    pacemaker = make_pacemaker(settings, state_dir, live=live)
     source = KafkaInput(
         kafka,
         [kafka.topic_prefix + topic for topic in TOPICS],
         threading.Event(),
         end_at_high_watermark=kafka.end_at_high_watermark,
         broadcast=frozenset(kafka.topic_prefix + topic for topic in BROADCAST),
-        make_pace=pacemaker(settings, state_dir, live=not kafka.end_at_high_watermark),
+        make_pace=pacemaker,
     )
     sink = KafkaOutput(kafka, [kafka.topic_prefix + topic for topic in ALL_TOPICS])
     # Asks the cluster now, so that what is wrong with the topics is said before the engine starts.
@@ -234,16 +254,14 @@ def _open_kafka(settings: Settings) -> Worker:
     sink.list_parts()
     require_rights(kafka)
     prepare_state(state_dir, settings)
-    return Worker(
-        settings, source, sink, settings.kafka.sink_partitions, state_dir, live=not settings.kafka.end_at_high_watermark
-    )
+    return Worker(settings, source, sink, kafka.sink_partitions, state_dir, live=live, pacemaker=pacemaker)
 
 
-def pacemaker(settings: Settings, state_dir: Path, *, live: bool) -> Callable[[], Pace]:
-    """Makes the pace of a source partition. On live streams patience is bounded."""
+def make_pacemaker(settings: Settings, state_dir: Path, *, live: bool) -> Pacemaker:
+    """What source partitions wait for. On live streams patience is bounded."""
     shelves = [shelf_folder(state_dir, key) for key in knowledge_keys(settings)]
     knowledge = settings.knowledge
-    return lambda: Pace(shelves, knowledge.bucket_us, knowledge.pacing_wait_s if live else None)
+    return Pacemaker(shelves, knowledge.bucket_us, knowledge.pacing_wait_s if live else None)
 
 
 def prepare_state(state_dir: Path, settings: Settings) -> bool:

@@ -21,13 +21,14 @@ from state.step import Emission
 
 MODEL = "transaction"
 LABELS = {"fraud": 1, "not_fraud": 0}
+COUNTED = ("awaiting", "joined", "early", "unknown", "unlabelled", "crowded_out")
 
 
 class Across:
     """Keeps nothing between events but `counts` (for the metrics): what waits for a label waits in the customer.
 
-    counts: labels `joined` to their transaction, `early` ones (kept for a transaction to come), `unknown` ones (of no transaction
-    that waits), transactions `unlabelled` when the horizon passed, and `crowded_out` before it.
+    counts: transactions that began to wait (`awaiting`), labels `joined` to their transaction, `early` ones (kept for a transaction to
+    come), `unknown` ones (of no transaction that waits), transactions `unlabelled` when the horizon passed, and `crowded_out` before it.
     """
 
     def __init__(self, settings: KnowledgeSettings, board: Board) -> None:
@@ -59,6 +60,7 @@ class Across:
         if not features:
             return  # there is nothing to learn from it
         awaiting.add(entry)
+        self.counts["awaiting"] += 1
         if len(awaiting) > self._awaiting_max:
             # Nobody knows yet what it was: it is no example at all, rather than a wrong one.
             awaiting.pop_oldest()

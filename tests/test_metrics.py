@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,24 +15,28 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from cli_samples import as_line, transaction, write_log
+from model_samples import model_version
 from scrape import ask, free_ports, scrape, wait_until
 from worker_process import ROOT, WorkerProcess
 
 from dataflows.batches import RecordBatch
 from dataflows.cli import main
+from dataflows.knowledge.pacing import Pacemaker
 from dataflows.metrics.collector import WorkerCollector
 from dataflows.metrics.engine import families
 from dataflows.metrics.health import Health
-from dataflows.metrics.models import ModelStatus
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router, ShardBatch
 from dataflows.shard_logic import ShardLogic
 from dataflows.tally import AGE_S, Tally
 from dataflows.worker import Worker
+from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
-from operators.decode import Decoder
+from operators.decode import Decoder, Rejection
+from operators.knowledge.versions import SHADOW, PayloadError
 from state.records import Record
 from state.settings import Settings, load_settings
 from state.shard import Shard
@@ -209,6 +216,32 @@ def test_the_engines_own_metrics_are_merged_where_its_port_is_set(events: Path, 
         worker.end()
 
 
+def test_under_the_engines_own_command_port_and_logs_are_the_same(events: Path, tmp_path: Path) -> None:
+    port = free_ports(1)
+    config = tmp_path / "segone.toml"
+    config.write_text(
+        f'[log]\nfollow = true\npartitions = 2\ninput = "{events}"\noutput = "{tmp_path}/out"\n[logs]\nformat = "json"\n'
+        f'[state]\ndir = "{tmp_path}/state"\n[shard]\ncount = 4\n[metrics]\nport = {port}\n'
+    )
+    documented = re.search(r"SEGONE_CONFIG=segone.toml python (.+)", (ROOT / "docs" / "operating.md").read_text())
+    assert documented is not None
+    command = [sys.executable, *documented[1].replace("STATE", f"{tmp_path}/state").split()]
+    log = tmp_path / "worker.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "SEGONE_CONFIG": str(config)}, stdout=file, stderr=file
+        )
+    try:
+        wait_until(lambda: scrape(port).total("segone_events_total") == 4 * 61 + 4, log.read_text())
+        wait_until(lambda: ask(port, "/readyz").status == 200, "an epoch is committed")
+    finally:
+        process.kill()
+        process.wait()
+    (line,) = log.read_text().splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["config"]["metrics"]["port"]) == ("started", port)
+
+
 def test_a_port_in_use_is_told_with_its_key_and_ends_with_2(
     events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,10 +259,10 @@ def test_a_port_in_use_is_told_with_its_key_and_ends_with_2(
 # ---- without a process: what can't be waited for
 
 
-def worker_at_rest(tmp_path: Path, settings: Settings, **source: Any) -> Worker:
+def worker_at_rest(tmp_path: Path, settings: Settings, pacemaker: Pacemaker | None = None, **source: Any) -> Worker:
     stopping = SimpleNamespace(is_set=lambda: False)
     made = SimpleNamespace(**{"stopping": stopping, "lag_bytes": dict} | source)
-    return Worker(settings, made, SimpleNamespace(), 1, tmp_path, live=True)
+    return Worker(settings, made, SimpleNamespace(), 1, tmp_path, live=True, pacemaker=pacemaker)
 
 
 def test_a_worker_is_ready_only_when_an_epoch_is_committed_and_it_is_not_far_behind(tmp_path: Path) -> None:
@@ -258,21 +291,82 @@ def test_a_loop_that_stands_still_is_not_live(tmp_path: Path) -> None:
 
 def test_models_in_force_are_shown_with_their_quality(tmp_path: Path) -> None:
     worker = worker_at_rest(tmp_path, load_settings(environment={}))
-    quality = {"auc": 0.91, "log_loss": 0.02, "unknown": 1.0}
-    worker.models["transaction", "champion"] = ModelStatus("transaction", "champion", "v2", 1_000_000, quality, 0.31)
-    families_ = {family.name: family for family in WorkerCollector(worker, Health(worker)).collect()}
-    told = {
-        (sample.name, sample.labels.get("measure", sample.labels.get("version", ""))): sample.value
-        for name, family in families_.items()
-        if name.startswith("segone_model")
+    assert told_of_models(worker) == {("segone_model_info", "champion", "transaction@prior"): 1.0}
+    board = worker.board.board
+    metrics = {"auc": 0.91, "log_loss": 0.02, "unknown": 1.0, "drifts": 2.0}
+    board.apply_versions([model_version("transaction@1", metrics, 1_000_000)])
+    board.apply_versions([model_version("shadow@1", {}, 2_000_000, SHADOW)])
+    first = {
+        ("segone_model_info", "champion", "transaction@1"): 1.0,
+        ("segone_model_info", "shadow", "shadow@1"): 1.0,
+        ("segone_model_effective_timestamp_seconds", "champion", ""): 1.0,
+        ("segone_model_effective_timestamp_seconds", "shadow", ""): 2.0,
+        ("segone_model_drifts", "champion", ""): 2.0,
+        ("segone_model_quality", "champion", "auc"): 0.91,
+        ("segone_model_quality", "champion", "log_loss"): 0.02,
+    }
+    assert told_of_models(worker) == first
+    board.pin(model_version("transaction@0", {}, 500_000))
+    assert told_of_models(worker)["segone_model_info", "champion", "transaction@0"] == 1.0
+    assert told_of_models(worker)["segone_model_effective_timestamp_seconds", "champion", ""] == 0.5
+    board.unpin("transaction")
+    unreadable = model_version("transaction@2", {}, 3_000_000)
+    with pytest.raises(PayloadError):
+        board.apply_versions([msgspec.structs.replace(unreadable, payload=b"?")])
+    assert told_of_models(worker) == first, "what can't score is not in force"
+
+
+def told_of_models(worker: Worker) -> dict[tuple[str, str, str], float]:
+    """By metric, role, and measure or version."""
+    return {
+        (
+            sample.name,
+            sample.labels["role"],
+            sample.labels.get("measure", sample.labels.get("version", "")),
+        ): sample.value
+        for family in WorkerCollector(worker, Health(worker)).collect()
+        if family.name.startswith("segone_model")
         for sample in family.samples
     }
-    assert told == {
-        ("segone_model_info", "v2"): 1.0,
-        ("segone_model_effective_timestamp_seconds", ""): 1.0,
-        ("segone_model_drift", ""): 0.31,
-        ("segone_model_quality", "auc"): 0.91,
-        ("segone_model_quality", "log_loss"): 0.02,
+
+
+def test_labels_and_what_waits_for_one_are_counted_and_so_is_patience_that_ended(tmp_path: Path) -> None:
+    settings = load_settings(environment={})
+    pacemaker = Pacemaker([tmp_path / "nobody"], settings.knowledge.bucket_us, 0.0)
+    worker = worker_at_rest(tmp_path, settings, pacemaker=pacemaker)
+    across = Across(settings.knowledge, worker.board.board)
+    step = CustomerStep(settings.detectors, settings.digest(), across=across)
+    worker.steps.append(step)
+    shard = Shard(0, step, make_policy(settings, step, 1), MemoryStore())
+    decoder = Decoder()
+
+    def read(topic: str, number: int, body: dict[str, Any]) -> None:
+        event = decoder.decode(Record(topic, 0, number, 1_735_776_000_000_000 + number, None, as_line(body)))
+        assert not isinstance(event, Rejection)
+        shard.apply([event], 0)
+
+    bought = [transaction(0, number) for number in range(3)]
+    for number, body in enumerate(bought):
+        read("in.transactions", number, body)
+    said = {"customer_id": bought[0]["customer_id"], "label": "fraud"}
+    for number, id_ in enumerate((bought[1]["transaction_id"], bought[1]["transaction_id"], "t-to-come")):
+        read("in.labels", number, said | {"transaction_id": id_, "labelled_at": f"2025-01-02T0{number}:00:00Z"})
+    pace = pacemaker()
+    pace.unpaced += 2
+    found = {
+        sample.labels.get("outcome", sample.name): sample.value
+        for family in WorkerCollector(worker, Health(worker)).collect()
+        if family.name in ("segone_label_joins", "segone_unpaced")
+        for sample in family.samples
+    }
+    assert found == {
+        "awaiting": 3,
+        "joined": 1,
+        "unknown": 1,
+        "early": 1,
+        "unlabelled": 0,
+        "crowded_out": 0,
+        "segone_unpaced_total": 2,
     }
 
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,11 @@ from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import accounting, print_summary
 from dataflows.failures import Unforeseen, causes, foreseen, peer_is_gone
 from dataflows.garbage import collect_young_only
-from dataflows.log_lines import configure, readable, where
+from dataflows.log_lines import configure, readable, tell_start, where
 from dataflows.metrics.endpoint import serve
 from dataflows.signals import build
 from dataflows.worker import Worker
-from state.settings import ConfigError, Settings, load_settings
-from state.settings_shown import changed, shown
+from state.settings import ConfigError, load_settings
 from state.store_lock import FolderLock
 
 PROGRESS_S = 5.0
@@ -99,7 +97,7 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     if supervised():
         threading.Thread(target=end_with_supervisor, daemon=True).start()
     threading.Thread(target=_tell_stop, args=(worker.stopping,), daemon=True).start()
-    _tell_start(worker.settings, len(addresses) if addresses else 1)
+    tell_start(worker.settings, len(addresses) if addresses else 1)
     if readable(worker.settings.logs):
         sentence = accounting if process_id is None else share
         threading.Thread(target=_report_progress, args=(worker, done, sentence), daemon=True).start()
@@ -131,19 +129,6 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     totals = worker.totals()
     _log.info("ended", stopped=worker.stopping.is_set(), **totals)
     return totals
-
-
-def _tell_start(settings: Settings, processes: int) -> None:
-    """One line with the settings that count: all of them, or for a person those that differ from the defaults."""
-    config = changed(settings, load_settings(environment={})) if readable(settings.logs) else shown(settings)
-    _log.info(
-        "started",
-        version=version("segone"),
-        pid=os.getpid(),
-        processes=processes,
-        digest=settings.digest(),
-        config=config,
-    )
 
 
 def _tell_end(error: BaseException, process: int) -> None:

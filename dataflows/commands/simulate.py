@@ -50,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--out and --kafka: choose one; the truth is written by --out")
     rate = parse_rate(args.rate) if args.rate else None
     kafka = load_settings(args.config).kafka
-    counts = required_partitions(kafka, TOPICS)
+    prefix = kafka.topic_prefix
+    counts = required_partitions(kafka, [prefix + topic for topic in TOPICS])
     producer = Producer(
         {**kafka.client, **kafka.producer, "bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True}
     )
-    sent = send(producer, counts, stream(command.world_settings(args)), rate, follow=args.follow)
+    messages = (message._replace(topic=prefix + message.topic) for message in stream(command.world_settings(args)))
+    sent = send(producer, counts, messages, rate, follow=args.follow)
     print(f"sent {sent:,} records to {kafka.bootstrap_servers}", file=sys.stderr)
     return 0
 

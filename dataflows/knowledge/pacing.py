@@ -16,6 +16,23 @@ from operators.knowledge.buckets import FOREVER_US
 POLL_S = 0.001
 
 
+class Pacemaker:
+    """Makes the pace of each source partition of a process, with the arguments of `Pace`, and adds up how often patience ended."""
+
+    def __init__(self, shelves: list[Path], bucket_us: int, patience_s: float | None) -> None:
+        self._arguments = (shelves, bucket_us, patience_s)
+        self._paces: list[Pace] = []
+
+    def __call__(self) -> Pace:
+        pace = Pace(*self._arguments)
+        self._paces.append(pace)
+        return pace
+
+    @property
+    def unpaced(self) -> int:
+        return sum(pace.unpaced for pace in list(self._paces))
+
+
 class Pace:
     """Of one source partition. Records that arrived before `until_us` may be handed on."""
 

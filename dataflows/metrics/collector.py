@@ -19,9 +19,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from dataflows.metrics.health import Health
-from dataflows.metrics.models import MEASURES
+from dataflows.metrics.models import in_force
 from dataflows.tally import Histogram
 from dataflows.worker import Worker
+from operators.across import COUNTED as LABEL_OUTCOMES
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE
 from state.events import TOPICS
@@ -181,20 +182,26 @@ class WorkerCollector(Collector):
             "Measures of a model on labels that came after it.",
             labels=("model", "role", "measure"),
         )
-        drift = GaugeMetricFamily(
-            "segone_model_drift", "Population stability index of a model's scores.", labels=("model", "role")
+        drifts = GaugeMetricFamily(
+            "segone_model_drifts", "How often a model's learner found that errors had grown.", labels=("model", "role")
         )
-        for _, status in sorted(self._worker.models.copy().items()):
+        for status in in_force(self._worker.board.board):
             labels = (status.name, status.role)
             info.add_metric((*labels, status.version), 1.0)
             if status.effective_from_us is not None:
                 effective.add_metric(labels, status.effective_from_us / 1e6)
-            if status.drift is not None:
-                drift.add_metric(labels, status.drift)
-            for measure in MEASURES:
-                if measure in status.quality:
-                    quality.add_metric((*labels, measure), status.quality[measure])
-        yield from (info, effective, quality, drift)
+            if status.drifts is not None:
+                drifts.add_metric(labels, status.drifts)
+            for measure, value in status.quality.items():
+                quality.add_metric((*labels, measure), value)
+        yield from (info, effective, quality, drifts)
+        joins = {(name,): 0 for name in LABEL_OUTCOMES}
+        joins |= {(name,): count for name, count in self._worker.label_counts().items()}
+        yield _counter("segone_label_joins", "What became of labels and of what waits for one.", ("outcome",), joins)
+        help_ = (
+            "How often records were handed on before all knowledge of the bucket before was there (live streams only)."
+        )
+        yield _counter("segone_unpaced", help_, (), {(): self._worker.unpaced()})
 
 
 def _gauge(name: str, help_: str, value: float) -> Metric:

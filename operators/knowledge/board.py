@@ -21,6 +21,7 @@ class Board:
         self._newest: dict[tuple[str, str], ModelVersion] = {}
         self._pins: dict[tuple[str, str], ModelVersion] = {}
         self._models: dict[tuple[str, str], Model] = {}
+        self._in_force: dict[tuple[str, str], ModelVersion] = {}
 
     def apply_rows(self, rows: Iterable[MerchantRow]) -> None:
         """New rows take the place of older ones; an empty one says that nothing is known any longer."""
@@ -60,6 +61,11 @@ class Board:
         return self._models.get((name, SHADOW))
 
     @property
+    def in_force(self) -> dict[tuple[str, str], ModelVersion]:
+        """The versions behind `champion` and `shadow`, by name and role; may be asked for from another thread."""
+        return self._in_force.copy()
+
+    @property
     def populations(self) -> list[MerchantRow]:
         """What is known of all merchants of each key, by key."""
         return [self._populations[key] for key in sorted(self._populations)]
@@ -68,5 +74,7 @@ class Board:
         version = self._pins.get((name, role)) or self._newest.get((name, role))
         if version is None:
             self._models.pop((name, role), None)
+            self._in_force.pop((name, role), None)
         elif self._models.get((name, role)) is None or self._models[name, role].version != version.version:
             self._models[name, role] = compile_version(version, features.VERSION, features.LAYOUT)
+            self._in_force[name, role] = version

@@ -20,7 +20,7 @@ from histories import HOUR_US, Expected, History, make_history, undisturbed
 from dataflows.files.sink import FileOutput, OutputFailed, read_committed
 from dataflows.files.source import FileInput
 from dataflows.shard_logic import ShardLogic
-from dataflows.worker import Worker, pacemaker
+from dataflows.worker import Worker, make_pacemaker
 from state.counters import Counters
 from state.settings import Settings, load_settings
 from state.shard import Shard
@@ -213,7 +213,7 @@ class Life:
         return "ended" if self._ending else "stopped"
 
     def _make_worker(self) -> Worker:
-        make_pace = pacemaker(self.settings, self.state, live=False)
+        make_pace = make_pacemaker(self.settings, self.state, live=False)
         source = FileInput(self.input, self.batch_records_max, self.live, 0.0, threading.Event(), make_pace)
         sink = FileOutput(self.output, self.sink_partitions, self.power)
         return Worker(self.settings, source, sink, self.sink_partitions, self.state, live=self.live)

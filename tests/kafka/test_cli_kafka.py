@@ -110,3 +110,24 @@ def _write_letters(kafka: str, topic: str, originals: dict[str, str]) -> None:
             headers=[(f"dlq.{name}", value.encode()) for name, value in (headers | numbers).items()],
         )
     assert producer.flush(30) == 0
+
+
+def test_a_simulated_bank_goes_to_the_topics_with_the_prefix_each_record_to_its_customers_partition(
+    config: Path, kafka: str, topics: Topics, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = ["--customers", "2", "--days", "40", "--seed", "5", "--partitions", str(PARTITIONS)]
+    assert said(capsys, "simulate", *world, "--out", tmp_path / "bank")[0] == 0
+    assert said(capsys, "init", "--config", config)[0] == 0
+    code, _, err = said(capsys, "simulate", *world, "--kafka", "--config", config)
+    assert code == 0
+    sent = 0
+    for topic in TOPICS:
+        count = 1 if topic == "in.market" else PARTITIONS
+        found = committed(kafka, f"{topics.prefix}.{topic}", count)
+        files = sorted((tmp_path / "bank" / "events" / topic).glob("*.jsonl"))
+        assert sorted(message.value for message in found) == sorted(
+            line for file in files for line in file.read_bytes().splitlines()
+        )
+        assert all(message.partition == partition_of(message.key, count) for message in found if message.key)
+        sent += len(found)
+    assert sent > 100 and f"sent {sent:,} records" in err

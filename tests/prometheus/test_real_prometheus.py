@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 from cli_samples import as_line, transaction, write_log
+from model_samples import model_version
 from prometheus_server import RULES, Prometheus, alerts
 from scrape import free_ports, wait_until
 from worker_process import WorkerProcess
 
 from dataflows.metrics.endpoint import serve
-from dataflows.metrics.models import ModelStatus
 from dataflows.worker import Worker
+from operators.knowledge.versions import CHAMPION
 from state.digest import partition_of
 from state.settings import load_settings
 
@@ -84,15 +85,18 @@ def ailing_worker(folder: Path, port: int) -> tuple[Any, Worker]:
     settings = load_settings(environment={"SEGONE__METRICS__PORT": str(port)})
     source = SimpleNamespace(stopping=threading.Event(), lag_bytes=dict)
     worker = Worker(settings, source, SimpleNamespace(), 1, folder, live=True)
-    worker.models["transaction", "champion"] = ModelStatus(
-        "transaction", "champion", "transaction@2025", 1_735_689_600_000_000, {"auc": 0.61, "examples": 900.0}, 0.4
-    )
+    figures = {"auc": 0.61, "examples": 900.0, "positives": 40.0, "drifts": 1.0}
+    worker.board.board.apply_versions([model_version("transaction@2025", figures, 1_735_689_600_000_000)])
     worker.tally.conservation[3] = 2
     worker.tally.committed_at = time.time() - 200
     worker.tally.beat_s = time.monotonic() - 130
     endpoint = serve(worker, 0)
     assert endpoint is not None
     return endpoint, worker
+
+
+def figures_of(worker: Worker) -> dict[str, float]:
+    return worker.board.board.in_force["transaction", CHAMPION].metrics
 
 
 def expression_of(alert: str) -> str:
@@ -153,6 +157,9 @@ def test_labels_that_rules_and_dashboards_name_are_labels_of_the_metrics(world: 
 def test_a_healthy_worker_fires_nothing_and_an_ailing_one_what_ails_it(world: SimpleNamespace) -> None:
     expected = {"SegoneNotLive", "SegoneNotReady", "SegoneConservationBroken", "SegoneCheckpointStalled"}
     expected |= {"SegoneModelDrift", "SegoneModelQualityLow"}
+    world.prometheus.await_values("segone_model_drifts == 1")
+    worse = model_version("transaction@2026", figures_of(world.ailing) | {"drifts": 2.0}, 1_767_225_600_000_000)
+    world.ailing.board.board.apply_versions([worse])
     for name in expected:
         found = world.prometheus.await_values(expression_of(name))
         assert [labels["instance"] for labels, _ in found] == [f"127.0.0.1:{world.port + 1}"], name
