@@ -115,6 +115,7 @@ def test_a_wrong_broker_address_is_told_once_with_what_to_do(
     monkeypatch.setenv("SEGONE__LOG__KIND", "kafka")
     monkeypatch.setenv("SEGONE__KAFKA__BOOTSTRAP_SERVERS", "localhost:1")
     monkeypatch.setenv("SEGONE__KAFKA__BROKER_TIMEOUT_S", "0.2")
+    monkeypatch.setenv("SEGONE__KAFKA__START_TIMEOUT_S", "0.2")
     code, out, _ = checked(capsys, "--state", tmp_path / "state")
     assert code == 2
     said = " ".join(out.split())
