@@ -12,6 +12,7 @@ import math
 import struct
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from river._river_rust import stats as compiled
@@ -136,30 +137,44 @@ class OnlineLogistic:
     True
     """
 
-    def __init__(self, regression: Any, width: int) -> None:
-        self._regression = regression
-        self._width = width
+    def __init__(self, numbers: Sequence[float], learning_rate: float) -> None:
+        """`numbers`: the weights of all columns, then how far their steps have shrunk, as `freeze` packs them."""
+        self._numbers = numbers
+        self._width = len(numbers) // 2 - 1
+        self._learning_rate = learning_rate
 
     @classmethod
     def new(cls, weights: Sequence[float], intercept: float, learning_rate: float) -> OnlineLogistic:
-        from river import linear_model, optim  # they import SciPy: only a process that learns needs it
+        return cls([*weights, intercept, *(0.0 for _ in weights), 0.0], learning_rate)
+
+    @cached_property
+    def _regression(self) -> Any:
+        """River's, made when something is first learned: its import takes SciPy's along, and that takes a second."""
+        from river import linear_model, optim
 
         # River learns the intercept with a step of its own that never shrinks: here it is a column like the others.
         regression = linear_model.LogisticRegression(
-            optim.AdaGrad(learning_rate, eps=STEP_EPSILON), intercept_lr=0.0, clip_gradient=GRADIENT_MAX
+            optim.AdaGrad(self._learning_rate, eps=STEP_EPSILON), intercept_lr=0.0, clip_gradient=GRADIENT_MAX
         )
-        regression._weights.update(dict(enumerate([*weights, intercept])))
-        return cls(regression, len(weights))
+        half = len(self._numbers) // 2
+        regression._weights.update(dict(enumerate(self._numbers[:half])))
+        regression.optimizer.g2.update(enumerate(self._numbers[half:]))
+        return regression
 
     @property
     def weights(self) -> list[float]:
         """Of the columns, without the intercept."""
-        weights = self._regression._weights
-        return [float(weights[column]) for column in range(self._width)]
+        return self._all_weights()[:-1]
 
     @property
     def intercept(self) -> float:
-        return float(self._regression._weights[self._width])
+        return self._all_weights()[-1]
+
+    def _all_weights(self) -> list[float]:
+        if "_regression" not in self.__dict__:
+            return list(self._numbers[: self._width + 1])
+        weights = self._regression._weights
+        return [float(weights[column]) for column in range(self._width + 1)]
 
     def logit(self, columns: Mapping[int, float]) -> float:
         """The log-odds of a positive."""
@@ -175,16 +190,14 @@ class OnlineLogistic:
             steps[column] *= share
 
     def freeze(self) -> bytes:
+        if "_regression" not in self.__dict__:
+            return array("d", self._numbers).tobytes()
         steps = self._regression.optimizer.g2
-        return array("d", [*self.weights, self.intercept, *(steps[c] for c in range(self._width + 1))]).tobytes()
+        return array("d", [*self._all_weights(), *(steps[c] for c in range(self._width + 1))]).tobytes()
 
     @classmethod
     def thaw(cls, state: bytes, learning_rate: float) -> OnlineLogistic:
-        numbers = array("d", state)
-        half = len(numbers) // 2
-        model = cls.new(numbers[: half - 1], numbers[half - 1], learning_rate)
-        model._regression.optimizer.g2.update(enumerate(numbers[half:]))
-        return model
+        return cls(array("d", state), learning_rate)
 
 
 class Drift:
@@ -197,16 +210,24 @@ class Drift:
     (False, True)
     """
 
-    def __init__(self, adwin: Any, delta: float) -> None:
-        self._adwin = adwin
+    def __init__(self, delta: float, state: bytes) -> None:
         self._delta = delta
+        self._state = state
+        """As it was thawed; empty before the first error."""
 
     @classmethod
     def new(cls, delta: float) -> Drift:
         """`delta`: the chance of a false alarm at any one look."""
-        from river import drift  # as above
+        return cls(delta, b"")
 
-        return cls(drift.ADWIN(delta=delta), delta)
+    @cached_property
+    def _adwin(self) -> Any:
+        from river import drift  # as above: only where there are errors to look at
+
+        adwin = drift.ADWIN(delta=self._delta)
+        if self._state:
+            adwin._helper.__setstate__(self._state)
+        return adwin
 
     def learn(self, error: float) -> bool:
         """True if errors are now larger than they used to be."""
@@ -221,10 +242,8 @@ class Drift:
         return float(self._adwin._helper.get_total() / width) if width else 0.0
 
     def freeze(self) -> bytes:
-        return bytes(self._adwin._helper.__getstate__())
+        return bytes(self._adwin._helper.__getstate__()) if "_adwin" in self.__dict__ else self._state
 
     @classmethod
     def thaw(cls, state: bytes, delta: float) -> Drift:
-        one = cls.new(delta)
-        one._adwin._helper.__setstate__(state)
-        return one
+        return cls(delta, state)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_bench import Bench
-from streams import DAY_US, NOON_US, account, end_of, household, transaction
+from streams import DAY_US, NOON_US, account, end_of, full_life, household, shuffled, transaction
 
 from state.business_days import EPOCH_ORDINAL, date_of, day_of, roll
 from state.customer import Customer
 from state.events import Transaction
+from state.frozen import freeze, thaw
 from state.income import income_of
 from state.recurring import STREAMS_MAX, Status, Stream
 from state.rhythm import CADENCES, MONTHLY, Rhythm, fit
@@ -93,6 +94,18 @@ def test_an_unknown_currency_has_weekends_and_no_holidays() -> None:
 
 
 # ---- streams
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.integers(1, 3 * DAY_US))
+def test_streams_kept_current_payment_by_payment_equal_those_made_anew(seed: int, delay_us_max: int) -> None:
+    bench = Bench()
+    events = [*household(seed, weeks=5), *full_life(seed, 20, 2 * DAY_US)]
+    for event in shuffled(events, seed, delay_us_max):
+        bench.shard.apply([event], 0)
+        customer = bench.shard.customer("c-1")
+        anew, _ = thaw("c-1", freeze(customer, {}), customer.ring.retention_us)
+        assert customer.current_streams() == anew.current_streams()
 
 
 def test_the_third_payment_makes_a_stream_and_two_missed_ones_end_it() -> None:

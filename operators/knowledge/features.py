@@ -24,7 +24,7 @@ from state.categories import GROUPS
 from state.events import Transaction
 from state.habits import major_units
 from state.times import hour_of
-from state.windows import COUNTED, DAY_US, Ring, overall_key, unpack_key
+from state.windows import ALL_GROUPS, COUNTED, DAY_US, Ring, overall_key, unpack_key
 
 VERSION: Final = 1
 """Goes up with any change of LAYOUT: examples and versions of another one are not understood."""
@@ -186,7 +186,7 @@ def _look_back(ring: Ring, view: View, own_mean: float, unit: float) -> tuple[fl
         at_us = times[at]
         if at_us <= early_us:
             break
-        if at_us <= time_us and flags[at] & COUNTED and overall_key(keys[at]) == overall:
+        if at_us <= time_us and flags[at] & COUNTED and keys[at] | ALL_GROUPS == overall:
             amount = amounts[at]
             if amount > largest_7d:
                 largest_7d = amount

@@ -236,7 +236,9 @@ def _streak(slots: dict[int, Counts], settled: int) -> tuple[int, int]:
 
 
 def _drop_before(slots: dict[int, Counts], first: int) -> bool:
+    if not slots or min(slots) >= first:
+        return False
     stale = [number for number in slots if number < first]
     for number in stale:
         del slots[number]
-    return bool(stale)
+    return True
