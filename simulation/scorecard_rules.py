@@ -110,7 +110,7 @@ HITS: dict[str, tuple[Rule, ...]] = {
     "alert.overdraft_ahead": (ahead("overdraft", 14),),
     "alert.price_rise": (found("price_rise", 45), found("bill_changed", 45, excuses=True)),
     "alert.bill_changed": (found("bill_changed", 45), found("price_rise", 45, excuses=True)),
-    "alert.duplicate_charge": (found("duplicate_charge", 5),),
+    "alert.duplicate_charge": (found("duplicate_charge", 5, named=True),),
     "alert.new_subscription": (found("new_subscription", 65),),
     "alert.fee": (found("fee", 3),),
     "alert.bill_due": (ahead("bill_due", 10),),

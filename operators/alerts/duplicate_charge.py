@@ -1,10 +1,10 @@
 """Was the same charge taken twice?
 
 looks at   another payment of the same amount to the same merchant within `within_s`, both not reversed
-needs      a merchant or payee, and an amount of at least `amount_min` major units
+needs      a merchant or payee
 says       alert.duplicate_charge with the amount; adds "duplicate_charge" to anomaly.transaction
 state      none of its own (the profile's recent payments)
-           small and round amounts, which coincide by chance, count for less
+           small and round amounts, which coincide by chance, count for less; so do fares and snacks, which people buy for two
 blind to   a second charge under another name or for another amount
 source     card scheme rules on duplicate processing (reason codes 12.6.1 and 4834)
 """
@@ -27,11 +27,14 @@ CHANNELS = frozenset(("card_present", "ecommerce", "direct_debit"))
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
     within_s: float = 1800.0
-    amount_min: float = 5.0
+    amount_min: float = 2.0
     contribution: float = 5.0
     round_discount: float = 2.3
     small_below: float = 12.0
     small_discount: float = 1.0
+    unknown_min: float = 5.0
+    for_two: tuple[str, ...] = ()
+    for_two_discount: float = 2.5
 
 
 def step(config: Config, state: None, transaction: Transaction, view: View) -> Finding | None:
@@ -52,9 +55,12 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
             break
     else:
         return None
-    amount = format_minor(transaction.amount_minor, transaction.currency)
-    if float(amount) < config.amount_min:
+    shared = transaction.mcc is None or transaction.mcc in config.for_two
+    if major_units(transaction.amount_minor, transaction.currency) < (
+        config.unknown_min if shared else config.amount_min
+    ):
         return None
+    amount = format_minor(transaction.amount_minor, transaction.currency)
     gap_s = abs(view.time_us - recent.time_us) / 1e6
     reason = Reason(
         code="CHARGED_TWICE",
@@ -78,4 +84,6 @@ def _strength(config: Config, transaction: Transaction) -> float:
         strength -= config.round_discount
     if major_units(transaction.amount_minor, transaction.currency) < config.small_below:
         strength -= config.small_discount
+    if transaction.mcc in config.for_two:
+        strength -= config.for_two_discount
     return strength
