@@ -1,12 +1,13 @@
 """The income profile of a customer: which money comes regularly from others, how often, how much, how surely.
 
 Transfers between the customer's own accounts are no income, neither is interest. Irregular earners (freelancers) have no
-regular source: their credits form no rhythm, and nothing is expected of them.
+regular source: their credits form no rhythm, and nothing is expected of them. What takes the place of a regular income, on its
+days and nearly as much, is relied on as soon as it has come twice: a new employer's pay, or the old one's after parental leave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Final, NamedTuple
 
@@ -17,6 +18,12 @@ from state.recurring import Status, Stream
 NO_INCOME: Final = frozenset(("interest", "internal"))
 HITS_MIN: Final = 4
 """A salary that came so often is one to rely on."""
+HEIR_HITS_MIN: Final = 2
+"""So often, where it took the place of one that was relied on."""
+HEIR_SHARE_MIN: Final = 0.5
+"""Of what came before: a benefit or a pension is at least half of the wage."""
+HEIR_LATE_DAYS: Final = 6
+"""The heir's first payment comes around the day on which the next one of the old would have been due."""
 STABLE: Final = 1.25
 """The newest two amounts of a stable income differ by this factor at most: raises and hours worked, no piece work."""
 
@@ -38,14 +45,41 @@ def own_digests(customer: Customer) -> set[int]:
 
 def is_regular(stream: Stream, own: set[int]) -> bool:
     """Whether a stream is income that can be relied on."""
+    return stream.mature and stream.hits >= HITS_MIN and _may_be_income(stream, own)
+
+
+def _may_be_income(stream: Stream, own: set[int]) -> bool:
     return (
         stream.credit
-        and stream.mature
-        and stream.hits >= HITS_MIN
         and stream.channel not in NO_INCOME
         and stream.payee not in own
         and max(stream.amounts[-2:]) <= STABLE * min(stream.amounts[-2:])
     )
+
+
+def reliable(streams: Sequence[Stream], own: set[int]) -> list[tuple[Stream, float]]:
+    """The income that is relied on, each with how likely its next payment is; that of an heir is what its forerunner's was."""
+    found = []
+    for stream in streams:
+        if is_regular(stream, own):
+            found.append((stream, stream.probability()))
+        elif (forerunner := _forerunner(stream, streams, own)) is not None:
+            found.append((stream, forerunner.probability()))
+    return found
+
+
+def _forerunner(stream: Stream, streams: Sequence[Stream], own: set[int]) -> Stream | None:
+    """The regular income whose place a young stream took; None if it took none's."""
+    rhythm = stream.rhythm
+    if rhythm is None or not HEIR_HITS_MIN <= stream.hits < HITS_MIN or not _may_be_income(stream, own):
+        return None
+    for other in streams:
+        if other.id != stream.id and other.key == stream.key and is_regular(other, own) and other.rhythm is not None:
+            follows = other.last_day < stream.days[0] <= (other.due_day() or 0) + HEIR_LATE_DAYS
+            alike = min(stream.amounts) >= HEIR_SHARE_MIN * usual_minor(other.amounts)
+            if follows and alike and other.rhythm.cadence == rhythm.cadence:
+                return other
+    return None
 
 
 def monthly_minor(stream: Stream) -> float:

@@ -16,7 +16,7 @@ import msgspec
 
 from state.business_days import DAY_US, day_of
 from state.events import Channel
-from state.payee import FIRM, Payee
+from state.payee import FIRM, Payee, counterparty_digest
 from state.rhythm import Rhythm, fit
 from state.windows import unpack_key
 
@@ -224,10 +224,18 @@ def _rhythm(
 
 def _steps(stream: Stream, others: Sequence[Stream]) -> tuple[int, ...]:
     """How a payment gives way to a holiday: cards know none; employers pay before it, other banks collect after it. A bank that
-    books transfers on weekends, as all of a customer's streams together show, makes nobody give way."""
+    books transfers on weekends, as all of a customer's streams together show, makes nobody give way. What moves between the
+    customer's own accounts shows nothing about others: a bank's own books know no weekend."""
     if stream.channel == "ecommerce":
         return (0,)
-    days = [day for other in others if other.channel_code in BOOKED_BY_BANKS and other.hits > 1 for day in other.days]
+    own = {counterparty_digest(account) for account in {other.account for other in others} if account}
+    inside = stream.payee in own
+    days = [
+        day
+        for other in others
+        if other.channel_code in BOOKED_BY_BANKS and other.hits > 1 and (other.payee in own) == inside
+        for day in other.days
+    ]
     if WEEKEND_SHARE_MIN * len(days) < sum((day + 3) % 7 >= 5 for day in days):
         return (0, 1, -1)
     return (-1, 1, 0) if stream.credit else (1, -1, 0)

@@ -1,9 +1,11 @@
 """Did a salary that always comes fail to come?
 
-looks at   income that came at least four times, each time when due (state/income.py), and the days after its next payday
+looks at   income that came at least four times, or twice in the place of such a one (state/income.py), and the days after its
+           next payday
 needs      four payments; irregular earners have no payday, and nothing is said about them
 says       anomaly.income_missed when the grace has passed, with what was expected and when; one OPEN per stream. CLOSE when money
-           comes again, from the same payer or a new one. RETRACT if it had been there in time and only its record came late
+           comes again. RETRACT if it had been there in time and only its record came late, or if a new payer's takes its place
+           within a month: the income has changed hands, none was lost
 state      none of its own; one timer
 blind to   a first or second salary; one that is late by less than the grace
 source     -
@@ -12,13 +14,14 @@ source     -
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from operators.detector import DetectorConfig, Say, Wake, open_episode
 from operators.standing import iso, kind_of, matured, money
 from state.business_days import DAY_US
-from state.customer import Customer, Recent, Timer
+from state.customer import Customer, Recent, Said, Timer
 from state.events import Event, Transaction
-from state.income import is_regular, monthly_minor, own_digests, usual_minor
+from state.income import NO_INCOME, monthly_minor, own_digests, reliable, usual_minor
 from state.recurring import Stream
 from state.signals import Reason
 
@@ -42,6 +45,8 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     share_min: float = 0.05
     before_days: int = 6
     waits_s: float = 259_200.0
+    replaced_s: float = 2_678_400.0
+    replaced_max: float = 1.5
 
 
 def on_event(config: Config, state: None, event: Event, customer: Customer) -> Iterator[Say | Wake]:
@@ -68,14 +73,14 @@ def on_event(config: Config, state: None, event: Event, customer: Customer) -> I
 def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> Iterator[Say | Wake]:
     streams = customer.current_streams()
     own = own_digests(customer)
-    regular = [stream for stream in streams if is_regular(stream, own)]
-    total = sum(monthly_minor(stream) for stream in regular)
-    for stream in regular:
+    regular = reliable(streams, own)
+    total = sum(monthly_minor(stream) for stream, _ in regular)
+    for stream, likely in regular:
         due_day = stream.due_day()
         if due_day is None or _check_us(config, due_day) != timer.due_us:
             continue
         if monthly_minor(stream) >= config.share_min * total and not _covered(config, stream, due_day, streams, own):
-            yield _missed(config, stream, due_day)
+            yield _missed(config, stream, due_day, likely)
     yield Wake(_next_check_us(config, customer, streams, timer.due_us))
 
 
@@ -89,15 +94,36 @@ def learn(config: Config, state: None, recent: Recent, customer: Customer) -> It
     for said in customer.said:
         if said.type == SIGNAL and said.state == "OPEN" and recent.time_us > said.time_us:
             missed = _by_kind(customer.streams, said.kind)
-            usual = usual_minor(missed.amounts) if missed is not None else 0.0
-            if kind_of(stream) == said.kind or (missed is not None and recent.amount_minor >= config.covered * usual):
-                reason = Reason(
-                    "INCOME_AGAIN", "transaction_id", recent.transaction_id, None, None, "income has come again"
-                )
-                yield Say("CLOSE", (reason,), said.kind, score=said.score, transaction_ids=(recent.transaction_id,))
+            again = kind_of(stream) == said.kind
+            if again or (missed is not None and recent.amount_minor >= config.covered * usual_minor(missed.amounts)):
+                replaced = missed is not None and not again and _replaced(config, missed, stream, recent, said.time_us)
+                yield _over(said, recent, replaced)
 
 
-def _missed(config: Config, stream: Stream, due_day: int) -> Say:
+def _over(said: Said, recent: Recent, replaced: bool) -> Say:
+    step: Literal["RETRACT", "CLOSE"] = "RETRACT" if replaced else "CLOSE"
+    code, text = (
+        ("INCOME_REPLACED", "income of a new payer has taken its place")
+        if replaced
+        else ("INCOME_AGAIN", "income has come again")
+    )
+    reason = Reason(code, "transaction_id", recent.transaction_id, None, None, text)
+    return Say(step, (reason,), said.kind, score=said.score, transaction_ids=(recent.transaction_id,))
+
+
+def _replaced(config: Config, missed: Stream, stream: Stream, recent: Recent, said_us: int) -> bool:
+    """Whether money that has come is the first of a new payer's, soon enough and about as much as a wage."""
+    wage_minor = max(usual_minor(missed.amounts), monthly_minor(missed))
+    return (
+        stream.hits == 1
+        and stream.payee != missed.payee
+        and recent.channel not in NO_INCOME
+        and recent.time_us <= said_us + config.replaced_s * 1e6
+        and recent.amount_minor <= config.replaced_max * wage_minor
+    )
+
+
+def _missed(config: Config, stream: Stream, due_day: int, likely: float) -> Say:
     usual = usual_minor(stream.amounts)
     amount = money(usual, stream)
     assert stream.rhythm is not None
@@ -114,7 +140,7 @@ def _missed(config: Config, stream: Stream, due_day: int) -> Say:
         "OPEN",
         (reason,),
         kind_of(stream),
-        score=stream.probability(),
+        score=likely,
         transaction_ids=(stream.last_id,),
         details={"stream": stream.name, "expected_on": iso(due_day), "amount": amount, "currency": stream.currency},
         valid_until_us=_check_us(config, due_day) + int(stream.rhythm.period_days * DAY_US),
@@ -157,10 +183,8 @@ def _next_check_us(config: Config, customer: Customer, streams: list[Stream], af
     own = own_digests(customer)
     checks = [
         _check_us(config, due_day)
-        for stream in streams
-        if is_regular(stream, own)
-        and open_episode(customer, SIGNAL, kind_of(stream)) is None
-        and (due_day := stream.due_day()) is not None
+        for stream, _ in reliable(streams, own)
+        if open_episode(customer, SIGNAL, kind_of(stream)) is None and (due_day := stream.due_day()) is not None
     ]
     return min(
         (check for check in checks if check > max(after_us, customer.newest_us - int(config.waits_s * 1e6))),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from simulation.income import due_day
 from simulation.life import CURRENT, DRAIN, OBSERVE, Entry, Life
-from simulation.plants.employment import lose_pay, next_payday
+from simulation.plants.employment import is_expected, lose_pay, next_payday
 from simulation.plants.story import Plant, Story, choose_day
 from simulation.randomness import Draws
 
@@ -55,7 +55,7 @@ def leave(life: Life, draws: Draws, day: int) -> None:
     for pay in life.pays:
         if pay.last_day >= moved and pay.first_day < moved:
             nominal = next_payday(life, pay, moved) if pay.kind != "freelance" else None
-            if nominal is not None and due_day(life, pay, nominal) < day:
+            if nominal is not None and due_day(life, pay, nominal) < day and is_expected(life, pay, nominal):
                 lose_pay(life, pay, nominal, day, "salary_moved")
         pay.last_day = min(pay.last_day, moved - 1)
     for bill in life.bills:

@@ -21,6 +21,9 @@ GROUP = "pay"
 EMPLOYED = frozenset({"employed"})
 GRACE_DAYS = 4
 """Late payrolls and new employers pay within so many days of the usual payday."""
+KNOWN_PAYDAYS = 3
+CYCLE_DAYS = 35
+"""No regular pay comes less often."""
 
 
 def next_payday(life: Life, pay: Pay, day: int) -> int | None:
@@ -28,6 +31,13 @@ def next_payday(life: Life, pay: Pay, day: int) -> int | None:
     return next(
         (nominal for nominal in paydays(life, pay) if nominal >= day and due_day(life, pay, nominal) < life.days), None
     )
+
+
+def is_expected(life: Life, pay: Pay, nominal: int) -> bool:
+    """Whether anybody could expect the payment of a nominal payday: some came before, and the last not long ago. What would have come
+    again after months of parental leave is missed by nobody."""
+    before = [day for day in paydays(life, pay) if day < nominal]
+    return len(before) >= KNOWN_PAYDAYS and nominal - before[-1] <= CYCLE_DAYS
 
 
 def choose_payday(life: Life, story: Story, draws: Draws) -> tuple[Pay, int] | None:
