@@ -35,8 +35,9 @@ def newest(streams: Sequence[Stream], transaction_id: str) -> Stream | None:
 
 
 def bill_of(customer: Customer, transaction: Transaction) -> Stream | None:
-    """The stream of money drawn by somebody else that a transaction continued: no transfer between the customer's own accounts."""
-    if transaction.direction == "credit" or transaction.channel == "internal":
+    """The stream of money drawn by somebody else that a transaction continued: no transfer between the customer's own accounts, nor
+    interest, which follows a balance."""
+    if transaction.direction == "credit" or transaction.channel in ("internal", "interest"):
         return None
     stream = continued(customer, transaction)
     return stream if stream is not None and stream.payee not in own_digests(customer) else None

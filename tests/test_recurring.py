@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,6 +128,28 @@ def test_two_contracts_with_one_company_are_two_streams() -> None:
     assert sorted((stream.hits, stream.amounts[-1]) for stream in streams) == [(4, 2_900), (4, 3_400)]
     unnamed = streams_of(paid("one", days) + paid("two", later, 9_900))
     assert sorted((stream.hits, stream.amounts[-1]) for stream in unnamed) == [(4, 2_900), (4, 9_900)]
+
+
+def test_transfers_between_own_accounts_on_weekends_say_nothing_about_a_salary() -> None:
+    mondays = [day("2025-02-03") + 7 * week for week in range(11)]
+    saved = paid(
+        "out",
+        [day(text) for text in ("2024-11-02", "2024-12-01", "2025-02-01", "2025-03-02")],
+        5_000,
+        channel="standing_order",
+        counterparty="a-2",
+        merchant_id=None,
+        account_id="a-1",
+    )
+    inside = [
+        msgspec.structs.replace(
+            event, transaction_id="in-" + event.transaction_id, direction="credit", counterparty="a-1", account_id="a-2"
+        )
+        for event in saved
+    ]
+    streams = streams_of([*transfers("pay", mondays, 60_000, "Alander Works"), *saved, *inside])
+    (wages,) = [stream for stream in streams if stream.name == "Alander Works"]
+    assert wages.due_day() == day("2025-04-17")  # before Good Friday: the 21st of April was Easter Monday
 
 
 def test_a_bill_that_varies_is_one_stream() -> None:

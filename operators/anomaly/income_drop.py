@@ -89,12 +89,16 @@ def learn(config: Config, state: None, recent: Recent, customer: Customer) -> It
 
 
 def _low_payments(config: Config, stream: Stream) -> int | None:
-    """How many of the newest payments are low enough to speak: 1 or 2, or None."""
+    """How many of the newest payments are low enough to speak: 1 or 2, or None. A moderate drop must exceed by so much what hours
+    worked make of the amount anyway."""
     amounts = stream.amounts
     for low, drop in ((1, config.drop_large), (2, config.drop_moderate)):
         before = amounts[:-low]
         if len(before) < KNOWN_MIN or max(before[-KNOWN_MIN:]) > STEADY * min(before[-KNOWN_MIN:]):
             continue
-        if max(amounts[-low:]) <= (1.0 - drop) * usual_minor(before):
+        usual = usual_minor(before)
+        known = before[-KNOWN_MIN:]
+        spread = (max(known) - min(known)) / usual if low > 1 else 0.0
+        if max(amounts[-low:]) <= (1.0 - drop - spread) * usual:
             return low
     return None
