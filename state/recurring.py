@@ -219,6 +219,9 @@ def _rhythm(
     found = fit(days, currency, steps, skips_max=1 if hits > HITS_MATURE + 1 else 0)
     if found is None and stream.mature:
         found = fit(days[-HITS_MATURE:], currency, steps) or old
+    if found is not None and old is not None and stream.mature and found.cadence != old.cadence:
+        on_its_day = old.day(old.slot_near(days[-2], currency), currency) == days[-2]
+        return old if on_its_day else found  # One payment out of time makes no other cadence.
     return found
 
 

@@ -152,6 +152,14 @@ def test_transfers_between_own_accounts_on_weekends_say_nothing_about_a_salary()
     assert wages.due_day() == day("2025-04-17")  # before Good Friday: the 21st of April was Easter Monday
 
 
+def test_one_late_payroll_does_not_change_the_cadence() -> None:
+    mondays = [day("2024-10-07") + 14 * at for at in range(7)]
+    late = [*mondays[:4], mondays[4] + 3, *mondays[5:]]
+    (wages,) = streams_of(transfers("pay", late, 105_000, "Alander Works"))
+    assert wages.hits == 7 and wages.rhythm is not None and wages.rhythm.name == "biweekly"
+    assert wages.due_day() == mondays[-1] + 14
+
+
 def test_a_bill_that_varies_is_one_stream() -> None:
     days = [day(f"2025-{month:02d}-16") for month in range(1, 7)]
     (stream,) = streams_of(paid("energy", days, [8_500, 9_900, 7_100, 5_600, 5_200, 6_900]))
