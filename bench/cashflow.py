@@ -27,19 +27,22 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from recurring import read_series  # noqa: E402
+
 from operators.alerts import overdraft_ahead as alert  # noqa: E402
 from operators.cashflow import Z10  # noqa: E402
 from operators.customer_step import CustomerStep, make_policy  # noqa: E402
 from operators.decode import Decoder, Rejection  # noqa: E402
+from simulation.log import write_truth  # noqa: E402
 from simulation.runs import messages  # noqa: E402
 from simulation.scorecard import score  # noqa: E402
 from simulation.scorecard_run import Alarm, Run  # noqa: E402
-from simulation.scorecard_truth import Truth, World, parse_case, parse_time  # noqa: E402
+from simulation.scorecard_truth import Truth, parse_time, read_truth  # noqa: E402
 from simulation.settings import CLEAN, Dirt, WorldSettings  # noqa: E402
-from simulation.world import World as Planted  # noqa: E402
+from simulation.world import STREAMS, TRUTHS, World  # noqa: E402
 from state.business_days import DAY_US, day_of  # noqa: E402
 from state.customer import Customer  # noqa: E402
-from state.events import Account, Event, Transaction  # noqa: E402
+from state.events import Account, Consent, Event, Transaction  # noqa: E402
 from state.money import EXPONENT, parse_balance  # noqa: E402
 from state.records import Record  # noqa: E402
 from state.settings import load_settings  # noqa: E402
@@ -57,26 +60,26 @@ SECOND_US = 1_000_000
 
 
 class Bank:
-    """One world: its events in order of arrival, its truth, and what really was on each account at the end of each day."""
+    """One world: its events in order of arrival, its truth and its recurring series, and what really was on each account at the end of
+    each day."""
 
     def __init__(self, settings: WorldSettings) -> None:
         decoder = Decoder()
         self.events: list[Event] = []
         with TemporaryDirectory(prefix="segone-bench-") as folder:
-            world = Planted(settings, Path(folder))
+            world = World(settings, Path(folder))
             world.live()
             for message in messages(world.lines()):
-                if message.topic in (Transaction.TOPIC, Account.TOPIC):
+                if message.topic in (Transaction.TOPIC, Account.TOPIC, Consent.TOPIC):
                     record = Record(message.topic, 0, len(self.events), message.arrival_us, message.key, message.value)
                     event = decoder.decode(record)
                     if not isinstance(event, Rejection):
                         self.events.append(event)
-            cases = [parse_case(line) for line in world.truth()]
+            self.series = read_series(world.truth(STREAMS))
+            write_truth(Path(folder), settings, {name: world.truth(name) for name in TRUTHS})
+            self.truth = read_truth(Path(folder) / "truth")
         start_us = parse_time(settings.start.isoformat())
-        end_us = start_us + settings.days * DAY_US
-        self.half_us = start_us + (end_us - start_us) // 2
-        known = World(start_us, end_us, settings.customers)
-        self.truth = Truth([case for case in cases if case.kind != "decoy"], [], 0, known)
+        self.half_us = start_us + settings.days * DAY_US // 2
         self._balances: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
         for event in self.events:
             if isinstance(event, Transaction) and event.balance_after_minor is not None and event.status != "pending":
@@ -230,14 +233,14 @@ def with_credit(events: Sequence[Event], opened: Signal, shift_us: int) -> list[
     return sorted([*changed, credit], key=lambda event: event.arrival_us)
 
 
-def withdrawals(bank: Bank, signals: Sequence[Signal]) -> dict[str, Any]:
-    """Of alerts spread over the second half, the share that their own amount withdraws: they are not given when it came before, and
-    end without an overdraft when it comes after."""
+def withdrawals(bank: Bank, signals: Sequence[Signal], tries: int = REPLAYS_MAX) -> dict[str, Any]:
+    """Of about `tries` alerts spread over the second half, the share that their own amount withdraws: they are not given when it
+    came before, and end without an overdraft when it comes after."""
     of_customer: dict[str, list[Event]] = defaultdict(list)
     for event in bank.events:
         of_customer[event.customer_id].append(event)
     opened = [s for s in signals if s.state == "OPEN" and parse_rfc3339(s.event_time) >= bank.half_us]
-    opened = opened[:: max(1, len(opened) // REPLAYS_MAX)]
+    opened = opened[:: max(1, len(opened) // tries)]
     not_given = ended = 0
     for one in opened:
         events = of_customer[one.customer_id]

@@ -128,15 +128,27 @@ class Tally:
                     return
         self.unforetold[f"{series.stream} {series.cadence} unknown"] += 1
 
-    def __str__(self) -> str:
-        precision, recall = self.hits / max(1, self.hits + self.false), self.hits / max(1, self.cases)
-        f1 = 2 * self.hits / max(1, self.hits + self.false + self.cases)
+    def figures(self) -> dict[str, float]:
         foretold = max(1, self.foretold)
+        return {
+            "series": self.cases,
+            "precision": self.hits / max(1, self.hits + self.false),
+            "recall": self.hits / max(1, self.cases),
+            "f1": 2 * self.hits / max(1, self.hits + self.false + self.cases),
+            "foretold": self.foretold,
+            "date_near": self.near / foretold,
+            "date_exact": self.exact / foretold,
+            "amount_near": self.amount_near / foretold,
+        }
+
+    def __str__(self) -> str:
+        found = self.figures()
         return (
-            f"streams: P {precision:.3f} R {recall:.3f} F1 {f1:.3f} ({self.cases} series)\n"
-            f"next payment ({self.foretold}): date within {NEAR_DAYS} days {self.near / foretold:.4f}, exact {self.exact / foretold:.4f}, "
-            f"amount within 15 % {self.amount_near / foretold:.4f}\n"
-            f"missed {self.missed.most_common(8)}\ninvented {self.invented.most_common(8)}\nnot foretold {self.unforetold.most_common(8)}"
+            "streams: P {precision:.3f} R {recall:.3f} F1 {f1:.3f} ({series} series)\n"
+            "next payment ({foretold}): date within {days} days {date_near:.4f}, exact {date_exact:.4f}, "
+            "amount within 15 % {amount_near:.4f}\n".format(days=NEAR_DAYS, **found)
+            + f"missed {self.missed.most_common(8)}\ninvented {self.invented.most_common(8)}\n"
+            f"not foretold {self.unforetold.most_common(8)}"
         )
 
 
