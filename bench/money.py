@@ -50,6 +50,7 @@ MONEY = (
     "bill_due",
     "overdraft_ahead",
 )
+SIGNALS = frozenset(detector.SIGNAL for detector in CATALOGUE if detector.NAME in MONEY)
 
 
 class Course:
@@ -110,8 +111,7 @@ def scores(signals: list[Signal], bank: Bank, withdrawn: bool) -> dict[str, Any]
         kept = (signal for signal in signals if not withdrawn or signal.state != "RETRACT")
         (topic / "0.jsonl").write_bytes(b"".join(encode(signal) + b"\n" for signal in kept))
         card = score(read_run(Path(folder)), bank.truth, 0)
-    said = {signal.type for signal in signals}
-    return {one.type: dict(figures_of(one)) for one in card.signals if one.type in said}
+    return {one.type: dict(figures_of(one)) for one in card.signals if one.type in SIGNALS}
 
 
 def figures_of(card: SignalScore) -> Iterator[tuple[str, Any]]:
