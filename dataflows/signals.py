@@ -82,6 +82,7 @@ def flow() -> Dataflow:
     settings = load_settings(Path(path) if path else None)
     configure(settings.logs)
     worker = Worker.open(settings)
+    worker.own_state()
     serve(worker, 0)
     tell_start(settings)
     return build(worker)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
-
-import orjson
-from bytewax.recovery import init_db_dir
 
 from dataflows.files.sink import ALL_TOPICS, FileOutput, read_committed
 from dataflows.files.source import FileInput
@@ -20,25 +16,23 @@ from dataflows.kafka.sink import KafkaOutput
 from dataflows.kafka.source import BROADCAST, KafkaInput
 from dataflows.knowledge.board import BoardReader
 from dataflows.knowledge.key import KnowledgeKey, newest_of_each
-from dataflows.knowledge.machines import knowledge_keys, make_machine, prepare_knowledge
+from dataflows.knowledge.machines import knowledge_keys, make_machine
 from dataflows.knowledge.pacing import Pacemaker
 from dataflows.knowledge.pins import read_pins, those_kept
 from dataflows.knowledge.reporting import Reporter
 from dataflows.knowledge.shelf import MODEL_PREFIX, Fold, Shelf, shelf_folder
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
+from dataflows.state_note import note_versions, prepare_state
 from dataflows.tally import Tally
 from dataflows.witness import Witness
 from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
-from operators.pseudonym import pseudonyms_of
 from state.events import TOPICS
 from state.settings import ConfigError, Settings
 from state.shard import Shard
 from state.store import DiskStore, shard_folder
-
-STATE_FORMAT = 1
 
 
 class Worker:
@@ -86,6 +80,10 @@ class Worker:
         for key in knowledge_keys(settings):
             make_machine(settings, key)
         return _open_kafka(settings) if settings.log.kind == "kafka" else _open_files(settings)
+
+    def own_state(self) -> None:
+        """To be called by who has the state folder to itself, before the flow starts: from now on this release writes in it."""
+        note_versions(self.state_dir, self.settings)
 
     def open_shard(self, number: int) -> Shard:
         """The shard with its store; its state still has to be restored."""
@@ -262,47 +260,3 @@ def make_pacemaker(settings: Settings, state_dir: Path, *, live: bool) -> Pacema
     shelves = [shelf_folder(state_dir, key) for key in knowledge_keys(settings)]
     knowledge = settings.knowledge
     return Pacemaker(shelves, knowledge.bucket_us, knowledge.pacing_wait_s if live else None)
-
-
-def prepare_state(state_dir: Path, settings: Settings) -> bool:
-    """Makes the state folder, or checks that an existing one fits the settings. True if it is new."""
-    note = state_dir / "segone.json"
-    fixed: dict[str, int | str] = {
-        "format": STATE_FORMAT,
-        "shards": settings.shard.count,
-        "recovery_partitions": settings.state.recovery_partitions,
-    }
-    pseudonyms = pseudonyms_of(settings)
-    if pseudonyms is not None:
-        fixed["pseudonym_key"] = pseudonyms.fingerprint
-    try:
-        if note.exists():
-            known = orjson.loads(note.read_bytes())
-            for key, value in {"pseudonym_key": None, **fixed}.items():
-                if known.get(key) != value:
-                    raise ConfigError(
-                        f"{note}: {key} is {known.get(key)}, the settings say {value}; it is fixed when the state is made: "
-                        "set it back, or begin with a new state folder ([state] dir)"
-                    )
-            prepare_knowledge(state_dir, settings)
-            return False
-        if not (state_dir / "recovery").exists():
-            # Made beside its place: one that is half made, because this process was killed, can't be finished.
-            made = state_dir / "recovery.new"
-            shutil.rmtree(made, ignore_errors=True)
-            made.mkdir(parents=True)
-            init_db_dir(made, settings.state.recovery_partitions)
-            made.rename(state_dir / "recovery")
-        draft = note.with_suffix(".new")
-        draft.write_bytes(orjson.dumps(fixed))
-        draft.replace(note)
-        prepare_knowledge(state_dir, settings)
-    except OSError as error:
-        raise ConfigError(
-            f"{state_dir}: the state folder can't be used ({error.strerror}); check [state] dir and permissions"
-        ) from error
-    except orjson.JSONDecodeError as error:
-        raise ConfigError(
-            f"{note}: is damaged; restore the state folder from a copy, or begin with a new one ([state] dir)"
-        ) from error
-    return True

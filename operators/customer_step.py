@@ -250,16 +250,27 @@ class CustomerStep:
             if known is None:
                 continue
             detector, decoder = known
-            upgrade = getattr(detector, "upgrade", None)
             if version == detector.VERSION:
                 customer.states[name] = decoder.decode(raw)
-            elif version < detector.VERSION and upgrade is not None:
-                customer.states[name] = upgrade(version, bytes(raw))
             else:
-                raise FrozenError(
-                    f"the state of detector {detector.NAME} was written by its version {version}, this release has version "
-                    f"{detector.VERSION} and no way from the one to the other: start the release that wrote it, or a newer one"
-                )
+                self.require_readable(name, version)
+                customer.states[name] = detector.upgrade(version, bytes(raw))
+
+    @property
+    def state_versions(self) -> dict[str, int]:
+        """What `freeze_states` writes, by detector."""
+        return {name: detector.VERSION for name, (detector, _) in self._with_state.items()}
+
+    def require_readable(self, name: str, version: int) -> None:
+        """Raises FrozenError for a state of a newer version, or of an older one that the detector has no `upgrade` for."""
+        detector = self._with_state[name][0] if name in self._with_state else None
+        if detector is None or version == detector.VERSION:
+            return
+        if version > detector.VERSION or getattr(detector, "upgrade", None) is None:
+            raise FrozenError(
+                f"the state of detector {name} was written by its version {version}, this release has version "
+                f"{detector.VERSION} and no way from the one to the other: start the release that wrote it, or a newer one"
+            )
 
     def _failed(self, name: str, customer_id: str, cause: Cause, error: Exception) -> DetectorError:
         self.detector_errors[name] = self.detector_errors.get(name, 0) + 1

@@ -113,23 +113,27 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         return _VERSION_BYTE + _encoder.encode(fields)
 
 
-def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, dict[str, tuple[int, msgspec.Raw]]]:
-    """The customer and the detectors' states, each as (version, bytes). Raises FrozenError for bytes that this release can't read."""
-    version = frozen[0] if frozen else 0
+def require_readable(version: int) -> None:
+    """Raises FrozenError for a format that is newer, or too old for `UPGRADES`."""
     if version > VERSION:
         raise FrozenError(
             f"a profile was written in format {version}, this release reads up to {VERSION}: "
             "start the newer release, or restore an older state"
         )
+    if not all(older in UPGRADES for older in range(version, VERSION)):
+        raise FrozenError(
+            f"a profile was written in format {version}, which this release no longer reads (it reads {VERSION}): "
+            "start the release that wrote it, or replay the input into an empty state folder"
+        )
+
+
+def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, dict[str, tuple[int, msgspec.Raw]]]:
+    """The customer and the detectors' states, each as (version, bytes). Raises FrozenError for bytes that this release can't read."""
+    version = frozen[0] if frozen else VERSION
+    require_readable(version)
     body = frozen[1:]
-    while 0 < version < VERSION:
-        if version not in UPGRADES:
-            raise FrozenError(
-                f"a profile was written in format {version}, which this release no longer reads (it reads {VERSION}): "
-                "start the release that wrote it, or replay the input into an empty state folder"
-            )
-        body = UPGRADES[version](body)
-        version += 1
+    for older in range(version, VERSION):
+        body = UPGRADES[older](body)
     try:
         customer = Customer(customer_id, retention_us)
         fields = _decoder.decode(body)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dataflows.cli import main
-from dataflows.worker import prepare_state
+from dataflows.state_note import prepare_state
 from operators.pseudonym import Pseudonyms
 from simulation.settings import WorldSettings
 from simulation.world import stream

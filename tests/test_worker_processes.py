@@ -17,15 +17,16 @@ from said import Said, differences, in_files
 from worker_process import PATIENCE_S, CommittedReader, WorkerProcess
 
 from dataflows.files.sink import ALL_TOPICS, FileSinkPartition, OutputFailed, read_committed, write_committed
-from dataflows.worker import prepare_state
+from dataflows.state_note import prepare_state
 from simulation.settings import WorldSettings
 from simulation.world import stream
 from state.digest import partition_of
 from state.events import TOPICS
-from state.settings import ConfigError, Settings
+from state.settings import ConfigError, load_settings
 
 PARTITIONS, RECORDS, SEED = 2, 2500, 11
 
+DEFAULTS = load_settings(environment={})
 SETTINGS = """\
 [log]
 partitions = 2
@@ -176,18 +177,18 @@ def test_a_state_folder_whose_making_was_killed_is_made_anew(tmp_path: Path) -> 
     (tmp_path / "recovery.new").mkdir()
     init_db_dir(tmp_path / "recovery.new", 4)
     (tmp_path / "recovery.new" / "part-3.sqlite3").unlink()
-    assert prepare_state(tmp_path, Settings())
+    assert prepare_state(tmp_path, DEFAULTS)
     assert sorted(path.name for path in (tmp_path / "recovery").glob("*.sqlite3")) == [
         f"part-{number}.sqlite3" for number in range(4)
     ]
-    assert not prepare_state(tmp_path, Settings())
+    assert not prepare_state(tmp_path, DEFAULTS)
 
 
 def test_a_recovery_folder_without_a_note_beside_it_is_taken_as_it_is(tmp_path: Path) -> None:
-    assert prepare_state(tmp_path, Settings())
+    assert prepare_state(tmp_path, DEFAULTS)
     before = (tmp_path / "recovery" / "part-0.sqlite3").read_bytes()
     (tmp_path / "segone.json").unlink()
-    assert prepare_state(tmp_path, Settings())
+    assert prepare_state(tmp_path, DEFAULTS)
     assert (tmp_path / "recovery" / "part-0.sqlite3").read_bytes() == before
 
 
@@ -202,8 +203,8 @@ def test_output_that_readers_have_seen_is_not_cut_off_by_an_older_state_folder(t
 
 
 def test_a_state_folder_with_another_shard_count_is_refused(tmp_path: Path) -> None:
-    prepare_state(tmp_path, Settings())
+    prepare_state(tmp_path, DEFAULTS)
     note = tmp_path / "segone.json"
     note.write_bytes(note.read_bytes().replace(b"64", b"32"))
     with pytest.raises(ConfigError, match="shards is 32"):
-        prepare_state(tmp_path, Settings())
+        prepare_state(tmp_path, DEFAULTS)

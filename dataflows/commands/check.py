@@ -23,7 +23,7 @@ from dataflows.files.source import count_partitions
 from dataflows.kafka.client import BrokerUnavailable, KafkaRefused, partition_counts
 from dataflows.kafka.rights import require_rights
 from dataflows.kafka.topics import faults, silence_client
-from dataflows.worker import prepare_state
+from dataflows.state_note import prepare_state
 from operators.customer_step import CustomerStep
 from state.events import TOPICS
 from state.settings import ConfigError, Settings

@@ -12,7 +12,7 @@ from dataflows.commands.arguments import add_settings_arguments, settings_of, st
 from dataflows.kafka.client import BrokerUnavailable, create_topics, partition_counts
 from dataflows.kafka.source import BROADCAST
 from dataflows.kafka.topics import faults, plans, silence_client
-from dataflows.worker import prepare_state
+from dataflows.state_note import prepare_state
 from state.events import TOPICS
 from state.settings import ConfigError, Settings
 

@@ -101,6 +101,7 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     if readable(worker.settings.logs):
         sentence = accounting if process_id is None else share
         threading.Thread(target=_report_progress, args=(worker, done, sentence), daemon=True).start()
+    worker.own_state()
     endpoint = serve(worker, process_id or 0 if supervised() else 0)
     worker.witness.tell = lambda error: _tell_end(error, process_id or 0)
     collect_young_only()

@@ -1,0 +1,125 @@
+"""`segone.json` of a state folder: what is fixed when the folder is made, and which versions of profiles and detectors' states lie in it.
+
+The versions are held against this release before anything is read or written: what can't be read is refused when a worker starts, not
+in the middle, when part of the state is already written anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import orjson
+from bytewax.recovery import init_db_dir
+
+from dataflows.knowledge.machines import prepare_knowledge
+from operators.customer_step import CustomerStep
+from operators.pseudonym import pseudonyms_of
+from state import frozen
+from state.frozen import FrozenError
+from state.settings import ConfigError, Settings
+
+STATE_FORMAT = 1
+PROFILES, DETECTORS = "profiles", "detectors"
+
+
+def prepare_state(state_dir: Path, settings: Settings) -> bool:
+    """Makes the state folder, or checks that an existing one fits the settings and this release. True if it is new.
+
+    Raises ConfigError if it does not.
+    """
+    note = _note_of(state_dir)
+    try:
+        if note.exists():
+            _compare(note, settings)
+            prepare_knowledge(state_dir, settings)
+            return False
+        if not (state_dir / "recovery").exists():
+            # Made beside its place: one that is half made, because this process was killed, can't be finished.
+            made = state_dir / "recovery.new"
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir(parents=True)
+            init_db_dir(made, settings.state.recovery_partitions)
+            made.rename(state_dir / "recovery")
+        _write(note, {**_fixed(settings), **_with_ours({}, settings)})
+        prepare_knowledge(state_dir, settings)
+    except OSError as error:
+        raise ConfigError(
+            f"{state_dir}: the state folder can't be used ({error.strerror}); check [state] dir and permissions"
+        ) from error
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(
+            f"{note}: is damaged; restore the state folder from a copy, or begin with a new one ([state] dir)"
+        ) from error
+    return True
+
+
+def note_versions(state_dir: Path, settings: Settings) -> None:
+    """Adds the versions that this release writes. Those before stay: profiles are written anew only when their customers are seen."""
+    note = _note_of(state_dir)
+    known = orjson.loads(note.read_bytes())
+    told = {**known, **_with_ours(known, settings)}
+    if told != known:
+        _write(note, told)
+
+
+def _note_of(state_dir: Path) -> Path:
+    return state_dir / "segone.json"
+
+
+def _fixed(settings: Settings) -> dict[str, int | str]:
+    fixed: dict[str, int | str] = {
+        "format": STATE_FORMAT,
+        "shards": settings.shard.count,
+        "recovery_partitions": settings.state.recovery_partitions,
+    }
+    pseudonyms = pseudonyms_of(settings)
+    if pseudonyms is not None:
+        fixed["pseudonym_key"] = pseudonyms.fingerprint
+    return fixed
+
+
+def _with_ours(known: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """The versions of a note and those that this release writes."""
+    detectors = {name: set(versions) for name, versions in known.get(DETECTORS, {}).items()}
+    for name, version in _step(settings).state_versions.items():
+        detectors.setdefault(name, set()).add(version)
+    return {
+        PROFILES: sorted({*known.get(PROFILES, ()), frozen.VERSION}),
+        DETECTORS: {name: sorted(versions) for name, versions in sorted(detectors.items())},
+    }
+
+
+def _compare(note: Path, settings: Settings) -> None:
+    known = orjson.loads(note.read_bytes())
+    for key, value in {"pseudonym_key": None, **_fixed(settings)}.items():
+        if known.get(key) != value:
+            raise ConfigError(
+                f"{note}: {key} is {known.get(key)}, the settings say {value}; it is fixed when the state is made: "
+                "set it back, or begin with a new state folder ([state] dir)"
+            )
+    step = _step(settings)
+    try:
+        for version in known.get(
+            PROFILES, ()
+        ):  # a folder of a release that did not note them: found out profile by profile
+            frozen.require_readable(version)
+        for name, versions in known.get(DETECTORS, {}).items():
+            for version in versions:
+                step.require_readable(name, version)
+    except FrozenError as error:
+        raise ConfigError(f"{note.parent}: {error}. Nothing was changed; docs/rescale-upgrade.md: Upgrade") from error
+
+
+def _step(settings: Settings) -> CustomerStep:
+    return CustomerStep(settings.detectors, settings.digest())
+
+
+def _write(note: Path, told: dict[str, Any]) -> None:
+    draft = note.with_suffix(
+        f".{os.getpid()}.new"
+    )  # the processes of a cluster may write at the same time, all the same
+    draft.write_bytes(orjson.dumps(told))
+    draft.replace(note)

@@ -1,0 +1,84 @@
+"""What a state folder says of itself, and what a worker refuses before it touches anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from dataflows.state_note import note_versions, prepare_state
+from operators.catalogue import CATALOGUE
+from state import frozen
+from state.settings import ConfigError, load_settings
+
+SETTINGS = load_settings(environment={})
+WITH_A_WAY = next(d for d in CATALOGUE if d.State is not None and hasattr(d, "upgrade"))
+WITHOUT = next(d for d in CATALOGUE if d.State is not None and not hasattr(d, "upgrade"))
+
+
+@pytest.fixture
+def note(tmp_path: Path) -> Path:
+    assert prepare_state(tmp_path, SETTINGS)
+    return tmp_path / "segone.json"
+
+
+def say(note: Path, **changes: Any) -> bytes:
+    """The note as another release would have left it."""
+    note.write_bytes(orjson.dumps(orjson.loads(note.read_bytes()) | changes))
+    return note.read_bytes()
+
+
+def test_a_new_state_notes_what_this_release_writes(note: Path) -> None:
+    told = orjson.loads(note.read_bytes())
+    assert told["profiles"] == [frozen.VERSION]
+    assert told["detectors"][WITH_A_WAY.NAME] == [WITH_A_WAY.VERSION]
+    assert told["detectors"][WITHOUT.NAME] == [WITHOUT.VERSION]
+
+
+@pytest.mark.parametrize("difference", [-1, 1], ids=["older", "newer"])
+def test_a_detectors_state_that_can_not_be_read_is_refused_by_name_and_nothing_is_changed(
+    note: Path, difference: int
+) -> None:
+    version = WITHOUT.VERSION + difference
+    before = say(note, detectors={WITHOUT.NAME: [version]})
+    files = sorted(note.parent.rglob("*"))
+    with pytest.raises(ConfigError, match=f"detector {WITHOUT.NAME} was written by its version {version}.*Upgrade"):
+        prepare_state(note.parent, SETTINGS)
+    assert (note.read_bytes(), sorted(note.parent.rglob("*"))) == (before, files)
+
+
+def test_a_profile_format_that_is_no_longer_read_is_refused_with_the_way_out(note: Path) -> None:
+    say(note, profiles=[1])
+    with pytest.raises(
+        ConfigError, match=r"format 1, which this release no longer reads .* replay the input into an empty"
+    ):
+        prepare_state(note.parent, SETTINGS)
+
+
+def test_an_older_state_that_can_be_upgraded_is_taken_and_both_versions_are_noted_once_it_is_written(
+    note: Path,
+) -> None:
+    older = WITH_A_WAY.VERSION - 1
+    before = say(note, detectors={WITH_A_WAY.NAME: [older]})
+    assert not prepare_state(note.parent, SETTINGS)
+    assert note.read_bytes() == before, "looking is not owning"
+    note_versions(note.parent, SETTINGS)
+    assert orjson.loads(note.read_bytes())["detectors"][WITH_A_WAY.NAME] == [older, WITH_A_WAY.VERSION]
+    assert not prepare_state(note.parent, SETTINGS)
+
+
+def test_the_state_of_a_release_that_noted_no_versions_is_taken(note: Path) -> None:
+    told = orjson.loads(note.read_bytes())
+    del told["profiles"], told["detectors"]
+    note.write_bytes(orjson.dumps(told))
+    assert not prepare_state(note.parent, SETTINGS)
+    note_versions(note.parent, SETTINGS)
+    assert orjson.loads(note.read_bytes())["profiles"] == [frozen.VERSION]
+
+
+def test_the_state_of_a_detector_that_is_switched_off_or_gone_stands_in_nobodys_way(note: Path) -> None:
+    say(note, detectors={"gone": [7], WITHOUT.NAME: [WITHOUT.VERSION + 1]})
+    off = load_settings(environment={}, flags={"detectors": {WITHOUT.NAME: {"enabled": False}}})
+    assert not prepare_state(note.parent, off)
