@@ -8,7 +8,7 @@ READY := .venv/ready
 HELM := .cache/tools/helm
 HELM_VERSION := v3.18.6
 
-.PHONY: help setup demo test lint types imports format schemas docs helm secrets audit sbom lock soak clean
+.PHONY: help setup demo test lint types imports format schemas docs helm secrets audit sbom lock soak bench clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -87,6 +87,15 @@ lock:  ## write requirements.lock and of it the image's part anew (needs pip-too
 soak: $(READY)  ## kill -9 loops against real Kafka and the embedded log (half an hour and more)
 	CRASH_SEEDS=20000 $(BIN)/python -m pytest tests/crash -n 2
 	$(BIN)/python bench/soak.py --log both --kills 200
+
+# Quix Streams wants an older confluent-kafka than the worker: it has an environment of its own. Without it the other parts are measured.
+QUIX := .cache/quix
+
+bench: $(READY) $(QUIX)/ready  ## how fast it is, beside its peers: a table and out/bench.json (BENCH="--quick --only c,d")
+	$(BIN)/python bench/run.py $(BENCH)
+
+$(QUIX)/ready: bench/quix.txt
+	-$(PYTHON) -m venv $(QUIX) && $(QUIX)/bin/python -m pip install --quiet -r bench/quix.txt && touch $@
 
 clean:
 	rm -rf .venv out build *.egg-info .mypy_cache .ruff_cache .hypothesis
