@@ -1,4 +1,5 @@
-"""How good are the intents on planted worlds: what `segone score` says of them, by quarter too, and what they cost an event.
+"""How good are the intents on planted worlds: what `segone score` says of them, by quarter too; how well products are ranked week by
+week; what an event costs.
 
 python bench/intents.py [--customers N] [--days D] [--seed S …] [--dirt]
 
@@ -9,7 +10,8 @@ profiling are left out (docs/consent.md).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -17,14 +19,18 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+from intent_priors import ahead, area
 from intent_weeks import ROOT as ROOT
 from intent_weeks import clean_world
 
+from operators.catalogue import read_configs
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import Decoder, Rejection
-from operators.detector import HOOKS, Detector
+from operators.detector import HOOKS, Detector, DetectorConfig
 from operators.encode import encode
 from operators.intent import churn, home_purchase, life_event, product, traces
+from operators.intent.frame import reasons_of, score_of
 from simulation.log import write_truth
 from simulation.runs import messages
 from simulation.scorecard import score
@@ -65,10 +71,57 @@ class Clock:
         return call
 
 
-def run_world(settings: WorldSettings) -> tuple[Run, Truth, int, float]:
+class Ranks:
+    """What the model of products thinks of each product at the end of each week, whether it is said or not."""
+
+    def __init__(self) -> None:
+        self._config = read_configs(load_settings(environment={}).detectors)[2]["product"]
+        self._weeks: dict[str, list[tuple[traces.Week, dict[str, float]]]] = defaultdict(list)
+        self.detector: Any = SimpleNamespace(
+            NAME="ranks", VERSION=1, SIGNAL=None, Config=DetectorConfig, State=None, look=self._look
+        )
+
+    def _look(self, config: Any, state: Any, week: traces.Week, customer: Any) -> None:
+        model = self._config
+        scores = {}
+        for name in (name for name, one in model.products.items() if one.intent == product.NAME):
+            base = model.score_base + model.by_product.get(name, 0.0)
+            scores[name] = score_of(base, reasons_of(model.weights, product.features_of(model, week, name)))
+        self._weeks[customer.customer_id].append((week, scores))
+
+    def show(self, cases: Sequence[Case], from_us: int) -> None:
+        """Over the weeks from `from_us` on: the area under the ROC curve for each product (taken within the horizon), and how often
+        the product taken was among the three likeliest two weeks before (by chance: 3 of 5)."""
+        days, rows = self._config.horizon_days, defaultdict[str, list[tuple[float, bool]]](list)
+        taken = defaultdict[str, list[Case]](list)
+        for case in cases:
+            if case.kind == "product":
+                taken[case.customer_id].append(case)
+        among: list[bool] = []
+        for customer_id, weeks in self._weeks.items():
+            for week, scores in weeks:
+                if week.end_us < from_us:
+                    continue
+                coming = [c for c in taken[customer_id] if ahead(week, c, days)]
+                for name, one in scores.items():
+                    rows[name].append((one, any(c.detail["product"] == name for c in coming)))
+                for case in coming:
+                    if 14 <= (case.start_us - week.end_us) / traces.DAY_US < 21:
+                        likeliest = sorted(scores, key=scores.__getitem__, reverse=True)[: product.NEXT_MAX]
+                        among.append(case.detail["product"] in likeliest)
+        for name, found in rows.items():
+            outcomes = np.array([outcome for _, outcome in found], dtype=float)
+            if outcomes.any():
+                print(f"{name}: AUC {area(np.array([score for score, _ in found]), outcomes):.3f}")
+        if among:
+            print(f"next product among the three likeliest two weeks before: {sum(among)} of {len(among)}")
+
+
+def run_world(settings: WorldSettings, ranks: Ranks) -> tuple[Run, Truth, int, float]:
     """What the intents say in a world, the truth, the number of events and the seconds spent in the hooks."""
     clock, loaded, decoder = Clock(), load_settings(environment={}), Decoder()
-    step = CustomerStep(loaded.detectors, "bench", tuple(clock.watched(one) for one in INTENTS))
+    detectors = (*(clock.watched(one) for one in INTENTS), ranks.detector)
+    step = CustomerStep(loaded.detectors, "bench", detectors)
     shard, events = Shard(0, step, make_policy(loaded, step, 1), MemoryStore()), 0
     with TemporaryDirectory(prefix="segone-intents-") as name:
         folder = Path(name)
@@ -150,12 +203,14 @@ def main() -> None:
         settings = clean_world(seed, args.customers, args.days)
         if args.dirt:
             settings = WorldSettings(args.customers, args.days, seed)
-        run, truth, events, spent_s = run_world(settings)
+        ranks = Ranks()
+        run, truth, events, spent_s = run_world(settings, ranks)
         print(
             f"\nseed {seed}, {args.customers} customers x {args.days} days, {events:,} events, {spent_s / events * 1e6:.1f} µs an event"
         )
         show(score(run, truth, resamples=0))
         assert truth.world.start_us is not None and truth.world.end_us is not None
+        ranks.show(truth.cases, (truth.world.start_us + truth.world.end_us) // 2)
         print("\n".join(quarters(run, truth, truth.world.start_us, truth.world.end_us)))
 
 

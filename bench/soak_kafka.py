@@ -14,8 +14,7 @@ from streams_under_load import PARTITIONS, Feeder, KafkaLog, KafkaReader, bursts
 from worker_process import WorkerProcess
 
 from dataflows.commands.init import run as init
-from dataflows.kafka.source import BROADCAST
-from state.events import TOPICS
+from state.events import BROADCAST, TOPICS
 
 BROKER_GONE_TIMEOUT_S = 4.0
 BROKER_GONE_EXIT_S_MAX = 30.0

@@ -18,9 +18,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from dataflows.commands.init import run as init
-from dataflows.kafka.source import BROADCAST
 from simulation.runs import Message
 from state.digest import partition_of
+from state.events import BROADCAST
 
 PARTITIONS = 4
 BEGIN_US = 1_735_689_600_000_000

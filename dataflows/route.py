@@ -11,8 +11,11 @@ from dataflows.quarantine import Quarantine
 from operators.dead_letter import dead_letter
 from operators.decode import Decoder, Rejection
 from state.digest import partition_of, shard_of
-from state.events import Event
+from state.events import BROADCAST, Event
 from state.records import Output
+
+FIRST = "0"
+"""The source partition that counts what all of them read."""
 
 
 class ShardBatch(NamedTuple):
@@ -20,7 +23,8 @@ class ShardBatch(NamedTuple):
 
     `tick` marks the first batch of an epoch, which every shard gets, with or without events. `routed` counts the events that this
     source partition has sent to this shard since the processes started, these included: the shard checks that none was lost.
-    `horizon_us` and `nonce` as in RecordBatch.
+    `horizon_us` and `nonce` as in RecordBatch. `broadcast` of the events are rates of the market, which go to every shard and
+    are not counted in `routed`.
     """
 
     shard: int
@@ -31,6 +35,7 @@ class ShardBatch(NamedTuple):
     routed: int
     horizon_us: int = 0
     nonce: int = 0
+    broadcast: int = 0
 
 
 class Accounting:
@@ -42,7 +47,7 @@ class Accounting:
         self.dead: Counter[tuple[str, str]] = Counter()
         """By topic and code."""
         self.broadcast = 0
-        """Records of `in.market`, which belong to no customer: applied where they are read."""
+        """Records of `in.market`, which belong to no customer. Every source partition reads them all; partition "0" counts them."""
         self.routed: Counter[tuple[str, int]] = Counter()
         """By source partition and shard."""
 
@@ -76,22 +81,31 @@ class Router:
         decode = self._decoder.decode
         accounting = self._accounting
         quarantine = self._quarantine
+        every_shard = range(self._shards)
+        rates = 0
+        first = batch.source == FIRST
         for record in batch.records:
-            accounting.read[record.topic] = accounting.read.get(record.topic, 0) + 1
+            counted = first or record.topic not in BROADCAST
+            if counted:
+                accounting.read[record.topic] = accounting.read.get(record.topic, 0) + 1
             event = decode(record)
             if quarantine:
                 event = quarantine.rejection((record.topic, record.partition, record.offset)) or event
             if isinstance(event, Rejection):
-                letters.append(dead_letter(record, event))
-                accounting.dead[record.topic, event.code] += 1
+                if counted:
+                    letters.append(dead_letter(record, event))
+                    accounting.dead[record.topic, event.code] += 1
             elif event.customer_id:
                 by_shard.setdefault(shard_of(event.customer_id, self._shards), []).append(event)
             else:
-                accounting.broadcast += 1
-        for shard in range(self._shards) if batch.tick else by_shard:
+                accounting.broadcast += counted
+                rates += 1
+                for shard in every_shard:
+                    by_shard.setdefault(shard, []).append(event)
+        for shard in every_shard if batch.tick else by_shard:
             events = by_shard.get(shard, [])
             address = (batch.source, shard)
-            accounting.routed[address] += len(events)
+            accounting.routed[address] += len(events) - rates
             item = ShardBatch(
                 shard,
                 int(batch.source),
@@ -101,6 +115,7 @@ class Router:
                 accounting.routed[address],
                 batch.horizon_us,
                 batch.nonce,
+                rates,
             )
             yield self._shard_keys[shard], item
         yield from to_sink(letters, self._sink_partitions, proof=True)

@@ -97,8 +97,10 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, Addressed, bytes]):
             said: list[Emission] = []
             if batch.events:
                 said += self._apply(shard, batch)
-                self._tally.took(batch.events)
-                self._received[batch.partition] = self._received.get(batch.partition, 0) + len(batch.events)
+                self._tally.took([event for event in batch.events if event.customer_id])
+                self._received[batch.partition] = (
+                    self._received.get(batch.partition, 0) + len(batch.events) - batch.broadcast
+                )
             said += shard.advance(batch.partition, batch.clock_us)
             if reporter is not None:
                 reports += reporter.report(said, batch.partition, proof=True)

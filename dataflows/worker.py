@@ -13,7 +13,7 @@ from dataflows.files.source import FileInput
 from dataflows.kafka.publisher import Publisher
 from dataflows.kafka.rights import require_rights
 from dataflows.kafka.sink import KafkaOutput
-from dataflows.kafka.source import BROADCAST, KafkaInput
+from dataflows.kafka.source import KafkaInput
 from dataflows.knowledge.board import BoardReader
 from dataflows.knowledge.key import KnowledgeKey, newest_of_each
 from dataflows.knowledge.machines import knowledge_keys, make_machine
@@ -29,7 +29,7 @@ from dataflows.witness import Witness
 from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
-from state.events import TOPICS
+from state.events import BROADCAST, TOPICS
 from state.settings import ConfigError, Settings
 from state.shard import Shard
 from state.store import DiskStore, shard_folder

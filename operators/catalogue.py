@@ -31,7 +31,7 @@ from operators.anomaly import (
 from operators.consent import TABLE as CONSENTS
 from operators.consent import Consents
 from operators.detector import Detector
-from operators.intent import churn, home_purchase, life_event, product, traces
+from operators.intent import churn, home_purchase, life_event, product, refinance, traces
 from operators.knowledge.tables import TABLES
 from operators.view import Priors
 from state.settings import ConfigError
@@ -57,6 +57,7 @@ CATALOGUE: tuple[Detector, ...] = (
     churn,
     life_event,
     product,
+    refinance,
     floors.null,
     floors.random,
 )

@@ -18,7 +18,7 @@ from operators.knowledge.facts import ScoreCount
 from operators.view import View
 from state.customer import Customer, Recent, Said, Timer
 from state.digest import digest64
-from state.events import Consent, Event, Label, Transaction
+from state.events import Consent, Event, Label, MarketRate, Transaction
 from state.frozen import FrozenError
 from state.settings import Settings
 from state.shard import Policy
@@ -65,7 +65,9 @@ class CustomerStep:
         self._lookers = self._hooks("look", configs)
         self._on_event = self._hooks_by_topic("on_event", "TOPICS", configs)
         self._event_learners = self._hooks_by_topic("learn_event", "LEARNS", configs)
+        self._rate_hooks = self._hooks("on_rate", configs)
         self.learns = frozenset(self._event_learners)
+        self.rated = frozenset(kind for d in self._detectors for kind in getattr(d, "RATED", ()))
         self._versions = {module.NAME: module.VERSION for module in self._stateful}
         self._with_state = {
             d.NAME: (d, msgspec.msgpack.Decoder(d.State)) for d in self._stateful if d.State is not None
@@ -172,6 +174,11 @@ class CustomerStep:
         """What detectors learn from a matured event of another topic."""
         cause = Cause(EventTrigger(event.TOPIC, event.event_id), event.time_us)
         self._ask(self._event_learners[event.TOPIC], event, customer, cause, out)
+
+    def tell_rate(self, customer: Customer, rate: MarketRate, out: list[Emission]) -> None:
+        """What detectors say of a rate of the market to a holder of one of the accounts in `rated`."""
+        cause = Cause(EventTrigger(rate.TOPIC, rate.event_id), rate.time_us, event=rate)
+        self._ask(self._rate_hooks, rate, customer, cause, out)
 
     def _ask(self, hooks: Iterable[Hook], subject: Any, customer: Customer, cause: Cause, out: list[Emission]) -> None:
         """Calls hooks and does what each of them answers: all of it, or nothing if it fails."""

@@ -8,13 +8,14 @@ The catalogue (operators/catalogue.py) lists the modules; config/detectors.toml 
     on_timer(config, state, timer, customer)       a timer set by `Wake` has come due: the event is that nothing came
     learn(config, state, recent, customer)         a transaction has matured; may change `state`
     learn_event(config, state, event, customer)    an event of one of `LEARNS` has matured; may change `state`
+    on_rate(config, state, rate, customer)         the market has a new rate, and the customer an account of a kind in `RATED`
     look(config, state, week, customer)            a week has matured (operators/intent/traces.py); may change `state`
 
 A module with `LEARNS_WHILE_OPEN` is asked to `learn` only while an episode of its signal is open. All but `step` answer with any
-number of `Say` (about an episode) and `Wake` (a timer). `state` changes in `learn` and `learn_event` only, which are called in
-event-time order: what a detector has learned is then as independent of the order of arrival as the habits are
-(docs/architecture.md, "Score on arrival, learn at maturity"). What was said and is waited for is kept in the customer:
-`open_episode` finds it.
+number of `Say` (about an episode) and `Wake` (a timer). `state` changes in `learn`, `learn_event`, `look` and `on_rate`
+only, each of which is called in one order: what a detector has learned is then as independent of the order of arrival as the
+habits are (docs/architecture.md, "Score on arrival, learn at maturity"). What was said and is waited for is kept in the
+customer: `open_episode` finds it.
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ class OnTimer(Protocol):
 
 class Detector(Protocol):
     """A detector module; its optional hooks are listed above. `State` is None, or a msgspec struct that starts empty and is bounded
-    in size. Modules with `on_event` have `TOPICS`, those with `learn_event` have `LEARNS`: frozen sets of topics."""
+    in size. Modules with `on_event` have `TOPICS`, those with `learn_event` have `LEARNS`: frozen sets of topics; those with
+    `on_rate` have `RATED`: a frozen set of kinds of account."""
 
     @property
     def NAME(self) -> str: ...  # noqa: N802 - modules keep this: their constants are upper case
@@ -164,7 +166,7 @@ class Detector(Protocol):
     def State(self) -> type[Any] | None: ...  # noqa: N802
 
 
-HOOKS = ("step", "on_event", "on_timer", "learn", "learn_event", "look")
+HOOKS = ("step", "on_event", "on_timer", "on_rate", "learn", "learn_event", "look")
 
 
 def open_episode(customer: Customer, signal: str, kind: str = "") -> Said | None:

@@ -147,6 +147,10 @@ class Account(NamedTuple):
     status: str
     overdraft_limit_minor: int | None
     credit_limit_minor: int | None
+    interest_rate: float | None = None
+    """Percent a year."""
+    payment_minor: int | None = None
+    """What is to be paid at least, each month."""
 
 
 class Customer:

@@ -43,7 +43,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     devices: bytes
     hours: bytes | list[int]
     place: Place | None
-    accounts: Mapping[str, Sequence[int | str | None]]
+    accounts: Mapping[str, Sequence[int | float | str | None]]
     labels: dict[str, int]
     said: list[Said]
     waiting: dict[int, Waiting]
@@ -171,12 +171,20 @@ def _fill(customer: Customer, fields: Fields) -> None:
     customer.consents = fields.consents
 
 
+ACCOUNT_FIELDS: Final = 7
+"""Of the first accounts of this format."""
+
+
 def _account_as_text(account: Account) -> list[str | None]:
-    return [None if value is None else str(value) for value in account]
+    texts = [None if value is None else str(value) for value in account]
+    while texts[-1] is None and len(texts) > ACCOUNT_FIELDS:
+        texts.pop()  # rates and payments were added later: an account without them keeps its bytes
+    return texts
 
 
-def _account(fields: Sequence[int | str | None]) -> Account:
-    observed, kind, currency, balance, status, overdraft, credit = fields
+def _account(fields: Sequence[int | float | str | None]) -> Account:
+    observed, kind, currency, balance, status, overdraft, credit, *later = fields
+    rate, payment = (*later, None, None)[:2]
     if observed is None or kind is None or currency is None or balance is None or status is None:
         raise ValueError("an account lacks a field that every account has")
     return Account(
@@ -187,4 +195,6 @@ def _account(fields: Sequence[int | str | None]) -> Account:
         str(status),
         int(overdraft) if overdraft is not None else None,
         int(credit) if credit is not None else None,
+        float(rate) if rate is not None else None,
+        int(payment) if payment is not None else None,
     )

@@ -93,6 +93,8 @@ def observe(customer: Customer, event: AccountEvent) -> None:
         event.status,
         event.overdraft_limit_minor,
         event.credit_limit_minor,
+        event.interest_rate,
+        event.minimum_payment_minor,
     )
     if len(customer.accounts) > ACCOUNTS_MAX:
         del customer.accounts[min(customer.accounts, key=lambda a: (customer.accounts[a].observed_us, a))]

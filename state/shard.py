@@ -17,7 +17,7 @@ from state.consents import decided
 from state.counters import Counters, Ended
 from state.customer import HELD_MAX, LABELS_MAX, RECENT_EVENTS_MAX, RECENT_MAX, SEEN_MAX, Customer, Timer
 from state.digest import digest64
-from state.events import TOPICS, Application, Consent, Event, Label, Transaction
+from state.events import TOPICS, Application, Consent, Event, Label, MarketRate, Transaction
 from state.events import Account as AccountEvent
 from state.frozen import freeze, thaw
 from state.habits import learn, mature, observe
@@ -31,6 +31,19 @@ from state.windows import LENGTHS_US
 DIRTY_SETTLED_MAX: Final = 4
 """Changed customers left unfrozen by `settle`, which the driver calls late in an epoch: the checkpoint then has little to do."""
 WRITE_BEHIND_CHUNK: Final = 64
+SERIES_MAX: Final = 4096
+"""Series of market rates that are told apart."""
+
+
+class Meta(msgspec.Struct, array_like=True):
+    """What a checkpoint holds of the shard itself."""
+
+    clocks_us: dict[int, int]
+    counters: Counters
+    holders: dict[str, int] = {}
+    """Customers whom the market's rates concern, and their source partition."""
+    rates_us: dict[int, dict[str, int]] = {}
+    """Source partition → series → when its newest rate was observed."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -86,6 +99,8 @@ class Shard:
         self._clocks_us: dict[int, int] = {}
         self._wakes: dict[int, list[tuple[int, str]]] = {}
         self._wakes_loaded_us = -1
+        self._holders: dict[str, int] = {}
+        self._rates_us: dict[int, dict[str, int]] = {}
 
     # ---- events
 
@@ -95,11 +110,16 @@ class Shard:
         wait_us = self.policy.reorder_wait_us
         for event in events:
             self.applying = None
+            if not event.customer_id:
+                self._tell_rate(event, partition, out)
+                continue
             self.counters.received += 1
             customer = self._load(event.customer_id)
             if partition != customer.partition:
                 customer.partition = partition
                 customer.scheduled_us = None
+                if customer.customer_id in self._holders:
+                    self._holders[customer.customer_id] = partition
             if event.arrival_us < customer.arrival_us:
                 self.counters.disordered_arrivals += 1
             else:
@@ -116,6 +136,23 @@ class Shard:
             self._touch(customer)
         self._write_behind(self.policy.dirty_customers_max)
         return out
+
+    def _tell_rate(self, rate: Event, partition: int, out: list[Emission]) -> None:
+        """A rate of the market concerns all at once: each source partition reads it, and its customers hear of it here. It is of
+        no customer, so it is not counted as received. One observed before the newest of its series is no news."""
+        assert isinstance(rate, MarketRate), "only rates have no customer"
+        self.applying = rate
+        newest_us = self._rates_us.setdefault(partition, {})
+        series = f"{rate.series}\0{rate.product or ''}\0{rate.currency or ''}"
+        if rate.time_us <= newest_us.get(series, -1) or (series not in newest_us and len(newest_us) >= SERIES_MAX):
+            return
+        newest_us[series] = rate.time_us
+        for customer_id in sorted(holder for holder, where in self._holders.items() if where == partition):
+            customer = self._load(customer_id)
+            self._catch_up(customer, rate.arrival_us, out)
+            self._step.tell_rate(customer, rate, out)
+            self._schedule(customer)
+            self._touch(customer)
 
     def advance(self, partition: int, clock_us: int) -> list[Emission]:
         """Moves the arrival clock of a source partition; timers of its customers that it passes fire, in order of time."""
@@ -209,6 +246,8 @@ class Shard:
             customer.seen.forget(0, SEEN_MAX)
         if isinstance(event, AccountEvent):
             observe(customer, event)
+            if event.kind in self._step.rated:
+                self._holders[customer.customer_id] = customer.partition
         elif isinstance(event, Consent):
             customer.consents[event.purpose] = decided(customer.consents.get(event.purpose), event)
         elif isinstance(event, Label) and (event.label in customer.labels or len(customer.labels) < LABELS_MAX):
@@ -346,8 +385,8 @@ class Shard:
         assert self.counters.difference == 0, "law 11: a record was lost or counted twice"
         for customer in list(self._dirty.values()):
             self._freeze(customer)
-        meta = msgspec.msgpack.encode([self._clocks_us, msgspec.to_builtins(self.counters)])
-        return self._store.checkpoint(meta)
+        meta = Meta(self._clocks_us, self.counters, self._holders, self._rates_us)
+        return self._store.checkpoint(msgspec.msgpack.encode(meta))
 
     def proven(self) -> None:
         """The engine has committed the newest checkpoint: nothing before it will be asked for again."""
@@ -359,11 +398,10 @@ class Shard:
         self._dirty.clear()
         self._wakes.clear()
         self._wakes_loaded_us = -1
-        self._clocks_us = {}
-        self.counters = Counters()
-        meta = self._store.restore(token)
-        if meta is not None:
-            self._clocks_us, self.counters = msgspec.msgpack.decode(meta, type=tuple[dict[int, int], Counters])
+        found = self._store.restore(token)
+        meta = Meta({}, Counters()) if found is None else msgspec.msgpack.decode(found, type=Meta)
+        self._clocks_us, self.counters = meta.clocks_us, meta.counters
+        self._holders, self._rates_us = meta.holders, meta.rates_us
         self.counters_at_start = msgspec.structs.replace(self.counters)
 
     @property

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from state.customer import Customer, Recent, Said, Timer
-from state.events import Event, Transaction
+from state.events import Event, MarketRate, Transaction
 from state.signals import EventTrigger
 
 
@@ -21,15 +21,18 @@ class Emission(msgspec.Struct, gc=False):
 class CustomerStep(Protocol):
     """What is done for one customer: score, react, learn, withdraw, and act on timers. Appends to `out`, never raises.
 
-    `react` hears of every event that was applied, once it counts; `learns` names the topics whose events come to `learn_event`.
+    `react` hears of every event that was applied, once it counts; `learns` names the topics whose events come to `learn_event`;
+    `rated` the kinds of account whose holders are told of the market's rates by `tell_rate`.
     """
 
     learns: frozenset[str]
+    rated: frozenset[str]
 
     def score(self, customer: Customer, transaction: Transaction, digest: int, out: list[Emission]) -> None: ...
     def react(self, customer: Customer, event: Event, out: list[Emission]) -> None: ...
     def learn(self, customer: Customer, recent: Recent, out: list[Emission]) -> None: ...
     def learn_event(self, customer: Customer, event: Event, out: list[Emission]) -> None: ...
+    def tell_rate(self, customer: Customer, rate: MarketRate, out: list[Emission]) -> None: ...
     def withdraw(
         self,
         customer: Customer,

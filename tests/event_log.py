@@ -12,7 +12,7 @@ import orjson
 
 from operators.decode import Decoder, Rejection, arrival_of, parse_json
 from state.digest import partition_of
-from state.events import TOPICS, Account, Application, Event, Interaction, Label, Transaction
+from state.events import BROADCAST, TOPICS, Account, Application, Event, Interaction, Label, MarketRate, Transaction
 from state.money import format_minor
 from state.records import Record
 from state.times import rfc3339
@@ -39,10 +39,11 @@ PLAIN: dict[type[Event], tuple[str, ...]] = {
         "original_transaction_id",
         "description",
     ),
-    Account: ("account_id", "kind", "status"),
+    Account: ("account_id", "kind", "status", "interest_rate"),
     Interaction: ("interaction_id", "kind"),
     Application: ("application_id", "product", "status"),
     Label: ("label", "transaction_id"),
+    MarketRate: ("rate_id", "series", "value", "product", "currency"),
 }
 
 
@@ -81,13 +82,18 @@ def write_log(folder: Path, events: Iterable[Event], partitions: int, broken_eve
 
 
 def read_log(folder: Path, partition: int) -> list[Event]:
-    """The events of one partition of all topics in the order in which they are to be applied; broken records are left out."""
+    """The events of one partition of all topics, and of all partitions of the market's rates, in the order in which they are to be
+    applied; broken records are left out."""
     found: list[tuple[int, int, int, Event | Rejection]] = []
     decoder = Decoder()
-    for rank, topic in enumerate(TOPICS):
-        path = folder / topic / f"{partition}.jsonl"
+    paths = [
+        (rank, topic, path)
+        for rank, topic in enumerate(TOPICS)
+        for path in sorted((folder / topic).glob("*.jsonl" if topic in BROADCAST else f"{partition}.jsonl"))
+    ]
+    for rank, topic, path in paths:
         arrival_us = 0
-        for offset, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else []):
+        for offset, line in enumerate(path.read_bytes().split(b"\n")):
             if line:
                 arrival_us = _arrival(topic, line, arrival_us)
                 event = decoder.decode(Record(topic, partition, offset, arrival_us, None, line))

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from state.events import Account, Application, Event, Interaction, Label, Transaction
+from state.events import Account, Application, Event, Interaction, Label, MarketRate, Transaction
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -70,6 +70,22 @@ def label(time_us: int, of: str, **changes: Any) -> Label:
         "transaction_id": of,
     }
     return Label(**(fields | changes))
+
+
+def rate(time_us: int, value: float = 3.0, **changes: Any) -> MarketRate:
+    """What a mortgage costs on the market."""
+    fields: dict[str, Any] = {
+        "time_us": time_us,
+        "arrival_us": time_us,
+        "partition": 0,
+        "offset": 0,
+        "rate_id": f"r-{time_us}",
+        "series": "mortgage_20y",
+        "value": value,
+        "product": "mortgage",
+        "currency": "EUR",
+    }
+    return MarketRate(**(fields | changes))
 
 
 def moved(event: Event, **changes: Any) -> Any:
@@ -241,8 +257,8 @@ def household(seed: int, weeks: int = 20, customer_id: str = "c-1") -> list[Any]
 
 
 def wishes(weeks: int = 30, customer_id: str = "c-1") -> list[Any]:
-    """What intents live on: a search for a home and a loan, a ring and a venue, and from the middle on silence: no logins, no wages,
-    few groceries. In time order."""
+    """What intents live on: a search for a home and a loan, a ring and a venue, from the middle on silence (no logins, no
+    wages, few groceries), and a mortgage at more than the market's rate. In time order."""
     events: list[Event] = []
     middle = 7 * weeks // 2
 
@@ -269,6 +285,9 @@ def wishes(weeks: int = 30, customer_id: str = "c-1") -> list[Any]:
     for number, mcc in enumerate(("5944", "7299")):
         time_us = NOON_US + (middle - 40 + 20 * number) * DAY_US + 2 * MINUTE_US
         events.append(transaction(f"party-{number}", time_us, 160_000, mcc=mcc, merchant_id=f"party-{number}"))
+    held = {"account_id": "home", "kind": "mortgage", "interest_rate": 5.5, "customer_id": customer_id}
+    events.append(account(NOON_US + (middle + 30) * DAY_US + 1, -10_000_000, **held))
+    events.append(rate(NOON_US + (middle + 31) * DAY_US))
     return sorted(events, key=lambda event: (event.time_us, event.event_id))
 
 

@@ -25,12 +25,14 @@ from streams import (
     HOUR_US,
     MINUTE_US,
     NOON_US,
+    account,
     by_arrival,
     delayed,
     full_life,
     label,
     moved,
     others,
+    rate,
     transaction,
 )
 
@@ -100,6 +102,8 @@ def the_events(seed: int) -> list[Event]:
             )
             for one in random_.sample([event for event in own if isinstance(event, Transaction)], 8)
         ]
+        held = {"customer_id": customer_id, "account_id": "a-9", "kind": "mortgage", "interest_rate": 4.0 + number % 4}
+        own.append(account(start_us + 3 * HOUR_US, -10_000_000, **held))
         own += [event for day in range(4) for event in others(start_us + day * DAY_US, customer_id)]
         for at in random_.sample(range(len(own)), 15):
             own[at] = delayed(own[at], random_.randrange(HOUR_US, 6 * DAY_US))
@@ -107,6 +111,8 @@ def the_events(seed: int) -> list[Event]:
             moved(event, arrival_us=event.arrival_us + random_.randrange(DAY_US)) for event in random_.sample(own, 5)
         ]
         events += own + again
+    for week in range(12):
+        events.append(rate(NOON_US + week * 7 * DAY_US + HOUR_US, random_.choice((2.0, 3.5, 5.0))))
     end_us = max(event.arrival_us for event in events) + 10 * DAY_US
     partitions: set[int] = set()
     for number in range(100):

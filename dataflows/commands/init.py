@@ -10,10 +10,9 @@ from pathlib import Path
 
 from dataflows.commands.arguments import add_settings_arguments, settings_of, state_folder
 from dataflows.kafka.client import BrokerUnavailable, create_topics, partition_counts
-from dataflows.kafka.source import BROADCAST
 from dataflows.kafka.topics import faults, plans, silence_client
 from dataflows.state_note import prepare_state
-from state.events import TOPICS
+from state.events import BROADCAST, TOPICS
 from state.settings import ConfigError, Settings
 
 add_arguments = add_settings_arguments

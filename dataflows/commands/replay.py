@@ -38,7 +38,7 @@ from operators.encode import encode, is_written
 from operators.knowledge.board import Board
 from operators.pseudonym import pseudonyms_of
 from state.digest import partition_of
-from state.events import Event
+from state.events import BROADCAST, Event
 from state.records import Output, Record
 from state.settings import ConfigError, Settings, load_settings
 from state.shard import Shard
@@ -175,6 +175,8 @@ class Replay:
         self.read = 0
         self.dead = 0
         self.broadcast = 0
+        self._partitions: set[int] = set()
+        """Seen so far; rates of the market reach the customers of each."""
         self.elapsed_s = 0.0
 
     def run(self, history: History, interrupted: threading.Event, *, mapped: bool) -> None:
@@ -220,7 +222,9 @@ class Replay:
         clocks_us: dict[int, int] = {}
         for record in records:
             partition = 0 if mapped else record.partition
-            clocks_us[partition] = max(clocks_us.get(partition, 0), record.arrival_us)
+            self._partitions.add(partition)
+            for read_by in self._partitions if record.topic in BROADCAST else (partition,):
+                clocks_us[read_by] = max(clocks_us.get(read_by, 0), record.arrival_us)
             event = self._decoder.decode(record)
             if isinstance(event, Rejection):
                 self.dead += 1
@@ -229,6 +233,8 @@ class Replay:
                 by_partition.setdefault(partition, []).append(event)
             else:
                 self.broadcast += 1
+                for read_by in self._partitions:
+                    by_partition.setdefault(read_by, []).append(event)
         self.read += len(records)
         for partition, clock_us in clocks_us.items():
             self._hear(self._shard.apply(by_partition.get(partition, ()), partition))

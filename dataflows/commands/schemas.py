@@ -53,6 +53,7 @@ DETAILS: dict[str, Schema] = {
     "intent.home_purchase": {"stage": _TEXT, "window": {}},
     "intent.churn": {"stage": _TEXT},
     "intent.life_event": {"kind": _TEXT},
+    "intent.refinance": {"account_id": _TEXT},
     "intent.product": {"product": _TEXT, "expected_on": _DAY, "terms": {}},
 }
 

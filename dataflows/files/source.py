@@ -22,7 +22,7 @@ from dataflows.batches import RecordBatch
 from dataflows.knowledge.pacing import POLL_S, Pace
 from operators.decode import arrival_of, parse_json
 from state.digest import partition_of
-from state.events import EVENT_TYPES, TOPICS
+from state.events import BROADCAST, EVENT_TYPES, TOPICS
 from state.records import Record
 from state.settings import ConfigError
 
@@ -34,7 +34,11 @@ IDLE_S = 1.0
 class TopicFile:
     """One growing file of one topic: complete lines from a byte position on, as records."""
 
-    def __init__(self, path: Path, topic: str, partition: int, position: int, offset: int, arrival_us: int) -> None:
+    def __init__(
+        self, name: str, path: Path, topic: str, partition: int, position: int, offset: int, arrival_us: int
+    ) -> None:
+        self.name = name
+        """In the state of the source partition."""
         self.topic = topic
         self.position = position
         """Bytes already handed on."""
@@ -42,11 +46,14 @@ class TopicFile:
         """Line number of the next record to hand on."""
         self.ready: deque[tuple[Record, int, int]] = deque()
         """Records read ahead, each with the byte position and the offset behind it."""
+        self.address = (topic, str(partition))
         self._path = path
         self._partition = partition
         self._read_position = position
         self._read_offset = offset
         self._arrival_us = arrival_us
+        self.newest_us = arrival_us
+        """Arrival of the newest record handed on."""
         self._fill_bytes = CHUNK_BYTES
 
     def fill(self, *, follow: bool) -> bool:
@@ -116,12 +123,14 @@ def _lines(data: bytes) -> list[bytes]:
 
 
 class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
-    """One partition of the embedded log. Its state is {topic: [byte position, offset, last arrival]} and the arrival clock."""
+    """One partition of the embedded log. Its state is {topic: [byte position, offset, last arrival]} and the arrival clock; of a
+    topic that every partition reads, files of other partitions are there as "topic/partition"."""
 
     def __init__(
         self,
         folder: Path,
         partition: int,
+        partitions: int,
         resume: bytes | None,
         batch_records_max: int,
         follow: bool,
@@ -133,12 +142,12 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
         self._name = str(partition)
         self._clock_us: int = state["clock_us"]
         self._files = []
-        self._arrivals: dict[str, int] = {}
         for topic in TOPICS:
-            position, offset, arrival_us = state["topics"].get(topic, (0, 0, 0))
-            path = folder / topic / f"{partition}.jsonl"
-            self._files.append(TopicFile(path, topic, partition, position, offset, arrival_us))
-            self._arrivals[topic] = arrival_us
+            for number in range(partitions) if topic in BROADCAST else (partition,):
+                name = topic if number == partition else f"{topic}/{number}"
+                position, offset, arrival_us = state["topics"].get(name, (0, 0, 0))
+                path = folder / topic / f"{number}.jsonl"
+                self._files.append(TopicFile(name, path, topic, number, position, offset, arrival_us))
         self._batch_records_max = batch_records_max
         self._follow = follow
         self._poll = timedelta(seconds=poll_s)
@@ -153,11 +162,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
 
     def lag_bytes(self) -> dict[tuple[str, str], int]:
         """By topic and partition, what was not handed on."""
-        return {
-            (file.topic, self._name): file.behind_bytes()
-            for file in self._files
-            if file.position or file.behind_bytes()
-        }
+        return {file.address: file.behind_bytes() for file in self._files if file.position or file.behind_bytes()}
 
     def next_batch(self) -> list[RecordBatch]:
         tick, self._tick = self._tick, False
@@ -226,7 +231,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
             file = self._files[order]
             record, file.position, file.offset = file.ready.popleft()
             records.append(record)
-            self._arrivals[file.topic] = record.arrival_us
+            file.newest_us = record.arrival_us
             if record.arrival_us > self._clock_us:
                 self._clock_us = record.arrival_us
             if file.ready or file.fill(follow=self._follow):
@@ -242,7 +247,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
 
     def snapshot(self) -> bytes:
         self._tick = True
-        topics = {file.topic: (file.position, file.offset, self._arrivals.get(file.topic, 0)) for file in self._files}
+        topics = {file.name: (file.position, file.offset, file.newest_us) for file in self._files}
         return orjson.dumps({"clock_us": self._clock_us, "topics": topics})
 
 
@@ -273,7 +278,9 @@ class FileInput(FixedPartitionedSource[RecordBatch, bytes]):
         return [str(partition) for partition in range(self.partitions)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> FilePartition:
-        part = FilePartition(self._folder, int(for_part), resume_state, *self._arguments, self._make_pace())
+        part = FilePartition(
+            self._folder, int(for_part), self.partitions, resume_state, *self._arguments, self._make_pace()
+        )
         self._parts.append(part)
         return part
 

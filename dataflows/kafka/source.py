@@ -19,11 +19,9 @@ from dataflows.kafka.arrival_merge import ArrivalMerge
 from dataflows.kafka.client import required_partitions
 from dataflows.kafka.logs import KafkaLog, KafkaLogs
 from dataflows.knowledge.pacing import Pace
+from state.events import BROADCAST
 from state.records import Record
 from state.settings import ConfigError, KafkaSettings
-
-BROADCAST = frozenset({"in.market"})
-"""Topics without customers: source partition "0" reads all their partitions."""
 
 IDLE_POLL_S_MIN, IDLE_POLL_S_MAX = 0.001, 0.008
 STOPPING_POLL_S = 0.02
@@ -45,7 +43,7 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
         topics: input topics in the order in which records of equal arrival are applied; all must exist.
         stopping: when set, partitions fall silent, wait until their epoch is committed and end the flow.
         end_at_high_watermark: end when everything that was there at the start has been read.
-        broadcast: those of `topics` that have no customers; source partition "0" reads all their partitions.
+        broadcast: those of `topics` that have no customers; every source partition reads all their partitions.
         make_pace: makes what a source partition waits by at the ends of buckets.
 
     Attributes:
@@ -101,7 +99,7 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
         """Partition numbers of `topic` that the source partition reads."""
         if topic not in self._broadcast:
             return [int(for_part)]
-        return range(self._counts[topic]) if for_part == "0" else []
+        return range(self._counts[topic])
 
 
 class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):

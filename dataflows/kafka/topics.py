@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from dataflows.files.sink import ALL_TOPICS
 from dataflows.kafka.client import TopicPlan
-from dataflows.kafka.source import BROADCAST
-from state.events import TOPICS
+from state.events import BROADCAST, TOPICS
 from state.settings import KafkaSettings
 
 COMPACTED = ("profiles", "models", "merchants")

@@ -94,14 +94,14 @@ def test_a_topic_taken_out_of_the_configuration_keeps_its_position(kafka: str, t
     assert msgspec.json.decode(one.snapshot()) == msgspec.json.decode(both.snapshot())
 
 
-def test_only_the_first_source_partition_reads_a_broadcast_topic_and_all_of_it(kafka: str, topics: Topics) -> None:
+def test_every_source_partition_reads_all_of_a_broadcast_topic(kafka: str, topics: Topics) -> None:
     keyed, market = topics.create("keyed", 2), topics.create("market", 3)
     send(kafka, [Sent(market, number, b"%d" % number) for number in range(3)])
     source = KafkaInput(settings(kafka), [keyed, market], end_at_high_watermark=True, broadcast=frozenset({market}))
     assert source.list_parts() == ["0", "1"]
     read = {name: drain(source.build_part("read", name, None)) for name in source.list_parts()}
     values = {name: [record.value for batch in batches for record in batch.records] for name, batches in read.items()}
-    assert values == {"0": [b"0", b"1", b"2"], "1": []}
+    assert values == {"0": [b"0", b"1", b"2"], "1": [b"0", b"1", b"2"]}
 
 
 def test_the_first_batch_of_each_epoch_is_a_tick_even_when_empty(kafka: str, topics: Topics) -> None:
