@@ -23,7 +23,7 @@ from operators.decode import Decoder, Rejection, parse_json
 from operators.encode import encode, is_written
 from operators.knowledge.board import Board
 from state.digest import partition_of, shard_of
-from state.events import TOPICS
+from state.events import BROADCAST, TOPICS
 from state.records import Output, Record
 from state.settings import Settings
 from state.shard import Shard
@@ -242,12 +242,16 @@ def undisturbed(history: History, settings: Settings, until_us: int | None) -> E
                 for output in knowledge.close(begins_us, {shard.number: shard.counters.customers for shard in shards}):
                     write(output)
         partition = record.partition
-        clocks_us[partition] = max(clocks_us[partition], record.arrival_us)
+        for read_by in range(history.partitions) if record.topic in BROADCAST else (partition,):
+            clocks_us[read_by] = max(clocks_us[read_by], record.arrival_us)
         event = decoder.decode(record)
         if isinstance(event, Rejection):
             expected.letters[as_line(dead_letter(record, event))] += 1
-        elif not event.customer_id:
+        elif not event.customer_id:  # every partition reads it
             expected.broadcast += 1
+            for read_by in range(history.partitions):
+                for shard in shards:
+                    hear(shard.apply([event], read_by))
         else:
             expected.received += 1
             hear(shards[shard_of(event.customer_id, len(shards))].apply([event], partition))
