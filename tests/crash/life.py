@@ -23,7 +23,7 @@ from dataflows.shard_logic import ShardLogic
 from dataflows.worker import Worker, make_pacemaker
 from state.counters import Counters
 from state.settings import Settings, load_settings
-from state.shard import Shard
+from state.shard import Meta, Shard
 from state.store import DiskStore
 from state.store_check import verify_shard
 from state.store_error import StoreError
@@ -289,10 +289,10 @@ class Life:
         if cluster is None or not cluster.quiet or self._half_line is not None:
             return False
         return all(
-            file.position == (self.input / file.topic / f"{part}.jsonl").stat().st_size
-            for part, source in cluster.sources.items()
+            file.position == file._path.stat().st_size
+            for source in cluster.sources.values()
             for file in source._files
-            if (self.input / file.topic / f"{part}.jsonl").exists()
+            if file._path.exists()
         )
 
     def _all_know_it(self, cluster: Cluster) -> bool:
@@ -370,7 +370,7 @@ class Life:
             try:
                 meta = store.restore(token)
                 assert meta is not None
-                _, counters = msgspec.msgpack.decode(meta, type=tuple[dict[int, int], Counters])
+                counters = msgspec.msgpack.decode(meta, type=Meta).counters
                 assert counters.received == counters.applied + counters.duplicate + counters.late + counters.held
                 assert self.live or counters.held == 0
                 received += counters.received
