@@ -17,7 +17,7 @@ import pytest
 from said import Item, Said, differences, in_files
 from scrape import wait_until
 from walkthrough import with_detector, with_state_changed
-from worker_process import WorkerProcess
+from worker_process import PATIENCE_S, WorkerProcess
 
 from simulation.settings import WorldSettings
 from simulation.world import stream
@@ -119,7 +119,7 @@ def scored(folder: Path) -> int:
 
 
 class Feed(threading.Thread):
-    """Appends the bank's records to an input folder, a little at a time, as producers would."""
+    """Appends the bank's records to an input folder, a little at a time, as producers would; the later half when `go_on` is set."""
 
     def __init__(self, events: Path, to: Path) -> None:
         super().__init__(daemon=True)
@@ -127,6 +127,7 @@ class Feed(threading.Thread):
             path.relative_to(events): path.read_bytes().splitlines(True) for path in events.glob("*/*.jsonl")
         }
         self._to = to
+        self.go_on = threading.Event()
         for path in self._lines:
             (to / path.parent).mkdir(parents=True, exist_ok=True)
             (to / path).touch()
@@ -134,6 +135,8 @@ class Feed(threading.Thread):
     def run(self) -> None:
         steps = 40
         for step in range(steps):
+            if step == steps // 2:
+                self.go_on.wait(PATIENCE_S)
             for path, lines in self._lines.items():
                 with (self._to / path).open("ab") as file:
                     file.writelines(lines[len(lines) * step // steps : len(lines) * (step + 1) // steps])
@@ -151,6 +154,7 @@ def test_a_rolling_upgrade_of_a_running_cluster_loses_and_repeats_nothing(world:
         wait_until(lambda: scored(tmp_path) > RECORDS // 8, old.told())
         assert old.stop() == 0, old.told()
         before = scored(tmp_path)
+        feed.go_on.set()
         new.start(2)
         feed.join()
         wait_until(lambda: scored(tmp_path) > before + RECORDS // 8, new.told())
