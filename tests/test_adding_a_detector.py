@@ -7,54 +7,15 @@ import math
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "adding-a-detector.md"
-COPIED = ("config", "dataflows", "operators", "simulation", "state", "tests/cases", "tests/laws", "pyproject.toml")
+from walkthrough import FIRST, with_detector
 
 pytestmark = pytest.mark.xdist_group("adding a detector")  # one copy for all
-
-
-class Block(NamedTuple):
-    """A code block of the page; `place` is the file named last before it."""
-
-    place: str
-    language: str
-    text: str
-
-
-def blocks(page: str) -> list[Block]:
-    found = re.finditer(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    return [Block(_place_before(page[: each.start()]), each[1], each[2]) for each in found]
-
-
-def _place_before(text: str) -> str:
-    named = [name for name in re.findall(r"`([\w/]+\.(?:py|toml))`", text) if "/" in name]
-    return named[-1] if named else ""
-
-
-FIRST, LATER = (blocks(part) for part in re.split(r"^## Later", PAGE.read_text("utf-8"), flags=re.MULTILINE))
-
-
-def put(project: Path, block: Block) -> None:
-    """Does with a block what a reader does: a diff is looked for, a table appended to what is there, a new file written."""
-    path = project / block.place
-    text = path.read_text("utf-8") if path.exists() else ""
-    if block.language == "diff":
-        before = "".join(line[1:] for line in block.text.splitlines(keepends=True) if line[0] != "+")
-        after = "".join(line[1:] for line in block.text.splitlines(keepends=True) if line[0] != "-")
-        assert text.count(before) == 1, f"{block.place} has no such place, or several:\n{before}"
-        text = text.replace(before, after)
-    else:
-        text += "\n" * bool(text) + block.text
-    path.write_text(text, "utf-8")
 
 
 def do(project: Path, command: str) -> subprocess.CompletedProcess[str]:
@@ -67,17 +28,7 @@ def do(project: Path, command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The copy, with everything in place that the page puts there before it speaks of later."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in (*COPIED, *(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/*.py"))):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, folder / name)
-    for block in FIRST:
-        if block.language in ("python", "diff", "toml"):
-            put(folder, block)
-    return folder
+    return with_detector(tmp_path_factory.mktemp("project"))
 
 
 def commands(program: str) -> list[str]:

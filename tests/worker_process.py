@@ -25,8 +25,10 @@ class WorkerProcess:
     `start` adds arguments of one start. With several processes it is a supervisor and its children.
     """
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    def __init__(self, log: Path, *arguments: str, project: Path = ROOT) -> None:
+        """`project`: where the code is, for another release than this one."""
         self.log = log
+        self._project = project
         self.starts = 0
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
@@ -38,7 +40,7 @@ class WorkerProcess:
             command += ["--processes", str(processes)]
         self._told_from = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(command, cwd=self._project, stdout=log, stderr=log, start_new_session=True)
         self.starts += 1
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int | None:
