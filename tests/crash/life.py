@@ -21,7 +21,6 @@ from dataflows.files.sink import FileOutput, OutputFailed, read_committed
 from dataflows.files.source import FileInput
 from dataflows.shard_logic import ShardLogic
 from dataflows.worker import Worker, make_pacemaker
-from state.counters import Counters
 from state.settings import Settings, load_settings
 from state.shard import Meta, Shard
 from state.store import DiskStore
