@@ -29,14 +29,12 @@ WAIT_S = 5.0
 
 @contextmanager
 def broker_on(core: int) -> Iterator[str]:
-    """A broker that may use one core only; its address."""
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})  # its JVM inherits it
+    """A broker that may use one core only, once it has started; its address."""
+    broker = Broker()
     try:
-        broker = Broker().start()
-    finally:
-        os.sched_setaffinity(0, allowed)
-    try:
+        broker.start()
+        for thread in Path(f"/proc/{broker.pid}/task").iterdir():  # those that they start inherit it
+            os.sched_setaffinity(int(thread.name), {core})
         yield broker.bootstrap
     finally:
         broker.stop()

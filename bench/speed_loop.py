@@ -21,10 +21,9 @@ def main() -> None:
     consumer.subscribe([TOPIC_IN])
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000})
     profiles: dict[str, Profile] = {}
-    done, began_s = 0, 0.0
+    done, began_s = 0, time.process_time()
     while done < events:
         messages = consumer.consume(BATCH, 1.0)
-        began_s = began_s or (time.process_time() if messages else 0.0)
         for message in messages:
             if message.error() is not None:
                 raise SystemExit(str(message.error()))

@@ -134,6 +134,11 @@ class Broker:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None, "the broker does not run"
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process is not None
 

@@ -31,6 +31,8 @@ def test_the_parts_without_a_broker_measure_the_same_events(tmp_path: Path) -> N
     (floor,) = speed_parts.floor(TINY, tmp_path)
     (embedded,) = speed_parts.embedded(TINY, tmp_path)
     assert floor["events"] == embedded["events"] > 0
+    one, two = speed_parts.processes(TINY, tmp_path)
+    assert one["events"] == two["events"] >= embedded["events"], "an empty line counts as a line, and is no record"
     assert {row["what"] for row in speed_parts.detectors(TINY, tmp_path)} == {f"h {d.NAME}" for d in CATALOGUE}
 
 
