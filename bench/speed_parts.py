@@ -75,7 +75,7 @@ def floor(sizes: Sizes, folder: Path) -> list[Row]:
                 events: list[Event] = []
                 for record in group:
                     event = decoder.decode(record)
-                    if not isinstance(event, Rejection) and event.customer_id:
+                    if not isinstance(event, Rejection):
                         events.append(event)
                 for emission in shard.apply(events, 0) + shard.advance(0, group[-1].arrival_us):
                     knowledge.learn(emission.body)
