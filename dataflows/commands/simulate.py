@@ -10,7 +10,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException, Producer
 
-from dataflows.kafka.client import required_partitions
+from dataflows.kafka.client import plain_producer, required_partitions
 from simulation import command
 from simulation.runs import Message
 from simulation.world import stream
@@ -52,9 +52,7 @@ def run(args: argparse.Namespace) -> int:
     kafka = load_settings(args.config).kafka
     prefix = kafka.topic_prefix
     counts = required_partitions(kafka, [prefix + topic for topic in TOPICS])
-    producer = Producer(
-        {**kafka.client, **kafka.producer, "bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True}
-    )
+    producer = plain_producer(kafka)
     messages = (message._replace(topic=prefix + message.topic) for message in stream(command.world_settings(args)))
     sent = send(producer, counts, messages, rate, follow=args.follow)
     print(f"sent {sent:,} records to {kafka.bootstrap_servers}", file=sys.stderr)

@@ -82,6 +82,11 @@ def producer(
     return _made(Producer, _shared(settings) | settings.producer | ours | dict(fixed) | callbacks)
 
 
+def plain_producer(settings: KafkaSettings) -> Producer:
+    """A producer without transactions: each message once, in order, and no more is promised."""
+    return _made(Producer, _shared(settings) | settings.producer | {"enable.idempotence": True})
+
+
 def sink_name(settings: KafkaSettings, number: int) -> str:
     """The transactional id of a sink partition, which is also the consumer group where it notes its beginning."""
     return f"{settings.transactional_id}-{number}"

@@ -131,3 +131,13 @@ def test_a_simulated_bank_goes_to_the_topics_with_the_prefix_each_record_to_its_
         assert all(message.partition == partition_of(message.key, count) for message in found if message.key)
         sent += len(found)
     assert sent > 100 and f"sent {sent:,} records" in err
+
+
+def test_a_property_that_the_producer_does_not_know_is_told_before_anything_is_sent(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(capsys, "init", "--config", config)[0] == 0
+    config.write_text(config.read_text() + '\n[kafka.producer]\nno.such.property = "1"\n')
+    code, _, err = said(capsys, "simulate", "--customers", "2", "--days", "30", "--kafka", "--config", config)
+    assert code == 2
+    assert "refuses its configuration" in err and "no.such.property" in err
