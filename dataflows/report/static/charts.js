@@ -1,7 +1,9 @@
 // The fleet's charts: bars as SVG, each with a sentence for those who don't see them and a table beside.
 
 const HUES = 8;
-const hue = (i) => `var(--hue-${i % HUES})`;
+const TINTS = [100, 55, 30];
+/** After the last hue they come again, paler: types beyond eight must not look like the first ones. */
+const hue = (i) => `color-mix(in srgb, var(--hue-${i % HUES}) ${TINTS[Math.floor(i / HUES) % TINTS.length]}%, var(--raised))`;
 
 /** Stacked bars over time. `series` are {name, days: [[day, count]]}; days become weeks or months where they are many. */
 function stackedBars(series, label) {
