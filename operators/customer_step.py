@@ -217,6 +217,12 @@ class CustomerStep:
         """Shows the intents a week that is over. What they say stands, should the event that ended the week be reversed."""
         self._ask(self._lookers, look.week, customer, cause._replace(digest=0), out)
 
+    def reverse(self, customer: Customer, digest: int) -> None:
+        """A transaction was reversed in full: its score is no part of the customer's last days any more."""
+        memory = customer.states.get(fused.NAME)
+        if memory is not None:
+            memory.reverse(digest)
+
     def withdraw(
         self,
         customer: Customer,

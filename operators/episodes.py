@@ -301,13 +301,15 @@ def _end(type_: str, kind: str, customer: Customer, transaction: Transaction, di
 
 def _goes_on(customer: Customer, type_: str, kind: str, time_us: int) -> bool:
     """Whether an episode of this type and kind is open around this time."""
-    return any(
-        said.type == type_
-        and said.kind == kind
-        and said.time_us <= time_us <= said.active_until_us
-        and said.active_until_us > said.time_us
-        for said in customer.said
-    )
+    for said in reversed(customer.said):
+        if (
+            said.type == type_
+            and said.kind == kind
+            and said.time_us <= time_us <= said.active_until_us
+            and said.active_until_us > said.time_us
+        ):
+            return True
+    return False
 
 
 def _remember(customer: Customer, said: Said) -> None:

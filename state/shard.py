@@ -220,6 +220,7 @@ class Shard:
                 self._mature(customer, out)
         if step.reversed_digest:
             customer.awaiting.take(step.reversed_digest)
+            self._step.reverse(customer, step.reversed_digest)
             trigger = EventTrigger(Transaction.TOPIC, step.reversed_by)
             for said in [s for s in customer.said if s.trigger == step.reversed_digest and s.state != "RETRACT"]:
                 customer.said.remove(said)

@@ -19,7 +19,7 @@ class Emission(msgspec.Struct, gc=False):
 
 
 class CustomerStep(Protocol):
-    """What is done for one customer: score, react, learn, withdraw, and act on timers. Appends to `out`, never raises.
+    """What is done for one customer: score, react, learn, reverse, withdraw, and act on timers. Appends to `out`, never raises.
 
     `react` hears of every event that was applied, once it counts; `learns` names the topics whose events come to `learn_event`;
     `rated` the kinds of account whose holders are told of the market's rates by `tell_rate`.
@@ -33,6 +33,7 @@ class CustomerStep(Protocol):
     def learn(self, customer: Customer, recent: Recent, out: list[Emission]) -> None: ...
     def learn_event(self, customer: Customer, event: Event, out: list[Emission]) -> None: ...
     def tell_rate(self, customer: Customer, rate: MarketRate, out: list[Emission]) -> None: ...
+    def reverse(self, customer: Customer, digest: int) -> None: ...
     def withdraw(
         self,
         customer: Customer,

@@ -148,14 +148,21 @@ def _in_an_hour(config: Config, state: State, view: View) -> Finding | None:
     strength = min(-math.log10(per_day * tail), config.strength_max)
     if strength <= 0.0:
         return None
-    ids = tuple(
-        r.transaction_id
-        for r in view.customer.recent
-        if view.time_us - HOUR_US < r.time_us <= view.time_us and r.learned
-    )
+    ids = _newest_in_an_hour(view)
     text = f"{count} payments within an hour; this customer's usually have {mean:.2f} others before them in an hour"
     reason = Reason("VELOCITY_HIGH", "count_1h", count, 1.0 + mean, strength, text)
     return _finding(reason, ids, "1h", HOUR_US, view)
+
+
+def _newest_in_an_hour(view: View) -> tuple[str, ...]:
+    """The newest payments of the hour before, in time order: as many as evidence names."""
+    ids: list[str] = []
+    for recent in reversed(view.customer.recent):
+        if recent.time_us <= view.time_us - HOUR_US or len(ids) == EVIDENCE_MAX:
+            break
+        if recent.time_us <= view.time_us and recent.learned:
+            ids.append(recent.transaction_id)
+    return tuple(reversed(ids))
 
 
 def _in_a_day(config: Config, state: State, transaction: Transaction, view: View) -> Finding | None:

@@ -150,7 +150,7 @@ def values(
     days = min(30.0, max(1.0, (time_us - times[0]) / DAY_US)) if times else 1.0
     usual_day = ((sum_30d - sum_24h) * unit + weight * usual) / (days + weight)
     max_48h, max_7d, raised_48h = _look_back(customer.ring, view, own_mean, unit)
-    heat_day, heat_week = memory.heat(customer.ring, time_us)
+    heat_day, heat_week = memory.heat(time_us)
     result += (
         amount_log,
         view.amount_z,

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from operators.knowledge.prequential import bin_of
-from state.windows import COUNTED, DAY_US, Ring
+from state.windows import DAY_US
 
 HOT_MAX: Final = 32
 HOT_SCORE_MIN: Final = 0.002
@@ -37,16 +37,14 @@ class Memory(msgspec.Struct, array_like=True):
     """The newest day with a score, and the bin of its highest one."""
     day_bin: int = 0
 
-    def heat(self, ring: Ring, time_us: int) -> tuple[float, float]:
-        """Σ of earlier scores, fading with a mean life of a day and of a week. Those of reversed transactions don't count."""
+    def heat(self, time_us: int) -> tuple[float, float]:
+        """Σ of earlier scores, fading with a mean life of a day and of a week."""
         day = week = 0.0
-        for hot in self.hot:
-            days = (time_us - hot.time_us) / DAY_US
+        for at_us, _, score in self.hot:
+            days = (time_us - at_us) / DAY_US
             if 0.0 <= days < HOT_DAYS:
-                at = ring.find(hot.digest)
-                if at >= 0 and ring.flags[at] & COUNTED:
-                    day += hot.score * math.exp(-days)
-                    week += hot.score * math.exp(-days / 7.0)
+                day += score * math.exp(-days)
+                week += score * math.exp(-days / 7.0)
         return day, week
 
     def scored(self, time_us: int, digest: int, score: float) -> None:
@@ -55,6 +53,10 @@ class Memory(msgspec.Struct, array_like=True):
             self.hot.append(Hot(time_us, digest, score))
             if len(self.hot) > HOT_MAX:
                 del self.hot[0]
+
+    def reverse(self, digest: int) -> None:
+        """A transaction was reversed: its score does not count any more."""
+        self.hot = [hot for hot in self.hot if hot.digest != digest]
 
     def tell_fraud(self, time_us: int) -> None:
         """A transaction of this customer at `time_us` turned out to be fraud."""

@@ -172,17 +172,15 @@ def test_an_empty_row_takes_a_merchant_off_the_board() -> None:
 
 
 def test_reversed_transactions_leave_no_heat_and_the_memory_is_bounded() -> None:
-    ring, memory = Ring(30 * DAY_US), Memory()
+    memory = Memory()
     for number in range(100):
-        ring.add(NOON_US + number, 100, 5, number + 1, COUNTED)
         memory.scored(NOON_US + number, number + 1, 0.5)
     assert len(memory.hot) == 32
-    before = memory.heat(ring, NOON_US + HOUR_US)
-    at = ring.find(100)
-    ring.flags[at] = REVERSED
-    after = memory.heat(ring, NOON_US + HOUR_US)
+    before = memory.heat(NOON_US + HOUR_US)
+    memory.reverse(100)
+    after = memory.heat(NOON_US + HOUR_US)
     assert before[0] - after[0] == pytest.approx(0.5, rel=0.1) and before[1] > before[0] > after[0]
-    assert memory.heat(ring, NOON_US - 1) == (0.0, 0.0), "nothing of the future"
+    assert memory.heat(NOON_US - 1) == (0.0, 0.0), "nothing of the future"
 
 
 def test_a_customers_day_is_counted_once_at_its_highest_score() -> None:
