@@ -29,7 +29,7 @@ from dataflows.garbage import collect_young_only  # noqa: E402
 from dataflows.kafka.sink import KafkaOutput  # noqa: E402
 from dataflows.kafka.source import KafkaInput  # noqa: E402
 from dataflows.route import to_sink  # noqa: E402
-from state.digest import digest64, shard_of  # noqa: E402
+from state.digest import shard_of  # noqa: E402
 from state.records import Output  # noqa: E402
 from state.settings import KafkaSettings  # noqa: E402
 from state.store import DiskStore  # noqa: E402
@@ -70,7 +70,7 @@ class SimpleShard(StatefulBatchLogic[Any, tuple[str, OutputBatch], bytes]):
             profile = self._hot[customer_id] = Profile(self._store.get(customer_id))
         self._dirty[customer_id] = profile
         line = line_of(payment, profile)
-        return Output(self._topic, customer_id.encode(), line, digest64(payment["id"]).to_bytes(8, "big"))
+        return Output(self._topic, customer_id.encode(), line, payment["id"].encode())
 
     def snapshot(self) -> bytes:
         for customer_id, profile in self._dirty.items():

@@ -47,6 +47,7 @@ def partition_of(key: bytes, partitions: int) -> int:
     return crc32(key) % partitions
 
 
+@lru_cache(maxsize=NAMES_MAX)
 def shard_of(customer_id: str, shards: int) -> int:
     """The shard of a customer: another hash than the partition's, so that one partition feeds all shards evenly."""
     return int.from_bytes(blake2b(customer_id.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big") % shards

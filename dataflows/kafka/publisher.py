@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -31,6 +31,8 @@ CALL_TIMEOUT_S = 5.0
 RETRY_PAUSE_S = 0.2
 FRAMING_BYTES = 256
 """More than Kafka adds to a message that is alone in its batch."""
+HEADERS_ROOM_BYTES = 8192
+"""More than our headers take: only values that come so near to their topic's limit are measured exactly."""
 
 OMITTED_HEADER = "segone-value-omitted"
 """On an output that is too large for its topic, in place of its value: how many bytes the value had."""
@@ -52,15 +54,22 @@ _NO_RETRY_MENDS = frozenset(
 )
 
 
+Report = Callable[[KafkaError | None, Message], None]
+
+
 class Fenced(KafkaRefused):
     """Another process has taken over this sink partition; this one must end."""
 
 
 class Attempt:
-    """One try at a transaction: what its delivery reports said. `ends` are offsets after the last delivered message."""
+    """One try at a transaction: what its delivery reports said. `ends` are offsets after the last delivered message.
 
-    def __init__(self) -> None:
-        self.delivered = 0
+    A report costs as much as a message, and a transaction commits only if each of its messages was delivered, in order. So at
+    first a report is asked for the last one of each partition only; of all, `wary`, when it must be found out what failed.
+    """
+
+    def __init__(self, *, wary: bool) -> None:
+        self.wary = wary
         self.ends: dict[Address, int] = {}
         self.failure: tuple[str, KafkaError] | None = None
 
@@ -68,7 +77,6 @@ class Attempt:
         if error is not None:
             self.failure = self.failure or (message.topic(), error)
             return
-        self.delivered += 1
         address = (message.topic(), message.partition())
         self.ends[address] = max(self.ends.get(address, 0), message.offset() + 1)
 
@@ -213,19 +221,23 @@ class Publisher:
     def _publish(self, outputs: list[Output]) -> dict[Address, int]:
         """Commit the outputs in one transaction, as often as it takes until no broker has answered for `broker_timeout_s`."""
         began_s = time.monotonic()
+        addresses = [self._address(output) for output in outputs]
+        last = {address: at for at, address in enumerate(addresses)}
+        attempt = Attempt(wary=False)
         while True:
-            attempt = Attempt()
             try:
                 self._producer.begin_transaction()
-                for output in outputs:
-                    self._produce(output, attempt)
+                for at, (output, address) in enumerate(zip(outputs, addresses, strict=True)):
+                    told = attempt.wary or last[address] == at
+                    self._produce(output, address, attempt.report if told else None)
                 self._insist(
                     self._producer.commit_transaction, self._settings.broker_timeout_s, "committing outputs", began_s
                 )
             except KafkaException as error:
                 self._recover(attempt, error.args[0], began_s)
+                attempt = Attempt(wary=True)
                 continue
-            assert attempt.delivered == len(outputs), "a committed transaction has a delivery report for each message"
+            assert attempt.ends.keys() == last.keys(), "a committed transaction has reports of all that were asked for"
             return attempt.ends
 
     def _recover(self, attempt: Attempt, error: KafkaError, began_s: float) -> None:
@@ -242,19 +254,24 @@ class Publisher:
         self._insist(self._producer.abort_transaction, timeout_s, "aborting a transaction", began_s)
         time.sleep(RETRY_PAUSE_S)
 
-    def _produce(self, output: Output, attempt: Attempt) -> None:
-        topic, key, value = self._settings.topic_prefix + output.topic, output.key, output.value
+    def _address(self, output: Output) -> Address:
+        topic = self._settings.topic_prefix + output.topic
+        return topic, partition_of(output.key, self._partitions[topic])
+
+    def _produce(self, output: Output, address: Address, report: Report | None) -> None:
+        topic, number = address
+        key, value = output.key, output.value
         headers = [(ID_HEADER, output.id), *output.headers]
-        size = FRAMING_BYTES + len(key) + len(value) + sum(len(name) + len(text) + 10 for name, text in headers)
-        if size > self._bytes_max[topic]:
-            _log.error("an output of %d bytes is larger than %s accepts: written without its value", size, topic)
-            self.omitted += 1
-            headers.append((OMITTED_HEADER, b"%d" % len(value)))
-            value = b""
-        number = partition_of(key, self._partitions[topic])
+        if len(key) + len(value) + HEADERS_ROOM_BYTES > self._bytes_max[topic]:
+            size = FRAMING_BYTES + len(key) + len(value) + sum(len(name) + len(text) + 10 for name, text in headers)
+            if size > self._bytes_max[topic]:
+                _log.error("an output of %d bytes is larger than %s accepts: written without its value", size, topic)
+                self.omitted += 1
+                headers.append((OMITTED_HEADER, b"%d" % len(value)))
+                value = b""
         while True:
             try:
-                self._producer.produce(topic, value, key, number, on_delivery=attempt.report, headers=headers)
+                self._producer.produce(topic, value, key, number, on_delivery=report, headers=headers)
                 return
             except BufferError:  # librdkafka's queue is full: let it send
                 self._producer.poll(0.05)

@@ -27,7 +27,7 @@ from state.events import Transaction
 from state.settings import ConfigError, KnowledgeSettings
 from state.shard import Policy, Shard
 from state.store import MemoryStore
-from state.windows import COUNTED, DAY_US, HOUR_US, REVERSED, Ring
+from state.windows import DAY_US, HOUR_US
 
 ROW = MerchantRow(
     "shop", NOON_US, MERCHANT, 9, 40, 90, 5, 30, 80, 4, 9, 9, 0.7, 0.3, 0.1, 0.004, 6, NOON_US - 9 * DAY_US, NOON_US
