@@ -53,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoints", type=int, default=100, help="to measure (default 100)")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--access", choices=["zipf", "uniform"], default="zipf")
-    parser.add_argument("--hot", type=int, default=200_000, help="live profiles per process (default 200000)")
+    parser.add_argument("--hot", type=int, default=40_000, help="live profiles per process (default 40000)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=ROOT / "out" / "bench-worker")
     parser.add_argument("--json", type=Path, default=ROOT / "bench" / "results" / "worker.json", metavar="FILE")

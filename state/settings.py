@@ -101,7 +101,7 @@ class ShardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The state machine. `count` and what defines the windows' contents are fixed when a state directory is made."""
 
     count: Annotated[int, Meta(ge=1, le=4096)] = 64
-    hot_customers_max: Count = 200_000
+    hot_customers_max: Count = 40_000
     allowed_lateness_s: Seconds = 172_800.0
     reorder_wait_s: Seconds = 0.0
     future_tolerance_s: Seconds = 86_400.0
