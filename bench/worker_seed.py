@@ -20,10 +20,10 @@ from simulation.settings import CLEAN, WorldSettings  # noqa: E402
 from simulation.world import stream  # noqa: E402
 from state.digest import shard_of  # noqa: E402
 from state.frozen import freeze  # noqa: E402
+from state.memory_store import MemoryStore  # noqa: E402
 from state.records import Record  # noqa: E402
 from state.settings import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
-from state.store import MemoryStore  # noqa: E402
 
 TEMPLATES = 200
 DAYS = 90

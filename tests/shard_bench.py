@@ -19,10 +19,10 @@ from operators.knowledge.facts import Example, MerchantFact, ScoreCount
 from state.customer import Customer
 from state.events import Event
 from state.frozen import freeze, thaw
+from state.memory_store import MemoryStore
 from state.settings import KnowledgeSettings, load_settings
 from state.shard import Policy, Shard
 from state.step import Emission
-from state.store import MemoryStore
 from state.windows import COUNTED
 
 Said = dict[str, Any]

@@ -24,11 +24,11 @@ from operators.encode import encode, is_written
 from operators.knowledge.board import Board
 from state.digest import partition_of, shard_of
 from state.events import BROADCAST, TOPICS
+from state.memory_store import MemoryStore
 from state.records import Output, Record
 from state.settings import Settings
 from state.shard import Shard
 from state.step import Emission
-from state.store import MemoryStore
 from state.times import rfc3339
 
 MINUTE_US = 60_000_000

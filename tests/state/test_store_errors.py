@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from state import redo_log, store_position, store_table
-from state.store import DiskStore, MemoryStore, shard_folder
+from state.memory_store import MemoryStore
+from state.store import DiskStore, shard_folder
 from state.store_check import compact_shard, inspect_shard, verify_shard
 from state.store_error import StoreError
 
