@@ -25,8 +25,9 @@ from operators.knowledge.versions import CHAMPION, LINEAR, SHADOW, ModelVersion,
 from state.estimators import sigmoid
 from state.events import Transaction
 from state.memory_store import MemoryStore
+from state.policy import Policy
 from state.settings import ConfigError, KnowledgeSettings
-from state.shard import Policy, Shard
+from state.shard import Shard
 from state.windows import DAY_US, HOUR_US
 
 ROW = MerchantRow(
