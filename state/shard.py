@@ -345,8 +345,9 @@ class Shard:
         self.counters_at_start = msgspec.structs.replace(self.counters)
         self._received_at_visit = self.counters.received
         for customer_id in meta.holders:  # none but in a state made before the store had an index of them
-            self._touch(self._load(customer_id))
-            self._write_behind(self.policy.dirty_customers_max)
+            customer = self._load(customer_id)
+            self._touch(customer)
+            self._freeze(customer)
 
     def _empty_agenda(self) -> Agenda:
         return Agenda(self.policy, self._store, self._apply_held, self._step.on_timer)
