@@ -25,10 +25,10 @@ from operators.detector import HOOKS, Detector  # noqa: E402
 from simulation.settings import CLEAN, WorldSettings  # noqa: E402
 from simulation.world import stream  # noqa: E402
 from state.events import Transaction  # noqa: E402
+from state.memory_store import MemoryStore  # noqa: E402
 from state.records import Record  # noqa: E402
 from state.settings import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
-from state.store import MemoryStore  # noqa: E402
 
 
 class Stopwatch:

@@ -41,10 +41,10 @@ from simulation.scorecard_run import Run, read_run
 from simulation.scorecard_truth import Truth, read_truth
 from simulation.settings import WorldSettings
 from simulation.world import TRUTHS, World
+from state.memory_store import MemoryStore
 from state.records import Record
 from state.settings import load_settings
 from state.shard import Shard
-from state.store import MemoryStore
 
 INTENTS: tuple[Detector, ...] = (traces, home_purchase, churn, life_event, product)
 QUARTER_US = 91 * traces.DAY_US

@@ -33,11 +33,11 @@ from simulation.settings import Dirt, WorldSettings
 from state.business_days import day_of
 from state.events import Transaction
 from state.frozen import freeze
+from state.memory_store import MemoryStore
 from state.settings import load_settings
 from state.shard import Shard
 from state.signals import Signal
 from state.step import Emission
-from state.store import MemoryStore
 
 MONEY = (
     "income_missed",

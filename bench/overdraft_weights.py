@@ -26,9 +26,9 @@ from simulation.settings import CLEAN, WorldSettings
 from state.business_days import DAY_US
 from state.customer import Customer
 from state.events import Event, Transaction
+from state.memory_store import MemoryStore
 from state.settings import load_settings
 from state.shard import Shard
-from state.store import MemoryStore
 
 NAMES = ("margin", "margin_above", "margin_below", "fixed", "drop", "reserve")
 WARM_DAYS = 90

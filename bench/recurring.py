@@ -34,13 +34,13 @@ from state.business_days import DAY_US, day_of  # noqa: E402
 from state.customer import Customer  # noqa: E402
 from state.events import Transaction  # noqa: E402
 from state.frozen import freeze  # noqa: E402
+from state.memory_store import MemoryStore  # noqa: E402
 from state.money import parse_amount  # noqa: E402
 from state.payee import payee_of  # noqa: E402
 from state.records import Record  # noqa: E402
 from state.recurring import Status, Stream  # noqa: E402
 from state.settings import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
-from state.store import MemoryStore  # noqa: E402
 from state.times import parse_rfc3339  # noqa: E402
 
 NEAR_DAYS = 3

@@ -27,10 +27,10 @@ from operators.knowledge.board import Board
 from simulation.settings import WorldSettings
 from simulation.world import stream
 from state.events import Event
+from state.memory_store import MemoryStore
 from state.records import Record
 from state.settings import load_settings
 from state.shard import Shard
-from state.store import MemoryStore
 
 ROOT = Path(__file__).resolve().parent.parent
 QUIX_PYTHON = ROOT / ".cache" / "quix" / "bin" / "python"

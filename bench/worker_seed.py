@@ -20,10 +20,10 @@ from simulation.settings import CLEAN, WorldSettings  # noqa: E402
 from simulation.world import stream  # noqa: E402
 from state.digest import shard_of  # noqa: E402
 from state.frozen import freeze  # noqa: E402
+from state.memory_store import MemoryStore  # noqa: E402
 from state.records import Record  # noqa: E402
 from state.settings import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
-from state.store import MemoryStore  # noqa: E402
 
 TEMPLATES = 200
 DAYS = 90
@@ -43,8 +43,8 @@ def customer_name(number: int) -> str:
     return f"c-{number:010d}"
 
 
-def templates(seed_: int) -> tuple[list[tuple[bytes, int | None]], int]:
-    """Frozen profiles with their timers, and the newest time in any of them."""
+def templates(seed_: int) -> tuple[list[tuple[bytes, int | None, int | None]], int]:
+    """Frozen profiles as `Store.put` takes them, and the newest time in any of them."""
     settings = load_settings(environment={})
     step = CustomerStep(settings.detectors, settings.digest())
     shard = Shard(0, step, make_policy(settings, step, 1), MemoryStore())
@@ -56,7 +56,11 @@ def templates(seed_: int) -> tuple[list[tuple[bytes, int | None]], int]:
             ids[event.customer_id] = None
             newest_us = max(newest_us, event.arrival_us, event.time_us)
     customers = [shard.customer(customer_id) for customer_id in ids]
-    return [(freeze(c, step.freeze_states(c)), shard._wake_us(c)) for c in customers], newest_us
+    profiles = [
+        (freeze(c, step.freeze_states(c)), shard._agenda.wake_us(c), None if c.rates_heard is None else c.partition)
+        for c in customers
+    ]
+    return profiles, newest_us
 
 
 def seed(folder: Path, customers: int, seed_: int, partitions: int) -> int:
@@ -100,8 +104,7 @@ def main(customers: int, seed_: int, command: list[str]) -> int:
         restore(shard, token)
         for first in range(0, len(names[shard.number]), CHUNK):
             for number in names[shard.number][first : first + CHUNK]:
-                profile, timer_us = profiles[number % len(profiles)]
-                shard._store.put(customer_name(number), profile, timer_us)
+                shard._store.put(customer_name(number), *profiles[number % len(profiles)])
             shard.counters.customers += len(names[shard.number][first : first + CHUNK])
             # Were this process to die before the engine has committed, the whole folder is made anew.
             shard.checkpoint()

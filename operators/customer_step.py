@@ -20,8 +20,8 @@ from state.customer import Customer, Recent, Said, Timer
 from state.digest import digest64
 from state.events import Consent, Event, Label, MarketRate, Transaction
 from state.frozen import FrozenError
+from state.policy import Policy
 from state.settings import Settings
-from state.shard import Policy
 from state.signals import DetectorError, EventTrigger, Score, TimerTrigger
 from state.step import Emission
 from state.times import rfc3339

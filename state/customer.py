@@ -175,6 +175,7 @@ class Customer:
         "newest_us",
         "partition",
         "place",
+        "rates_heard",
         "recent",
         "recent_events",
         "refunds",
@@ -215,6 +216,8 @@ class Customer:
         self.accounts: dict[str, Account] = {}
         self.balances: dict[str, Balance] = {}
         """By account (state/balances.py)."""
+        self.rates_heard: int | None = None
+        """Of a holder (state/market.py): the number of its partition's newest rate that it has heard. None: rates do not concern it."""
         self.labels: dict[str, int] = {}
         self.awaiting = Awaiting()
         """Scored transactions of which nobody has said yet whether they were fraud."""

@@ -236,7 +236,7 @@ class MarketRate(Event, frozen=True, gc=False, kw_only=True):
     value: float
     product: str | None = None
     currency: str | None = None
-    customer_id: Id = ""
+    customer_id: str = ""
 
     @property
     def event_id(self) -> str:

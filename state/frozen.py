@@ -28,6 +28,10 @@ UPGRADES: Final[dict[int, Callable[[bytes], bytes]]] = {}
 """From an older version to the next one: a function from the older bytes (without the version byte) to the newer."""
 
 
+UNKNOWN: Final = -1
+"""In place of `Customer.rates_heard` where a profile was written before rates were numbered; the shard sees to it."""
+
+
 class Fields(msgspec.Struct, array_like=True, gc=False):
     """A customer as it is written."""
 
@@ -57,6 +61,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     awaiting: list[Any] = []
     balances: dict[str, Balance] = {}
     consents: dict[str, Decision] = {}
+    rates_heard: int | None = UNKNOWN
 
 
 class FrozenFields(Fields, array_like=True, gc=False):
@@ -105,6 +110,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.awaiting.freeze(),
         customer.balances,
         customer.consents,
+        customer.rates_heard,
     )
     try:
         return _VERSION_BYTE + _encoder.encode(fields)
@@ -169,6 +175,7 @@ def _fill(customer: Customer, fields: Fields) -> None:
     customer.awaiting = Awaiting.thaw(fields.awaiting)
     customer.balances = fields.balances
     customer.consents = fields.consents
+    customer.rates_heard = fields.rates_heard
 
 
 ACCOUNT_FIELDS: Final = 7

@@ -8,70 +8,31 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable
-from heapq import heappop, heappush
 from typing import Any, Final
 
 import msgspec
 
+from state.agenda import Agenda
 from state.consents import decided
 from state.counters import Counters, Ended
-from state.customer import HELD_MAX, LABELS_MAX, RECENT_EVENTS_MAX, RECENT_MAX, SEEN_MAX, Customer, Timer
+from state.customer import HELD_MAX, LABELS_MAX, RECENT_EVENTS_MAX, RECENT_MAX, SEEN_MAX, Customer
 from state.digest import digest64
 from state.events import TOPICS, Application, Consent, Event, Label, MarketRate, Transaction
 from state.events import Account as AccountEvent
-from state.frozen import freeze, thaw
+from state.frozen import UNKNOWN, freeze, thaw
 from state.habits import learn, mature, observe
 from state.life_cycle import Outcome, admit, book, classify, forget_waiting
+from state.market import PAGE_CUSTOMERS, PENDING_MAX, Market, visits_due
+from state.policy import Policy
+from state.shard_meta import Meta, decode_meta, encode_meta
 from state.signals import EventTrigger, Late
 from state.step import CustomerStep, Emission
 from state.store import Store
 from state.times import NEVER_US, rfc3339
-from state.windows import LENGTHS_US
 
 DIRTY_SETTLED_MAX: Final = 4
 """Changed customers left unfrozen by `settle`, which the driver calls late in an epoch: the checkpoint then has little to do."""
 WRITE_BEHIND_CHUNK: Final = 64
-SERIES_MAX: Final = 4096
-"""Series of market rates that are told apart."""
-
-
-class Meta(msgspec.Struct, array_like=True):
-    """What a checkpoint holds of the shard itself."""
-
-    clocks_us: dict[int, int]
-    counters: Counters
-    holders: dict[str, int] = {}
-    """Customers whom the market's rates concern, and their source partition."""
-    rates_us: dict[int, dict[str, int]] = {}
-    """Source partition → series → when its newest rate was observed."""
-
-
-class Policy(msgspec.Struct, frozen=True):
-    """What defines the contents of profiles, in the shard's own units."""
-
-    lateness_us: int = 172_800_000_000
-    reorder_wait_us: int = 0
-    duplicate_horizon_us: int = 2_592_000_000_000
-    fading_factor: float = 0.04
-    hot_customers_max: int = 4096
-    dirty_customers_max: int = 1024
-    """Changed customers kept unfrozen between checkpoints."""
-
-    @property
-    def retention_us(self) -> int:
-        """How long a transaction stays in the ring: late events look back a whole longest window, too."""
-        return max(LENGTHS_US[-1], self.duplicate_horizon_us) + self.lateness_us
-
-    @property
-    def seen_us(self) -> int:
-        """How long the ids of other topics are remembered: while they can still be applied, whatever the horizon."""
-        return max(self.duplicate_horizon_us, self.lateness_us)
-
-    @property
-    def timer_delay_us(self) -> int:
-        """How far the arrival clock must be past a timer's due time before it fires by itself. Where events are held back for
-        sorting, those up to there come a wait late and are held for another; later ones fire it before they are applied."""
-        return self.lateness_us + 2 * self.reorder_wait_us
 
 
 class Shard:
@@ -97,12 +58,11 @@ class Shard:
         self._hot: dict[str, Customer] = {}
         self._dirty: dict[str, Customer] = {}
         self._clocks_us: dict[int, int] = {}
-        self._wakes: dict[int, list[tuple[int, str]]] = {}
-        self._wakes_loaded_us = -1
-        self._holders: dict[str, int] = {}
-        self._rates_us: dict[int, dict[str, int]] = {}
-
-    # ---- events
+        self._agenda = self._empty_agenda()
+        self._market = Market(store, {})
+        self._unlisted: dict[str, Customer] = {}
+        """Holders whom the store does not yet know as such."""
+        self._received_at_visit = 0
 
     def apply(self, events: Iterable[Event], partition: int) -> list[Emission]:
         """Applies events of one source partition in the given order; returns what is to be said about them, in order."""
@@ -111,82 +71,113 @@ class Shard:
         for event in events:
             self.applying = None
             if not event.customer_id:
-                self._tell_rate(event, partition, out)
+                assert isinstance(event, MarketRate), "only rates have no customer"
+                self.applying = event
+                self._market.read(event, partition)  # of no customer, so it is not counted as received
                 continue
             self.counters.received += 1
             customer = self._load(event.customer_id)
             if partition != customer.partition:
+                self._hear_rates(customer, out)
                 customer.partition = partition
                 customer.scheduled_us = None
-                if customer.customer_id in self._holders:
-                    self._holders[customer.customer_id] = partition
+                if customer.rates_heard is not None:
+                    self._hold(customer)
             if event.arrival_us < customer.arrival_us:
                 self.counters.disordered_arrivals += 1
             else:
                 customer.arrival_us = event.arrival_us
-            self._catch_up(customer, event.arrival_us, out)
+            if self._market.waiting:
+                self._hear_rates(customer, out)
+            self._agenda.catch_up(customer, event.arrival_us, out)
             if wait_us:
                 customer.held.append(event)
                 self.counters.held += 1
                 if len(customer.held) > HELD_MAX:
-                    self._apply_held(customer, 1, out)
+                    self._agenda.release(customer, 1, out)
             else:
                 self._apply_one(customer, event, out)
-            self._schedule(customer)
+            self._agenda.schedule(customer)
             self._touch(customer)
         self._write_behind(self.policy.dirty_customers_max)
         return out
 
-    def _tell_rate(self, rate: Event, partition: int, out: list[Emission]) -> None:
-        """A rate of the market concerns all at once: each source partition reads it, and its customers hear of it here. It is of
-        no customer, so it is not counted as received. One observed before the newest of its series is no news."""
-        assert isinstance(rate, MarketRate), "only rates have no customer"
-        self.applying = rate
-        newest_us = self._rates_us.setdefault(partition, {})
-        series = f"{rate.series}\0{rate.product or ''}\0{rate.currency or ''}"
-        if rate.time_us <= newest_us.get(series, -1) or (series not in newest_us and len(newest_us) >= SERIES_MAX):
-            return
-        newest_us[series] = rate.time_us
-        for customer_id in sorted(holder for holder, where in self._holders.items() if where == partition):
-            customer = self._load(customer_id)
-            self._catch_up(customer, rate.arrival_us, out)
-            self._step.tell_rate(customer, rate, out)
-            self._schedule(customer)
-            self._touch(customer)
-
     def advance(self, partition: int, clock_us: int) -> list[Emission]:
-        """Moves the arrival clock of a source partition; timers of its customers that it passes fire, in order of time."""
+        """Moves the arrival clock of a source partition; timers of its customers that it passes fire, in order of time. Some of its
+        holders hear of the market's newest rates."""
         out: list[Emission] = []
-        if clock_us <= self._clocks_us.get(partition, 0):
-            return out
-        self._clocks_us[partition] = clock_us
-        self._load_wakes(clock_us)
-        heap = self._wakes.get(partition)
-        while heap and heap[0][0] < clock_us:
-            wake_us, customer_id = heappop(heap)
-            customer = self._load(customer_id)
-            if self._wake_us(customer) != wake_us:
-                continue
-            customer.scheduled_us = None
-            if customer.partition == partition:
-                self._catch_up(customer, clock_us, out)
-            self._schedule(customer)
-            self._touch(customer)
+        if clock_us > self._clocks_us.get(partition, 0):
+            self._clocks_us[partition] = clock_us
+            self._wake(partition, clock_us, out)
+        if self._market.waiting:
+            self._visit_holders(partition, visits_due(self.counters.received - self._received_at_visit), out)
+            while self._market.pending(partition) > PENDING_MAX:
+                self._visit_holders(partition, PAGE_CUSTOMERS, out)
+        self._received_at_visit = self.counters.received
         self._write_behind(self.policy.dirty_customers_max)
         return out
 
     def finish(self) -> list[Emission]:
-        """The end of bounded input: events held back for sorting are applied. Timers whose time has not come stay."""
+        """The end of bounded input: events held back for sorting are applied, and all holders hear of the market's rates. Timers whose
+        time has not come stay."""
         out: list[Emission] = []
         if self.policy.reorder_wait_us:
-            self._load_wakes(NEVER_US)
-            for customer_id in sorted({customer_id for heap in self._wakes.values() for _, customer_id in heap}):
+            self._agenda.load(NEVER_US, self._load)
+            for customer_id in self._agenda.customers():
                 customer = self._load(customer_id)
                 if customer.held:
-                    self._apply_held(customer, len(customer.held), out)
-                    self._schedule(customer)
+                    self._hear_rates(customer, out)
+                    self._agenda.release(customer, len(customer.held), out)
+                    self._agenda.schedule(customer)
                     self._touch(customer)
+        for partition in sorted(self._market.partitions):
+            while self._market.pending(partition):
+                self._visit_holders(partition, PAGE_CUSTOMERS, out)
         return out
+
+    def _wake(self, partition: int, clock_us: int, out: list[Emission]) -> None:
+        self._agenda.load(clock_us, self._load)
+        for wake_us, customer_id in self._agenda.due(partition, clock_us):
+            customer = self._load(customer_id)
+            if self._agenda.wake_us(customer) != wake_us:
+                continue
+            customer.scheduled_us = None
+            if customer.partition == partition:
+                self._hear_rates(customer, out)
+                self._agenda.catch_up(customer, clock_us, out)
+            self._agenda.schedule(customer)
+            self._touch(customer)
+
+    def _hold(self, customer: Customer) -> None:
+        """The customer is now a holder in its source partition, and hears of the rates that are read from now on."""
+        customer.rates_heard = self._market.number(customer.partition)
+        self._unlisted[customer.customer_id] = customer
+
+    def _visit_holders(self, partition: int, count_max: int, out: list[Emission]) -> None:
+        for customer in list(self._unlisted.values()):
+            self._freeze(customer)
+        for customer_id in self._market.turns(partition, count_max):
+            customer = self._load(customer_id)
+            if customer.partition == partition:
+                self._hear_rates(customer, out)
+                self._agenda.schedule(customer)
+                self._touch(customer)
+
+    def _hear_rates(self, customer: Customer, out: list[Emission]) -> None:
+        """Tells a holder the rates that its source partition has read and it has not heard, each after what was due before it. Whoever
+        takes out a loan in between hears of the rates after that."""
+        if not self._market.waiting or (customer.rates_heard is None and not customer.held):
+            return
+        for number, rate in self._market.unheard(customer):
+            self._agenda.catch_up(customer, rate.arrival_us, out)
+            if customer.rates_heard is not None:
+                self.applying = rate
+                self._step.tell_rate(customer, rate, out)
+                customer.rates_heard = number
+
+    def _apply_held(self, customer: Customer, event: Event, out: list[Emission]) -> None:
+        self.counters.held -= 1
+        self._apply_one(customer, event, out)
 
     def _apply_one(self, customer: Customer, event: Event, out: list[Emission]) -> None:
         self.applying = event
@@ -247,8 +238,8 @@ class Shard:
             customer.seen.forget(0, SEEN_MAX)
         if isinstance(event, AccountEvent):
             observe(customer, event)
-            if event.kind in self._step.rated:
-                self._holders[customer.customer_id] = customer.partition
+            if event.kind in self._step.rated and customer.rates_heard is None:
+                self._hold(customer)
         elif isinstance(event, Consent):
             customer.consents[event.purpose] = decided(customer.consents.get(event.purpose), event)
         elif isinstance(event, Label) and (event.label in customer.labels or len(customer.labels) < LABELS_MAX):
@@ -286,62 +277,6 @@ class Shard:
         if customer.recent_events:
             learn_events(horizon_us)
 
-    # ---- sorting within reorder_wait, and timers
-
-    def _catch_up(self, customer: Customer, clock_us: int, out: list[Emission]) -> None:
-        """Does what the arrival clock has made due, moment by moment, so that it doesn't matter how often one looks:
-        held events whose wait is over are applied, and with them all held ones of earlier event time; timers fire."""
-        while customer.timers or customer.held:
-            timer = min(customer.timers, default=None)
-            fire_us = NEVER_US if timer is None else timer.due_us + self.policy.timer_delay_us
-            held_us = min((e.arrival_us for e in customer.held), default=NEVER_US)
-            release_us = held_us + self.policy.reorder_wait_us
-            if min(fire_us, release_us) >= clock_us:
-                return
-            if timer is not None and fire_us < release_us:
-                self._fire(customer, timer, out)
-            else:
-                edge_us = max(e.time_us for e in customer.held if e.arrival_us == held_us)
-                self._apply_held(customer, sum(e.time_us <= edge_us for e in customer.held), out)
-
-    def _apply_held(self, customer: Customer, count: int, out: list[Emission]) -> None:
-        # Of the states of one transaction at the same time, pending comes first and reversed last, as in the alphabet.
-        customer.held.sort(key=lambda e: (e.time_us, e.TOPIC, e.event_id, getattr(e, "status", "")))
-        ready, customer.held = customer.held[:count], customer.held[count:]
-        self.counters.held -= count
-        for event in ready:
-            while customer.timers and min(customer.timers).due_us + self.policy.lateness_us < event.time_us:
-                self._fire(customer, min(customer.timers), out)
-            self._apply_one(customer, event, out)
-
-    def _fire(self, customer: Customer, timer: Timer, out: list[Emission]) -> None:
-        customer.timers.remove(timer)
-        self._step.on_timer(customer, timer, out)
-
-    def _wake_us(self, customer: Customer) -> int | None:
-        """When the arrival clock gives this customer something to do."""
-        due_us = customer.next_timer_us()
-        wake_us = None if due_us is None else due_us + self.policy.timer_delay_us
-        if customer.held:
-            held_us = min(e.arrival_us for e in customer.held) + self.policy.reorder_wait_us
-            wake_us = held_us if wake_us is None else min(wake_us, held_us)
-        return wake_us
-
-    def _schedule(self, customer: Customer) -> None:
-        wake_us = self._wake_us(customer)
-        if wake_us is not None and wake_us != customer.scheduled_us:
-            customer.scheduled_us = wake_us
-            heappush(self._wakes.setdefault(customer.partition, []), (wake_us, customer.customer_id))
-
-    def _load_wakes(self, clock_us: int) -> None:
-        """Brings in what the store knows to be due, a day ahead, so that start-up need not read all customers."""
-        if clock_us > self._wakes_loaded_us:
-            self._wakes_loaded_us = clock_us + LENGTHS_US[1]
-            for _, customer_id in self._store.timers_until(self._wakes_loaded_us):
-                customer = self._load(customer_id)
-                customer.scheduled_us = None
-                self._schedule(customer)
-
     # ---- memory and store
 
     def _load(self, customer_id: str) -> Customer:
@@ -357,6 +292,9 @@ class Shard:
             else:
                 customer, states = thaw(customer_id, frozen, self.policy.retention_us)
                 self._step.thaw_states(customer, states)
+                if customer.rates_heard == UNKNOWN:
+                    held = any(account.kind in self._step.rated for account in customer.accounts.values())
+                    customer.rates_heard = 0 if held else None
         self._hot[customer_id] = customer
         if len(self._hot) > self.policy.hot_customers_max:
             coldest = next(iter(self._hot))
@@ -370,7 +308,9 @@ class Shard:
     def _freeze(self, customer: Customer) -> None:
         if self._dirty.pop(customer.customer_id, None) is not None:
             frozen = freeze(customer, self._step.freeze_states(customer))
-            self._store.put(customer.customer_id, frozen, self._wake_us(customer))
+            holder_in = None if customer.rates_heard is None else customer.partition
+            self._store.put(customer.customer_id, frozen, self._agenda.wake_us(customer), holder_in)
+            self._unlisted.pop(customer.customer_id, None)
 
     def settle(self) -> None:
         """Writes changed customers behind, all but the newest few. To be called when a checkpoint is near."""
@@ -386,8 +326,7 @@ class Shard:
         assert self.counters.difference == 0, "law 11: a record was lost or counted twice"
         for customer in list(self._dirty.values()):
             self._freeze(customer)
-        meta = Meta(self._clocks_us, self.counters, self._holders, self._rates_us)
-        return self._store.checkpoint(msgspec.msgpack.encode(meta))
+        return self._store.checkpoint(encode_meta(Meta(self._clocks_us, self.counters, market=self._market.partitions)))
 
     def proven(self) -> None:
         """The engine has committed the newest checkpoint: nothing before it will be asked for again."""
@@ -397,13 +336,21 @@ class Shard:
         """Goes back to the state of `token`; None begins from nothing."""
         self._hot.clear()
         self._dirty.clear()
-        self._wakes.clear()
-        self._wakes_loaded_us = -1
+        self._unlisted.clear()
+        self._agenda = self._empty_agenda()
         found = self._store.restore(token)
-        meta = Meta({}, Counters()) if found is None else msgspec.msgpack.decode(found, type=Meta)
+        meta = Meta({}, Counters()) if found is None else decode_meta(found)
         self._clocks_us, self.counters = meta.clocks_us, meta.counters
-        self._holders, self._rates_us = meta.holders, meta.rates_us
+        self._market = Market(self._store, meta.market)
         self.counters_at_start = msgspec.structs.replace(self.counters)
+        self._received_at_visit = self.counters.received
+        for customer_id in meta.holders:  # none but in a state made before the store had an index of them
+            customer = self._load(customer_id)
+            self._touch(customer)
+            self._freeze(customer)
+
+    def _empty_agenda(self) -> Agenda:
+        return Agenda(self.policy, self._store, self._apply_held, self._step.on_timer)
 
     @property
     def hot_customers(self) -> int:

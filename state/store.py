@@ -16,8 +16,8 @@ from state.redo_log import RedoLog, checkpoint_meta
 from state.store_error import StoreError, unopened
 from state.store_lock import FolderLock
 from state.store_position import BEGINNING, LogPosition, decode_token, encode_token
-from state.store_record import CUSTOMER, NO_TIMER, encode_record, timer_of, value_of
-from state.store_table import MAP_BYTES_MAX, Branch, Table
+from state.store_record import CHECKPOINT, NO_TIMER, customer_record, holder_of, timer_of, value_of
+from state.store_table import MAP_BYTES_MAX, Branch, Table, key_of
 from state.store_timers import TimerHeap
 
 SEGMENT_BYTES = 1024 * 1024
@@ -48,8 +48,9 @@ class Store(Protocol):
     def get(self, customer_id: str) -> bytes | None:
         """The customer's newest value, None if it was never put."""
 
-    def put(self, customer_id: str, value: bytes, timer_us: int | None) -> None:
-        """Replaces the customer's value and timer; an empty value removes it. A StoreError (disk full) does not undo it."""
+    def put(self, customer_id: str, value: bytes, timer_us: int | None, holder_in: int | None = None) -> None:
+        """Replaces the customer's value, its timer and of which source partition it is a holder, if it is one; an empty value
+        removes it. A StoreError (disk full) does not undo it."""
 
     def checkpoint(self, meta: bytes) -> bytes:
         """Makes all puts so far restorable and returns the token for it; `meta` comes back from restore."""
@@ -63,6 +64,10 @@ class Store(Protocol):
     def timers_until(self, time_us: int) -> list[tuple[int, str]]:
         """(timer, customer) of all timers up to and including `time_us`, earliest first; they stay until changed by put."""
 
+    def holders(self, partition: int, after: str, count_max: int) -> list[str]:
+        """Holders of a source partition that come after the customer `after` ("": from the first), `count_max` at most; none is
+        left out as long as there are more. Each store has an order of its own, which stays."""
+
     def customers(self) -> Iterator[str]:
         """All customers, in no particular order."""
 
@@ -71,66 +76,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Gives up what no token covers and releases files."""
-
-
-class MemoryStore:
-    """A store without a disk, for replays and tests: it ends with its process, so no token of it can be restored.
-
-    >>> store = MemoryStore()
-    >>> store.put("c-1", b"profile", 5)
-    >>> store.get("c-1"), store.timers_until(5)
-    (b'profile', [(5, 'c-1')])
-    """
-
-    def __init__(self) -> None:
-        self._values: dict[str, bytes] = {}
-        self._timer_us: dict[str, int] = {}
-        self._timers = TimerHeap()
-
-    def restore(self, token: bytes | None) -> bytes | None:
-        if token is not None:
-            raise StoreError(
-                "a store in memory cannot be restored: configure a state folder, or begin without recovery"
-            )
-        return None
-
-    def get(self, customer_id: str) -> bytes | None:
-        return self._values.get(customer_id)
-
-    def put(self, customer_id: str, value: bytes, timer_us: int | None) -> None:
-        if value:
-            self._values[customer_id] = value
-        else:
-            self._values.pop(customer_id, None)
-        if timer_us is None:
-            self._timer_us.pop(customer_id, None)
-        elif self._timer_us.get(customer_id) != timer_us:
-            self._timer_us[customer_id] = timer_us
-            self._timers.push(timer_us, customer_id)
-            if self._timers.overgrown:
-                self._timers.prune(lambda time_us, owner: self._timer_us.get(owner) == time_us)
-
-    def checkpoint(self, meta: bytes) -> bytes:
-        return b""
-
-    def proven(self) -> None:
-        """Nothing to do."""
-
-    def write_behind(self, budget: int) -> int:
-        return 0
-
-    def timers_until(self, time_us: int) -> list[tuple[int, str]]:
-        return self._timers.due(time_us, self._timer_us.get)
-
-    def customers(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def sizes(self) -> StoreSizes:
-        size_bytes = sum(map(len, self._values.values()))
-        return StoreSizes(len(self._values), len(self._values), size_bytes, 0, 0, 0)
-
-    def close(self) -> None:
-        """Nothing to do."""
 
 
 def no_crash(name: str) -> None:
@@ -214,10 +159,10 @@ class DiskStore:
             )
         elif at != applied:
             for kind, key, record in self._log.read(applied, at):
-                if kind == CUSTOMER:
-                    records[key.decode()] = record
-                else:
+                if kind == CHECKPOINT:
                     meta = checkpoint_meta(record)
+                else:
+                    records[key.decode()] = record
         self._begin(at, branch, applied, _Batch(records, at, meta))
         return None if at == BEGINNING else meta
 
@@ -225,8 +170,8 @@ class DiskStore:
         record = self._overlay(customer_id) or self._table.get(customer_id)
         return (value_of(record) or None) if record is not None else None
 
-    def put(self, customer_id: str, value: bytes, timer_us: int | None) -> None:
-        record = encode_record(CUSTOMER, customer_id.encode(), value, NO_TIMER if timer_us is None else timer_us)
+    def put(self, customer_id: str, value: bytes, timer_us: int | None, holder_in: int | None = None) -> None:
+        record = customer_record(customer_id, value, timer_us, holder_in)
         self._current[customer_id] = record
         if timer_us is not None:
             self._timers.push(timer_us, customer_id)
@@ -269,6 +214,23 @@ class DiskStore:
                 self._timers.push(timer_us, customer_id)
             self._loaded_until_us = until_us
         return self._timers.due(time_us, self._timer_now)
+
+    def holders(self, partition: int, after: str, count_max: int) -> list[str]:
+        newer: dict[str, bytes] = {}
+        for layer in reversed(self._layers):
+            newer |= layer
+        beyond = key_of(after.encode())
+        while True:
+            page = self._table.holders(partition, after, count_max)
+            end = key_of(page[-1].encode()) if len(page) == count_max else None
+            found = [(key_of(name.encode()), name) for name in page if name not in newer]
+            for name, record in newer.items():
+                key = key_of(name.encode())
+                if holder_of(record) == partition and key > beyond and (end is None or key <= end):
+                    found.append((key, name))
+            if found or end is None:
+                return [name for _, name in sorted(found)[:count_max]]
+            after = page[-1]
 
     def customers(self) -> Iterator[str]:
         overlay = set().union(*self._layers)

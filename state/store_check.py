@@ -21,7 +21,7 @@ from state.store import no_crash, shard_folder
 from state.store_error import StoreError, unwritten
 from state.store_lock import FolderLock
 from state.store_position import BEGINNING
-from state.store_record import CHECKPOINT, NO_TIMER, timer_of
+from state.store_record import CHECKPOINT, NO_TIMER, holder_of, timer_of
 from state.store_table import FILE_NAME, MAP_BYTES_MAX, Table
 
 _COPY_NAME = "customers.mdb.compacted"
@@ -132,23 +132,31 @@ def _read(folder: Path, shard: int, table: Table, every_customer: bool) -> Shard
 
 
 def _walk_table(table: Table, findings: list[str]) -> int:
-    """Checks all customers and that the index has their timers and no others; returns the bytes of all records."""
+    """Checks all customers and that the indexes have what their records say and nothing else; returns the bytes of all records."""
     value_bytes = 0
-    expected: set[tuple[int, str]] = set()
+    timers: set[tuple[int, str]] = set()
+    holders: set[tuple[int, str]] = set()
     try:
         for customer_id, record in table.records():
             value_bytes += len(record)
             if timer_of(record) != NO_TIMER:
-                expected.add((timer_of(record), customer_id))
-        indexed = set(table.timers_between(-1, 2**63 - 1))
+                timers.add((timer_of(record), customer_id))
+            partition = holder_of(record)
+            if partition is not None:
+                holders.add((partition, customer_id))
+        indexes = {
+            "timers": timers ^ set(table.timers_between(-1, 2**63 - 1)),
+            "holders": holders ^ table.all_holders(),
+        }
     except StoreError as error:
         findings.append(str(error))
         return value_bytes
-    if indexed != expected:
-        findings.append(
-            f"{table.path}: the index of timers differs from the records in {len(indexed ^ expected)} entries. Restore the "
-            "state folder together with the recovery folder from a backup, or delete both and replay the input"
-        )
+    findings += [
+        f"{table.path}: the index of {name} differs from the records in {len(differing)} entries. Restore the "
+        "state folder together with the recovery folder from a backup, or delete both and replay the input"
+        for name, differing in indexes.items()
+        if differing
+    ]
     return value_bytes
 
 

@@ -2,7 +2,8 @@
 
     crc32 u32 | value length u32 | id length u16 | kind u8 | timer i64 | id | value        (little endian)
 
-The crc32 covers all that follows it. The timer is in microseconds UTC, -1 for none.
+The crc32 covers all that follows it. The timer is in microseconds UTC, -1 for none. The value of a HOLDER begins with the
+source partition in whose index of holders the customer stands, u32.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import NamedTuple
 
 CUSTOMER = 1
 CHECKPOINT = 2
+HOLDER = 3
+"""A customer whom the market's rates concern."""
 HEAD_BYTES = 19
 NO_TIMER = -1
 ID_BYTES_MAX = 1024
@@ -22,6 +25,7 @@ _HEAD = struct.Struct("<IIHBq")
 _FIELDS = struct.Struct("<IHBq")
 _CRC = struct.Struct("<I")
 _TIMER = struct.Struct("<q")
+_PARTITION = struct.Struct("<I")
 
 
 class DamageError(Exception):
@@ -53,6 +57,19 @@ def encode_record(kind: int, key: bytes, value: bytes, timer_us: int) -> bytes:
     return b"".join((_CRC.pack(zlib.crc32(value, zlib.crc32(prefix))), prefix, value))
 
 
+def customer_record(customer_id: str, value: bytes, timer_us: int | None, holder_in: int | None) -> bytes:
+    """A customer's whole record; `holder_in` is the source partition of a holder.
+
+    >>> record = customer_record("c-1", b"profile", None, 3)
+    >>> value_of(record), timer_of(record), holder_of(record)
+    (b'profile', -1, 3)
+    """
+    time_us = NO_TIMER if timer_us is None else timer_us
+    if holder_in is None:
+        return encode_record(CUSTOMER, customer_id.encode(), value, time_us)
+    return encode_record(HOLDER, customer_id.encode(), _PARTITION.pack(holder_in) + value, time_us)
+
+
 def header_at(data: bytes | memoryview, offset: int = 0) -> Header:
     """The head at `offset`, unchecked. Raises DamageError if the bytes end before it does."""
     if offset + HEAD_BYTES > len(data):
@@ -74,7 +91,8 @@ def check_record(data: bytes | memoryview, offset: int = 0) -> Header:
 
 def value_of(record: bytes) -> bytes:
     """The value of a record known to be whole."""
-    return record[HEAD_BYTES + int.from_bytes(record[8:10], "little") :]
+    start = HEAD_BYTES + int.from_bytes(record[8:10], "little")
+    return record[start + _PARTITION.size :] if record[10] == HOLDER else record[start:]
 
 
 def id_of(record: bytes | memoryview) -> bytes:
@@ -86,3 +104,11 @@ def timer_of(record: bytes | memoryview) -> int:
     """The timer of a record known to be whole (microseconds UTC, NO_TIMER for none)."""
     timer_us: int = _TIMER.unpack_from(record, 11)[0]
     return timer_us
+
+
+def holder_of(record: bytes | memoryview) -> int | None:
+    """The source partition of a holder's record known to be whole; None for everybody else."""
+    if record[10] != HOLDER:
+        return None
+    partition: int = _PARTITION.unpack_from(record, HEAD_BYTES + int.from_bytes(record[8:10], "little"))[0]
+    return partition

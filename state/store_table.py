@@ -1,7 +1,8 @@
-"""The table: every customer's newest committed record and the index of timers, in LMDB.
+"""The table: every customer's newest committed record and the indexes of timers and holders, in LMDB.
 
-One file, three sub-databases: `customers` (id -> record), `timers` (time, 8 bytes big endian, and id -> id) and `about`
-(format version, shard, how much of the log has been taken in, which timeline is being written). One thread, one process
+One file, four sub-databases: `customers` (id -> record), `timers` (time, 8 bytes big endian, and id -> id), `holders` (source
+partition, 4 bytes big endian, and id -> id) and `about` (format version, shard, how much of the log has been taken in, which
+timeline is being written). One thread, one process
 (the folder's lock sees to that), so LMDB's own lock file is not needed; no reader stays open across a write.
 """
 
@@ -27,11 +28,14 @@ from state.store_record import (
     check_record,
     encode_record,
     header_at,
+    holder_of,
     id_of,
     timer_of,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Format 1 had no holders; it is written on as format 2. The log's records go with it: a release that knows only format 1 could not
+read them, and opens the table first."""
 FILE_NAME = "customers.mdb"
 MAP_BYTES_FIRST = 64 * 1024 * 1024
 MAP_BYTES_MAX = 256 * 1024 * 1024 * 1024
@@ -51,6 +55,20 @@ class Branch(NamedTuple):
     abandoned: tuple[int, ...]
 
 
+class _Changes:
+    """What is to be done to an index: keys to delete, and (key, id) to put."""
+
+    def __init__(self) -> None:
+        self.outdated: list[bytes] = []
+        self.current: list[tuple[bytes, bytes]] = []
+
+    def write(self, txn: Any, index: Any) -> None:
+        for key in sorted(self.outdated):
+            txn.delete(key, db=index)
+        for key, owner in sorted(self.current):
+            txn.put(key, owner, db=index)
+
+
 class Table:
     """The LMDB side of one shard. Every LMDB error becomes a StoreError."""
 
@@ -68,7 +86,7 @@ class Table:
             if draft != self.path:
                 draft.unlink(missing_ok=True)
             self._env: Any = lmdb.open(
-                str(draft), subdir=False, map_size=min(MAP_BYTES_FIRST, map_bytes_max), max_dbs=3, mode=0o600,
+                str(draft), subdir=False, map_size=min(MAP_BYTES_FIRST, map_bytes_max), max_dbs=4, mode=0o600,
                 lock=False, sync=sync, readahead=False,
             )  # fmt: skip
             if draft != self.path:
@@ -82,6 +100,7 @@ class Table:
             with self._reported():
                 self._customers: Any = self._env.open_db(b"customers")
                 self._timers: Any = self._env.open_db(b"timers")
+                self._holders: Any = self._env.open_db(b"holders")
                 self._about: Any = self._env.open_db(b"about")
             self._check_format(shard)
         except StoreError:
@@ -92,7 +111,7 @@ class Table:
         """A customer's record, checked; None if there is none. Raises StoreError if it is damaged."""
         key = customer_id.encode()
         with self._reported(), self._env.begin(db=self._customers, buffers=True) as txn:
-            found = txn.get(_key_of(key))
+            found = txn.get(key_of(key))
             if found is None:
                 return None
             record = bytes(found)
@@ -102,12 +121,12 @@ class Table:
     def has(self, customer_id: str) -> bool:
         """Whether there is a record of the customer."""
         with self._reported(), self._env.begin(db=self._customers, buffers=True) as txn:
-            return txn.get(_key_of(customer_id.encode())) is not None
+            return txn.get(key_of(customer_id.encode())) is not None
 
     def timer_of(self, customer_id: str) -> int | None:
         """A customer's timer (microseconds UTC), None if it has none or is unknown."""
         with self._reported(), self._env.begin(db=self._customers, buffers=True) as txn:
-            found = txn.get(_key_of(customer_id.encode()))
+            found = txn.get(key_of(customer_id.encode()))
             timer_us = NO_TIMER if found is None else timer_of(found)
         return None if timer_us == NO_TIMER else timer_us
 
@@ -123,6 +142,24 @@ class Table:
                 found.append((time_us, customer_id.decode()))
         return found
 
+    def holders(self, partition: int, after: str, count_max: int) -> list[str]:
+        """Up to `count_max` holders of a source partition, in the order of their keys, those that come after `after` ("": all)."""
+        prefix = _partition_key(partition)
+        beyond = prefix + key_of(after.encode()) + b"\0" if after else prefix
+        found: list[str] = []
+        with self._reported(), self._env.begin(db=self._holders) as txn, txn.cursor() as cursor:
+            placed = cursor.set_range(beyond)
+            for key, customer_id in cursor if placed else ():  # iterating an unplaced cursor begins anew
+                if len(found) == count_max or not key.startswith(prefix):
+                    break
+                found.append(customer_id.decode())
+        return found
+
+    def all_holders(self) -> set[tuple[int, str]]:
+        """(source partition, customer) of the whole index."""
+        with self._reported(), self._env.begin(db=self._holders) as txn, txn.cursor() as cursor:
+            return {(int.from_bytes(key[:4], "big"), customer_id.decode()) for key, customer_id in cursor}
+
     def records(self) -> Iterator[tuple[str, bytes]]:
         """(customer, record) of all, in the order of the keys; every record is checked. Writes in between are allowed."""
         following = b""
@@ -136,7 +173,7 @@ class Table:
                         break
             for key, record in page:
                 self._check(record, None)
-                if _key_of(id_of(record)) != key:
+                if key_of(id_of(record)) != key:
                     raise self._damaged(id_of(record), "stands under another customer's key")
                 yield id_of(record).decode(), record
             if len(page) < _PAGE_OF_CUSTOMERS:
@@ -144,17 +181,16 @@ class Table:
             following = page[-1][0] + b"\0"
 
     def write(self, records: Sequence[tuple[str, bytes]], applied: tuple[LogPosition, bytes] | None) -> None:
-        """Writes customers' records and their timers, in the order of the keys if they come so, as one transaction.
+        """Writes customers' records and their places in the indexes, in the order of the keys if they come so, as one transaction.
 
         `applied`: (position, meta) of the checkpoint up to which the log has now been taken in wholly.
         """
 
         def fill(txn: Any) -> None:
-            outdated, current = self._put_records(txn, records)
-            for key in sorted(outdated):
-                txn.delete(key, db=self._timers)
-            for key, owner in sorted(current):
-                txn.put(key, owner, db=self._timers)
+            timers, holders = _Changes(), _Changes()
+            self._put_records(txn, records, timers, holders)
+            timers.write(txn, self._timers)
+            holders.write(txn, self._holders)
             if applied:
                 position, meta = applied
                 txn.put(b"applied", encode_record(CHECKPOINT, b"", position.encode() + meta, NO_TIMER), db=self._about)
@@ -213,29 +249,31 @@ class Table:
         """Closes the file."""
         self._env.close()
 
-    def _put_records(
-        self, txn: Any, records: Sequence[tuple[str, bytes]]
-    ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
-        """Puts the records, takes out those that are empty; returns the keys of timers to delete and (key, id) of timers to put."""
-        outdated: list[bytes] = []
-        current: list[tuple[bytes, bytes]] = []
+    def _put_records(self, txn: Any, records: Sequence[tuple[str, bytes]], timers: _Changes, holders: _Changes) -> None:
+        """Puts the records, takes out those that are empty; what that changes in the indexes is added to `timers` and `holders`."""
         customers = self._customers
         for customer_id, record in records:
             owner = customer_id.encode()
-            key = _key_of(owner)
+            key = key_of(owner)
             old = txn.get(key, db=customers)
             old_us = NO_TIMER if old is None else timer_of(old)
             new_us = timer_of(record)
             if old_us != new_us:
                 if old_us != NO_TIMER:
-                    outdated.append(_time_key(old_us) + key)
+                    timers.outdated.append(_time_key(old_us) + key)
                 if new_us != NO_TIMER:
-                    current.append((_time_key(new_us) + key, owner))
+                    timers.current.append((_time_key(new_us) + key, owner))
+            old_partition = None if old is None else holder_of(old)
+            new_partition = holder_of(record)
+            if old_partition != new_partition:
+                if old_partition is not None:
+                    holders.outdated.append(_partition_key(old_partition) + key)
+                if new_partition is not None:
+                    holders.current.append((_partition_key(new_partition) + key, owner))
             if header_at(record).value_bytes:
                 txn.put(key, record, db=customers)
             else:
                 txn.delete(key, db=customers)
-        return outdated, current
 
     def _write(self, fill: Callable[[Any], object]) -> None:
         """One transaction, begun again with a larger map whenever the map is full."""
@@ -272,17 +310,15 @@ class Table:
     def _check_format(self, shard: int) -> None:
         with self._reported(), self._env.begin(db=self._about) as txn:
             found = txn.get(b"format")
-        if found is None:
-            self._write(lambda txn: txn.put(b"format", struct.pack("<HI", FORMAT_VERSION, shard), db=self._about))
-            return
-        (version,) = struct.unpack_from("<H", found)
+        version, owner = struct.unpack("<HI", found) if found is not None else (0, shard)
         if version > FORMAT_VERSION:
             raise newer(self.path, version, FORMAT_VERSION)
-        (owner,) = struct.unpack_from("<I", found, 2)
         if owner != shard:
             raise StoreError(
                 f"{self.path}: belongs to shard {owner}, not {shard}. Put each shard's folder back under its own number"
             )
+        if version < FORMAT_VERSION:
+            self._write(lambda txn: txn.put(b"format", struct.pack("<HI", FORMAT_VERSION, shard), db=self._about))
 
     def _about_checked(self, name: bytes) -> bytes:
         """The value of an entry of `about`, empty if there is none."""
@@ -330,7 +366,7 @@ class Table:
         )
 
 
-def _key_of(customer_id: bytes) -> bytes:
+def key_of(customer_id: bytes) -> bytes:
     """The id itself, or for the few that are too long for a key its beginning and a digest of it."""
     if len(customer_id) <= _PLAIN_KEY_BYTES_MAX:
         return customer_id
@@ -339,3 +375,7 @@ def _key_of(customer_id: bytes) -> bytes:
 
 def _time_key(time_us: int) -> bytes:
     return time_us.to_bytes(8, "big")
+
+
+def _partition_key(partition: int) -> bytes:
+    return partition.to_bytes(4, "big")

@@ -19,10 +19,11 @@ from operators.knowledge.facts import Example, MerchantFact, ScoreCount
 from state.customer import Customer
 from state.events import Event
 from state.frozen import freeze, thaw
+from state.memory_store import MemoryStore
+from state.policy import Policy
 from state.settings import KnowledgeSettings, load_settings
-from state.shard import Policy, Shard
+from state.shard import Shard
 from state.step import Emission
-from state.store import MemoryStore
 from state.windows import COUNTED
 
 Said = dict[str, Any]
@@ -58,15 +59,15 @@ class RecallingStore(MemoryStore):
 
     def checkpoint(self, meta: bytes) -> bytes:
         token = str(len(self._generations)).encode()
-        self._generations[token] = (dict(self._values), dict(self._timer_us), meta)
+        self._generations[token] = (dict(self._values), dict(self._timer_us), dict(self._holder_in), meta)
         return token
 
     def restore(self, token: bytes | None) -> bytes | None:
         if token is None:
             return None
-        values, timers_us, meta = self._generations[token]
+        values, timers_us, holder_in, meta = self._generations[token]
         for customer_id, value in values.items():
-            self.put(customer_id, value, timers_us.get(customer_id))
+            self.put(customer_id, value, timers_us.get(customer_id), holder_in.get(customer_id))
         return bytes(meta)
 
 

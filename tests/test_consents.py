@@ -13,8 +13,8 @@ from operators.consent import Consents
 from state.consents import Decision
 from state.customer import Customer
 from state.events import Consent
+from state.policy import Policy
 from state.settings import ConfigError
-from state.shard import Policy
 from state.times import rfc3339
 
 POLICY = Policy(lateness_us=2 * HOUR_US)

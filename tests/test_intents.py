@@ -17,7 +17,7 @@ from operators.intent import churn, frame, home_purchase, life_event, product, t
 from operators.intent.regular import succession
 from operators.intent.traces import Rates, Week
 from state.events import Event, Interaction
-from state.shard import Policy
+from state.policy import Policy
 
 POLICY = Policy(lateness_us=2 * DAY_US)
 INTENTS: Any = (traces, home_purchase, churn, life_event, product)

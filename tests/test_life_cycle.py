@@ -11,7 +11,7 @@ from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, account, label, moved, 
 
 from state.customer import REFUNDS_MAX, WAITING_MAX
 from state.events import Event
-from state.shard import Policy
+from state.policy import Policy
 from state.windows import overall_key, pack_key
 
 POLICY = Policy(lateness_us=2 * DAY_US)

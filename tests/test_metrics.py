@@ -37,10 +37,10 @@ from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import Decoder, Rejection
 from operators.knowledge.versions import SHADOW, PayloadError
+from state.memory_store import MemoryStore
 from state.records import Record
 from state.settings import Settings, load_settings
 from state.shard import Shard
-from state.store import MemoryStore
 
 pytestmark = pytest.mark.xdist_group("metrics")  # one world for all
 

@@ -16,11 +16,11 @@ from operators.customer_step import CustomerStep, make_policy
 from operators.decode import Decoder
 from state.customer import Customer
 from state.events import Transaction
+from state.memory_store import MemoryStore
 from state.records import Record
 from state.settings import load_settings
 from state.shard import Shard
 from state.step import Emission
-from state.store import MemoryStore
 
 
 class Faulty(CustomerStep):

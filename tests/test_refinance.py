@@ -20,8 +20,8 @@ from operators.decode import Decoder
 from operators.intent import refinance
 from state.amortisation import annuity, pay_off
 from state.events import Consent, MarketRate
+from state.policy import Policy
 from state.records import Record
-from state.shard import Policy
 
 POLICY = Policy(lateness_us=2 * DAY_US)
 OWED_MINOR = 20_000_000
@@ -117,6 +117,7 @@ def test_exactly_those_for_whom_it_pays_off_hear_of_it(seed: int) -> None:
         if saving_minor >= config["saving_min"] * 100 and worth >= config["threshold"]:
             expected.add(name)
     made.apply([rate(3, 3.0)])
+    made.finish()
     assert {body["customer_id"] for body in made.on("signals")} == expected
     assert len(expected) >= 3
 

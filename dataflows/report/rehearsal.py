@@ -22,9 +22,9 @@ from state.business_days import DAY_US, day_of
 from state.categories import GROUPS
 from state.customer import Customer
 from state.events import Event, Transaction
+from state.memory_store import MemoryStore
 from state.settings import Settings
 from state.shard import Shard
-from state.store import MemoryStore
 from state.windows import unpack_key
 
 BATCH_EVENTS = 500

@@ -101,6 +101,10 @@ class Disk:
                 "os.fsync": self._sync(os.fsync, "sink"),
                 "os.fdatasync": self._sync(os.fdatasync, ""),
                 "state.shard.WRITE_BEHIND_CHUNK": self._random.choice((1, 3, 64)),
+                "state.shard.PENDING_MAX": self._random.choice((1, 64)),
+                "state.market.PAGE_CUSTOMERS": self._random.choice((1, 2, 256)),
+                "state.market.VISITS_IDLE_MAX": self._random.choice((1, 2, 32)),
+                "state.market.VISITS_MIN": 1,
                 "state.redo_log.FLUSH_BYTES": self._random.choice((300, 3000, 1 << 16)),
             }.items():
                 stack.enter_context(patch(name, value))

@@ -24,11 +24,11 @@ from operators.encode import encode, is_written
 from operators.knowledge.board import Board
 from state.digest import partition_of, shard_of
 from state.events import BROADCAST, TOPICS
+from state.memory_store import MemoryStore
 from state.records import Output, Record
 from state.settings import Settings
 from state.shard import Shard
 from state.step import Emission
-from state.store import MemoryStore
 from state.times import rfc3339
 
 MINUTE_US = 60_000_000
@@ -148,20 +148,11 @@ def _scene(
             _dated(shop, time_us + random_.randrange(1, HOUR_US), status="posted"),
         ]
     if draw < 0.46:
-        balance = str(random_.randrange(10**5))
-        return [
-            (
-                "in.accounts",
-                time_us,
-                {
-                    "account_id": "a-1",
-                    "observed_at": rfc3339(time_us),
-                    "kind": "current",
-                    "currency": "EUR",
-                    "balance": balance,
-                },
-            )
-        ]
+        account = {"observed_at": rfc3339(time_us), "currency": "EUR", "balance": str(random_.randrange(10**5))}
+        if random_.random() < 0.5:
+            loan = {"kind": "mortgage", "balance": "-200000", "interest_rate": "5.0", "minimum_payment": "1500"}
+            return [shop, ("in.accounts", time_us, account | {"account_id": "a-2"} | loan)]
+        return [("in.accounts", time_us, account | {"account_id": "a-1", "kind": "current"})]
     if draw < 0.52:
         return [
             shop,
@@ -171,17 +162,12 @@ def _scene(
                 {"labelled_at": rfc3339(time_us + 5), "label": "fraud", "transaction_id": f"t-{number}"},
             ),
         ]
-    if draw < 0.55:
-        return [
-            (
-                "in.market",
-                time_us,
-                {"rate_id": f"r-{number}", "observed_at": rfc3339(time_us), "series": "euribor", "value": "3.1"},
-            )
-        ]
-    if draw < 0.58:
+    if draw < 0.57:
+        rate = {"rate_id": f"r-{number}", "observed_at": rfc3339(time_us), "series": "euribor", "product": "mortgage"}
+        return [("in.market", time_us, rate | {"value": random_.choice(("3.1", "2.0", "4.9"))})]
+    if draw < 0.60:
         return [_dated(shop, time_us, currency="XXQ")]  # a dead letter
-    if draw < 0.62:  # beyond the allowed lateness, if the customer has moved on
+    if draw < 0.64:  # beyond the allowed lateness, if the customer has moved on
         topic, _, body = _dated(shop, time_us - 30 * HOUR_US)
         return [(topic, time_us, body)]
     return [shop]

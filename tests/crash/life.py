@@ -22,7 +22,8 @@ from dataflows.files.source import FileInput
 from dataflows.shard_logic import ShardLogic
 from dataflows.worker import Worker, make_pacemaker
 from state.settings import Settings, load_settings
-from state.shard import Meta, Shard
+from state.shard import Shard
+from state.shard_meta import decode_meta
 from state.store import DiskStore
 from state.store_check import verify_shard
 from state.store_error import StoreError
@@ -255,6 +256,8 @@ class Life:
         if self._ending and not self._to_come and self._all_is_read() and self._all_know_it(cluster):
             self._wall_us = self.until_us
             cluster.notify()
+            while self._some_have_rates_to_hear(cluster):
+                cluster.notify()
             for process in cluster.processes:
                 process.worker.stopping.set()
 
@@ -300,6 +303,10 @@ class Life:
         return len(told) == self.settings.shard.count and all(
             len(clocks) == len(cluster.sources) and all(caught_up for _, caught_up in clocks) for clocks in told
         )
+
+    def _some_have_rates_to_hear(self, cluster: Cluster) -> bool:
+        shards = [logic._shard for process in cluster.processes for logic in process.shards.values()]
+        return any(shard._market.waiting for shard in shards if shard is not None)
 
     def now(self, zone: tzinfo) -> datetime:
         """Stands for datetime.now: the wall clock, which passes over nothing that is still to be read."""
@@ -369,7 +376,7 @@ class Life:
             try:
                 meta = store.restore(token)
                 assert meta is not None
-                counters = msgspec.msgpack.decode(meta, type=Meta).counters
+                counters = decode_meta(meta).counters
                 assert counters.received == counters.applied + counters.duplicate + counters.late + counters.held
                 assert self.live or counters.held == 0
                 received += counters.received

@@ -24,9 +24,10 @@ from operators.knowledge.merchant_row import MERCHANT, MerchantRow
 from operators.knowledge.versions import CHAMPION, LINEAR, SHADOW, ModelVersion, PayloadError, encode_payload
 from state.estimators import sigmoid
 from state.events import Transaction
+from state.memory_store import MemoryStore
+from state.policy import Policy
 from state.settings import ConfigError, KnowledgeSettings
-from state.shard import Policy, Shard
-from state.store import MemoryStore
+from state.shard import Shard
 from state.windows import DAY_US, HOUR_US
 
 ROW = MerchantRow(

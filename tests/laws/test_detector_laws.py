@@ -48,9 +48,9 @@ from state.customer import Customer
 from state.digest import digest64
 from state.events import Transaction
 from state.frozen import freeze
+from state.policy import Policy
 from state.recurring import STREAMS_MAX
 from state.settings import KnowledgeSettings
-from state.shard import Policy
 from state.signals import Reason
 from state.windows import CAPACITY
 

@@ -30,7 +30,7 @@ from streams import (
 
 from operators.catalogue import CATALOGUE
 from state.events import Event, Transaction
-from state.shard import Policy
+from state.policy import Policy
 from state.times import rfc3339
 
 LATENESS_US = 2 * DAY_US

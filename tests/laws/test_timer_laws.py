@@ -11,7 +11,7 @@ from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, end_of, full_life, hous
 
 from operators.catalogue import CATALOGUE
 from state.events import Event, Transaction
-from state.shard import Policy
+from state.policy import Policy
 from state.times import parse_rfc3339, rfc3339
 
 LATENESS_US = 2 * DAY_US

@@ -38,7 +38,8 @@ class CrashAfter:
                 raise SimulatedCrash(name)
 
 
-Customers = dict[str, tuple[bytes, int | None]]
+Customers = dict[str, tuple[bytes, int | None, int | None]]
+"""Value, timer and, of a holder, its partition."""
 
 
 class Taken(NamedTuple):
@@ -76,26 +77,37 @@ class Bench:
         self.compare()
 
     def compare(self) -> None:
-        """The store holds what the oracle holds: values, timers, names, and nothing else."""
+        """The store holds what the oracle holds: values, timers, holders, names, and nothing else."""
         assert sorted(self.store.customers()) == sorted(self.customers)
-        for customer_id, (value, _) in self.customers.items():
+        for customer_id, (value, *_) in self.customers.items():
             assert self.store.get(customer_id) == value
         self.compare_timers(self.clock_us)
+        for partition in range(3):
+            self.compare_holders(partition, 2)
         assert self.store.sizes().customers == len(self.customers)
         assert self.store.get("nobody") is None
 
     def compare_timers(self, clock_us: int) -> None:
         """The store knows the timers up to a time; the time only rises while a store is open."""
         self.clock_us = max(self.clock_us, clock_us)
-        timers = ((timer_us, name) for name, (_, timer_us) in self.customers.items() if timer_us is not None)
+        timers = ((timer_us, name) for name, (_, timer_us, _) in self.customers.items() if timer_us is not None)
         assert self.store.timers_until(self.clock_us) == sorted(pair for pair in timers if pair[0] <= self.clock_us)
 
-    def put(self, customer: int, size: int, timer_us: int | None) -> None:
+    def compare_holders(self, partition: int, count_max: int) -> None:
+        """All holders of a partition come, page by page, each once."""
+        found: list[str] = []
+        while page := self.store.holders(partition, found[-1] if found else "", count_max):
+            assert len(page) <= count_max
+            found += page
+        holders = sorted(name for name, (*_, holder_in) in self.customers.items() if holder_in == partition)
+        assert sorted(found) == holders
+
+    def put(self, customer: int, size: int, timer_us: int | None, holder_in: int | None = None) -> None:
         name = f"c-{customer}" if customer else "ž" * 250  # one whose id is too long for a key
         self.number += 1
         value = (b"%d." % self.number) * size
-        self.customers[name] = (value, timer_us)
-        self.store.put(name, value, timer_us)
+        self.customers[name] = (value, timer_us, holder_in)
+        self.store.put(name, value, timer_us, holder_in)
 
     def checkpoint(self) -> None:
         self.number += 1
@@ -136,13 +148,20 @@ class Bench:
 
 
 TIME_US_MAX = 40 * 3_600_000_000
-PUTS = st.tuples(st.just("put"), st.integers(0, 9), st.integers(1, 60), st.none() | st.integers(0, TIME_US_MAX))
+PUTS = st.tuples(
+    st.just("put"),
+    st.integers(0, 9),
+    st.integers(1, 60),
+    st.none() | st.integers(0, TIME_US_MAX),
+    st.none() | st.integers(0, 2),
+)
 STEPS = st.one_of(
     PUTS,
     PUTS,
     st.tuples(st.just("checkpoint")),
     st.tuples(st.just("proven")),
     st.tuples(st.just("compare_timers"), st.integers(0, TIME_US_MAX)),
+    st.tuples(st.just("compare_holders"), st.integers(0, 2), st.integers(1, 5)),
     st.tuples(st.just("write_behind"), st.integers(0, 6)),
     st.tuples(st.just("die"), st.integers(0, 2), st.booleans(), st.none() | st.integers(0, 8)),
     st.tuples(st.just("die during the next steps"), st.integers(0, 8)),

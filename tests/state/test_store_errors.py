@@ -12,10 +12,12 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from state import redo_log, store_position, store_table
-from state.store import DiskStore, MemoryStore, shard_folder
+from state.memory_store import MemoryStore
+from state.store import DiskStore, shard_folder
 from state.store_check import compact_shard, inspect_shard, verify_shard
 from state.store_error import StoreError
 
@@ -116,10 +118,34 @@ def test_a_table_full_of_rubbish_is_refused(tmp_path):
 
 @pytest.mark.parametrize("module", [redo_log, store_table, store_position])
 def test_a_newer_version_is_refused_with_what_to_do(tmp_path, monkeypatch, module):
-    monkeypatch.setattr(module, "FORMAT_VERSION", 2)
+    monkeypatch.setattr(module, "FORMAT_VERSION", module.FORMAT_VERSION + 1)
     token = filled(tmp_path)
-    monkeypatch.setattr(module, "FORMAT_VERSION", 1)
+    monkeypatch.undo()
     assert "written by a newer version of segone" in restore_error(tmp_path, token)
+
+
+def test_a_table_of_format_1_is_written_on_with_an_index_of_holders(tmp_path):
+    token = filled(tmp_path, moved=50)
+    with lmdb.open(str(table_file(tmp_path)), subdir=False, lock=False, max_dbs=4) as env, env.begin(write=True) as txn:
+        txn.drop(env.open_db(b"holders", txn))
+        txn.put(b"format", struct.pack("<HI", 1, SHARD), db=env.open_db(b"about", txn))
+    with closing(DiskStore.open(tmp_path, SHARD)) as store:
+        assert store.restore(token) == b"clock"
+        assert (store.get("c-007"), store.holders(0, "", 9)) == (b"profile 7 " * 40, [])
+        store.put("c-007", b"holder", None, 0)
+        store.checkpoint(b"clock")
+        store.proven()
+        store.write_behind(10)
+        assert (store.get("c-007"), store.holders(0, "", 9)) == (b"holder", ["c-007"])
+    assert verify_shard(tmp_path, SHARD).findings == ()
+
+
+def test_verify_finds_an_index_that_differs_from_the_records(tmp_path):
+    filled(tmp_path, moved=50)
+    with lmdb.open(str(table_file(tmp_path)), subdir=False, lock=False, max_dbs=4) as env, env.begin(write=True) as txn:
+        txn.put(b"\0\0\0\1c-001", b"c-001", db=env.open_db(b"holders", txn))
+    (finding,) = verify_shard(tmp_path, SHARD).findings
+    assert "the index of holders differs from the records in 1 entries" in finding
 
 
 def test_a_folder_without_permission_is_named(tmp_path):
@@ -271,6 +297,29 @@ def test_timers_are_those_of_a_dictionary_however_many_there_are(tmp_path, kind)
             clock_us = turn * hour_us
             expected = sorted((time_us, customer) for customer, time_us in timers.items() if time_us <= clock_us)
             assert store.timers_until(clock_us) == expected
+    if kind == "disk":
+        assert verify_shard(tmp_path, SHARD).findings == ()
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_holders_come_page_by_page_while_they_move_to_the_table(tmp_path, kind):
+    store = MemoryStore() if kind == "memory" else DiskStore.open(tmp_path, SHARD)
+    with closing(store):
+        store.restore(None)
+        holder_in: dict[str, int | None] = {}
+        for turn in range(12):
+            for number in range(60):
+                customer = f"c-{(number * 7 + turn * 13) % 150}"
+                holder_in[customer] = (None, 0, 0, 1)[(number + turn) % 4]
+                store.put(customer, b"value", None, holder_in[customer])
+            store.checkpoint(b"")
+            store.proven()
+            store.write_behind(10 + turn)
+            for partition, count_max in ((0, 7), (1, 1), (2, 5)):
+                found: list[str] = []
+                while page := store.holders(partition, found[-1] if found else "", count_max):
+                    found += page
+                assert found == sorted(customer for customer, where in holder_in.items() if where == partition)
     if kind == "disk":
         assert verify_shard(tmp_path, SHARD).findings == ()
 
