@@ -67,7 +67,10 @@ class Fusion:
         self._board = board
         self._prior = prior_model(config)
         off = {name for part, on in config.parts.items() if not on for name in features.PARTS[part]}
-        self._off = [at for at, feature in enumerate(features.LAYOUT.features) if feature.name in off]
+        self._off = [
+            at for at, name in enumerate(features.LAYOUT.names) if name in off and name != features.STRANGENESS
+        ]
+        self._strange = features.STRANGENESS not in off
 
     def judge(
         self,
@@ -92,6 +95,8 @@ class Fusion:
             exact = features.values(view, transaction, findings, row, memory)
             for at in self._off:
                 exact[at] = 0.0
+            strangeness = champion.strangeness if self._strange else None
+            exact.append(strangeness.of(exact) if strangeness is not None else 0.0)
             packed_values = features.LAYOUT.pack(exact)
             values = features.LAYOUT.unpack(packed_values)
             places = features.LAYOUT.places(values)

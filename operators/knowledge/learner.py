@@ -12,10 +12,12 @@ import msgspec
 from msgspec import Meta
 
 from operators.knowledge import line_learner
-from operators.knowledge.backlog import Backlog, bounded
+from operators.knowledge.backlog import Backlog, bounded, mixed
 from operators.knowledge.facts import Example, ScoreCount
-from operators.knowledge.features import LAYOUT, PACKED_BYTES, unpack
+from operators.knowledge.features import LAYOUT, PACKED_BYTES, STRANGE, unpack
 from operators.knowledge.features import VERSION as FEATURES_VERSION
+from operators.knowledge.forest import Config as ForestConfig
+from operators.knowledge.forest import Forest, grow
 from operators.knowledge.line_learner import LineLearner
 from operators.knowledge.linear import Linear
 from operators.knowledge.prequential import bin_of
@@ -26,6 +28,7 @@ from state.windows import DAY_US
 OPEN_ITEM: Final = "open/"
 BACKLOG_ITEM: Final = "backlog"
 LINE_ITEM: Final = "line/"
+FOREST_ITEM: Final = "forest"
 META_ITEM: Final = "meta"
 
 
@@ -42,6 +45,7 @@ class Config(line_learner.Config, frozen=True, forbid_unknown_fields=True, kw_on
     """After so many days the labels of a day are known."""
     prior_customer_days: line_learner.Positive = 20_000.0
     """What the prior threshold is worth against counted scores."""
+    forest: ForestConfig = ForestConfig()
 
 
 class Prior(msgspec.Struct, frozen=True):
@@ -51,10 +55,13 @@ class Prior(msgspec.Struct, frozen=True):
     threshold: float
     """In log-odds."""
     alerts_per_1000_customers_day: float
+    strangeness: bool = True
+    """Whether half-space trees are grown."""
 
 
 class Learner:
-    """Bounded: at most twice `examples_max` examples of the open bucket, `examples_max` that wait, and the fixed size of its lines."""
+    """Bounded: at most twice `examples_max` examples of the open bucket, `examples_max` that wait, the payments of one window, and the
+    fixed size of its lines and its forest."""
 
     def __init__(self, name: str, config: Config, prior: Prior, bucket_us: int) -> None:
         self.name = name
@@ -70,6 +77,9 @@ class Learner:
         }
         self._budget = Budget()
         self._backlog = Backlog()
+        self._window: list[bytes] = []
+        """Payments that were no fraud, packed, for the next forest."""
+        self._forest: Forest | None = None
         self._open: list[Example] = []
         self._frozen_chunks = 0
         self._frozen_examples = 0
@@ -102,12 +112,13 @@ class Learner:
         self._budget.settle(bucket_end_us - self._config.settle_days * DAY_US, self._config.half_life_days)
         for line in self._lines.values():
             line.pass_time(self._bucket_us)
+        grown = self._prior.strangeness and self._grow(self._open)
         self._open = []
         self._rewrite = self._lines_dirty = True
         threshold = self._budget.threshold(
             self._prior.alerts_per_1000_customers_day, self._prior.threshold, self._config.prior_customer_days
         )
-        if not examples and threshold == self._threshold:
+        if not examples and not grown and threshold == self._threshold:
             return []
         self._threshold = threshold
         return [self._version(role, bucket_end_us, threshold) for role in (CHAMPION, SHADOW)]
@@ -126,6 +137,7 @@ class Learner:
         if self._lines_dirty:
             items.update({LINE_ITEM + role: line.freeze() for role, line in self._lines.items()})
             items[BACKLOG_ITEM] = msgspec.msgpack.encode(self._backlog)
+            items[FOREST_ITEM] = msgspec.msgpack.encode([self._window, self._forest])
             self._lines_dirty = False
         items[META_ITEM] = msgspec.msgpack.encode([self._budget, self.left_out, self._threshold])
         return items
@@ -141,6 +153,9 @@ class Learner:
         for role, line in self._lines.items():
             if LINE_ITEM + role in items:
                 line.thaw(items[LINE_ITEM + role])
+        if FOREST_ITEM in items:
+            window: Any = msgspec.msgpack.decode(items[FOREST_ITEM], type=tuple[list[bytes], Forest | None])
+            self._window, self._forest = window
         if BACKLOG_ITEM in items:
             self._backlog = msgspec.msgpack.decode(items[BACKLOG_ITEM], type=Backlog)
         meta: Any = msgspec.msgpack.decode(items[META_ITEM], type=tuple[Budget, int, float])
@@ -164,9 +179,25 @@ class Learner:
         for day in sorted(highest):
             self._budget.take_out(day[1] * DAY_US, bin_of(highest[day]))
 
+    def _grow(self, examples: list[Example]) -> bool:
+        """Whether there is a new forest: the window is full with what came in this bucket. Frauds don't belong in it, but nobody need know
+        of any: a bank without labels has its forest, too."""
+        length = self._config.forest.window
+        came = sorted((example for example in examples if not example.label), key=mixed)[-length:]
+        self._window += [example.features for example in came]
+        if len(self._window) < length:
+            return False
+        rows = [unpack(packed).values for packed in self._window[-length:]]
+        self._window = []
+        forest = grow(rows, STRANGE, self._config.forest)
+        if forest is None:
+            return False
+        self._forest = forest
+        return True
+
     def _version(self, role: str, bucket_end_us: int, threshold: float) -> ModelVersion:
         line = self._lines[role]
-        payload = encode_payload(FEATURES_VERSION, line.linear, line.line)
+        payload = encode_payload(FEATURES_VERSION, line.linear, line.line, self._forest)
         assert len(payload) <= self._config.payload_bytes_max, "a version is larger than learner.payload_bytes_max"
         said = msgspec.msgpack.encode([threshold, line.calibrated])
         return ModelVersion(
