@@ -14,7 +14,7 @@ from msgspec import Meta
 from operators.knowledge import line_learner
 from operators.knowledge.backlog import Backlog, bounded, mixed
 from operators.knowledge.facts import Example, ScoreCount
-from operators.knowledge.features import LAYOUT, PACKED_BYTES, STRANGE, unpack
+from operators.knowledge.features import LAYOUT, PACKED_BYTES, STRANGE, STRANGENESS, unpack
 from operators.knowledge.features import VERSION as FEATURES_VERSION
 from operators.knowledge.forest import Config as ForestConfig
 from operators.knowledge.forest import Forest, grow
@@ -72,8 +72,8 @@ class Learner:
         self._bucket_us = bucket_us
         shadow = msgspec.structs.replace(config, learning_rate=config.shadow_learning_rate)
         self._lines = {
-            CHAMPION: LineLearner(name, config, prior.linear),
-            SHADOW: LineLearner(f"{name}-shadow", shadow, prior.linear),
+            CHAMPION: LineLearner(name, config, _labelled(prior.linear)),
+            SHADOW: LineLearner(f"{name}-shadow", shadow, _labelled(prior.linear)),
         }
         self._budget = Budget()
         self._backlog = Backlog()
@@ -197,7 +197,8 @@ class Learner:
 
     def _version(self, role: str, bucket_end_us: int, threshold: float) -> ModelVersion:
         line = self._lines[role]
-        payload = encode_payload(FEATURES_VERSION, line.linear, line.line, self._forest)
+        linear = line.linear if self._backlog.begun else self._prior.linear
+        payload = encode_payload(FEATURES_VERSION, linear, line.line, self._forest)
         assert len(payload) <= self._config.payload_bytes_max, "a version is larger than learner.payload_bytes_max"
         said = msgspec.msgpack.encode([threshold, line.calibrated])
         return ModelVersion(
@@ -211,3 +212,12 @@ class Learner:
             threshold=threshold,
             calibrated=line.calibrated,
         )
+
+
+def _labelled(prior: Linear) -> Linear:
+    """Where learning begins. Strangeness stands for what no label has told yet: of fraud itself it knows nothing, and with its prior weight
+    beside the first labels more is lost than won (docs/bench-fraud.md)."""
+    at = LAYOUT.names.index(STRANGENESS)
+    start, end = LAYOUT.starts[at], LAYOUT.starts[at] + LAYOUT.features[at].width
+    weights = [0.0 if start <= column < end else weight for column, weight in enumerate(prior.weights)]
+    return Linear(LAYOUT, prior.base, weights)
