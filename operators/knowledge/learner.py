@@ -29,6 +29,9 @@ OPEN_ITEM: Final = "open/"
 BACKLOG_ITEM: Final = "backlog"
 LINE_ITEM: Final = "line/"
 FOREST_ITEM: Final = "forest"
+FEATURES_ITEM: Final = "features"
+FEATURES_BEFORE: Final = msgspec.msgpack.encode(1)
+"""Of a state that does not say with which features it was learned."""
 META_ITEM: Final = "meta"
 
 
@@ -140,11 +143,19 @@ class Learner:
             items[FOREST_ITEM] = msgspec.msgpack.encode([self._window, self._forest])
             self._lines_dirty = False
         items[META_ITEM] = msgspec.msgpack.encode([self._budget, self.left_out, self._threshold])
+        items[FEATURES_ITEM] = msgspec.msgpack.encode(FEATURES_VERSION)
         return items
 
     def thaw(self, items: dict[str, bytes]) -> None:
-        """The state of all items ever frozen and not gone since."""
+        """The state of all items ever frozen and not gone since. What a release with other features has learned is not understood: then
+        only the alarms that were counted are kept, and learning begins anew."""
+        meta: Any = msgspec.msgpack.decode(items[META_ITEM], type=tuple[Budget, int, float])
+        self._budget, self.left_out, self._threshold = meta
         chunks = [item for item, raw in items.items() if item.startswith(OPEN_ITEM) and raw]
+        if msgspec.msgpack.decode(items.get(FEATURES_ITEM, FEATURES_BEFORE)) != FEATURES_VERSION:
+            self._frozen_chunks, self._frozen_examples = len(chunks), 0
+            self._rewrite = self._lines_dirty = True
+            return
         self._open = []
         for item in sorted(chunks, key=lambda item: int(item[len(OPEN_ITEM) :])):
             self._open += msgspec.msgpack.decode(items[item], type=list[Example])
@@ -158,8 +169,6 @@ class Learner:
             self._window, self._forest = window
         if BACKLOG_ITEM in items:
             self._backlog = msgspec.msgpack.decode(items[BACKLOG_ITEM], type=Backlog)
-        meta: Any = msgspec.msgpack.decode(items[META_ITEM], type=tuple[Budget, int, float])
-        self._budget, self.left_out, self._threshold = meta
 
     def _prune(self) -> None:
         excess = len(self._open) - self._config.examples_max
