@@ -1,11 +1,13 @@
 """How unusual is this transaction for this customer, at this merchant, among all that turned out to be fraud?
 
 looks at   the strengths of the other detectors' findings, what is known of the merchant, amounts, times and the last days as such, and
-           which frauds are known of the customer (operators/knowledge/features.py)
-needs      nothing: prior weights speak from the first transaction on; labels make them better, version by version
+           which frauds are known of the customer (operators/knowledge/features.py); and how strange all this together is among all
+           customers' payments (half-space trees, operators/knowledge/forest.py)
+needs      nothing: prior weights speak from the first transaction on, half-space trees once some thousand payments have matured; labels
+           make both better, version by version
 says       anomaly.transaction when the score reaches a threshold that keeps alarms within `alerts_per_1000_customers_day`; a score for
            every transaction on the topic `scores`
-state      the last days' scores and the known frauds of the customer: at most 32 and two times; models and merchants are shared
+state      the last days' scores and the known frauds of the customer: at most 32 and two times; models, trees and merchants are shared
 blind to   whatever all its parts are blind to; money that comes in
 source     logistic regression over additive features: the score is sigmoid(base + Σ contribution), so its reasons are exact
 """

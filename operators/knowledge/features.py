@@ -1,9 +1,9 @@
 """The features of a transaction: what the fused score is made of. Names, curves and order are versioned by `VERSION`.
 
-part        features
-own         strengths of the detectors' findings: the customer's own baseline
-merchant    the merchant's row of the table: frauds that became known, business, a run of frauds that is still on
-pooled      amounts, times and places as such, and what the customer's last days were like: learned from all customers
+part         features
+own          strengths of the detectors' findings: the customer's own baseline
+merchant     the merchant's row of the table: frauds that became known, business, a run of frauds that is still on
+pooled       amounts, times and places as such, and what the customer's last days were like: learned from all customers
 unsupervised half-space trees (forest.py): how strange all this is together, among all customers' payments
 """
 
