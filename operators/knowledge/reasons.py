@@ -63,7 +63,7 @@ _WORDS: Final[dict[str, tuple[str, Say]]] = {
     "heat_day": ("SUSPICION_DAY", lambda v: f"suspicious scores of the last day add up to {math.exp(v):.3f}"),
     "strangeness": (
         "STRANGENESS",
-        lambda v: f"among all customers' payments one in {math.exp(v):.0f} is as strange",
+        lambda v: f"among all customers' payments one in {math.exp(v):.1f} is as strange" if v else "nothing strange",
     ),
     "heat_week": ("SUSPICION_WEEK", lambda v: f"suspicious scores of the last week add up to {math.exp(v):.3f}"),
 }
