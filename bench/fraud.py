@@ -2,9 +2,9 @@
 
 python bench/fraud.py FILE --mapping MAPPING [--from DAY --to DAY] [--scenario COLUMN] [--parts …] [--baselines …] [--costs] [--json FILE]
 
-Replays the file through the production code (one pass, labels when they became known), then measures its scores and those of
-the baselines in the test period: area under the ROC curve, average precision, card precision@100 and recall at 1 % false
-positives, by scenario. With --parts the replay is repeated without each of these parts; --costs times them. Protocol, test
+Replays the file, up to the end of the test period, through the production code (one pass, labels when they became known), then measures
+its scores and those of the baselines in the test period: area under the ROC curve, average precision, card precision@100 and recall
+at 1 % false positives, by scenario. With --parts the replay is repeated without each of these parts; --costs times them. Protocol, test
 periods, parts and baselines are in bench/fraud.toml; docs/bench-fraud.md explains and has figures. Needs `pip install -e .[bench]`.
 """
 
@@ -186,11 +186,11 @@ def run(args: argparse.Namespace, config: Config) -> Result:
 
     lines = []
     if args.scores:
-        lines.append(engine_line(ENGINE, join(args.scores, payments, None), payments, test, config))
+        lines.append(engine_line(ENGINE, join(args.scores, payments, to_us), payments, test, config))
     whole = [] if args.scores else [(ENGINE, "")]
     for name, overlay in [*whole, *((f"{ENGINE} without {part}", config.parts[part]) for part in parts)]:
         progress.print(f"replaying: {name}")
-        replayed = replay(args.data, args.mapping, payments, overlay)
+        replayed = replay(args.data, args.mapping, payments, overlay, to_us)
         lines.append(engine_line(name, replayed, payments, test, config))
     lines += compare(payments, test, config, baselines, progress)
     costs: list[Cost] = []
@@ -221,7 +221,7 @@ def compare(payments: Payments, test: Tested, config: Config, names: list[str], 
         progress.print(f"baseline: {name}")
         scored = BASELINES[name](task)
         measures = measure(payments, test, config.protocol, scored.scores)
-        lines.append(Line(name, measures, scored.score_us, scored.learn_us))
+        lines.append(Line(name, measures, scored.score_us, scored.learn_us, scored.note))
     return lines
 
 

@@ -34,6 +34,7 @@ class BaselineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     negatives_1_in: Count
     trees_online: Count
+    forest_online_days: Count
     trees_batch: Count
     depth_random_forest: Count
     depth_xgboost: Count
@@ -57,6 +58,7 @@ class Scored(msgspec.Struct, frozen=True):
     scores: Array
     score_us: float
     learn_us: float
+    note: str = ""
 
 
 def customer_z(task: Task) -> Scored:
@@ -85,9 +87,13 @@ def online_logistic(task: Task) -> Scored:
 
 
 def online_forest(task: Task) -> Scored:
-    """River's adaptive random forest; learns all frauds and one legitimate payment in `negatives_1_in`."""
-    model = forest.ARFClassifier(n_models=task.config.trees_online, seed=task.config.seed)
-    return _online(task, "adaptive random forest, online", model, task.more, task.config.negatives_1_in)
+    """River's adaptive random forest; learns all frauds and one legitimate payment in `negatives_1_in`, of the last days only."""
+    config = task.config
+    model = forest.ARFClassifier(n_models=config.trees_online, seed=config.seed)
+    since_us = int(task.payments.time_us[task.test.rows].min()) - config.forest_online_days * DAY_US
+    scored = _online(task, "adaptive random forest, online", model, task.more, config.negatives_1_in, since_us)
+    note = f"learns from {config.forest_online_days} days before the test period on"
+    return msgspec.structs.replace(scored, note=note)
 
 
 def batch_forest(task: Task) -> Scored:
@@ -126,10 +132,11 @@ def _kept(task: Task, one_in: int) -> Array:
     return drawn | (task.payments.fraud == 1)
 
 
-def _online(task: Task, name: str, model: Any, columns: Array, one_in: int) -> Scored:
+def _online(task: Task, name: str, model: Any, columns: Array, one_in: int, since_us: int = 0) -> Scored:
+    """`since_us`: payments before are not learned."""
     payments = task.payments
     names = [str(number) for number in range(columns.shape[1])]
-    kept = _kept(task, one_in)
+    kept = _kept(task, one_in) & (payments.time_us >= since_us)
     tested = np.zeros(len(payments), dtype=bool)
     tested[task.test.rows] = True
     # A fraud is learned when it became known, anything else when nothing became known within the delay.
@@ -139,7 +146,8 @@ def _online(task: Task, name: str, model: Any, columns: Array, one_in: int) -> S
     learned, spent_learning, spent_scoring = 0, 0.0, 0.0
     last = int(task.test.rows.max())
     pending = next(due, None)
-    for row in track(range(last + 1), description=name, update_period=1.0):
+    first = int(np.argmax(payments.time_us >= since_us))
+    for row in track(range(first, last + 1), description=name, update_period=1.0):
         if pending is not None and known_us[pending] <= payments.time_us[row]:
             started = process_time()
             while pending is not None and known_us[pending] <= payments.time_us[row]:

@@ -1,4 +1,5 @@
-"""The engine's own scores: `segone replay --scores` in a process of its own, with parts of anomaly.transaction switched off or not."""
+"""The engine's own scores: `segone replay --scores` in a process of its own, up to the end of the test period, with parts of
+anomaly.transaction switched off or not."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import numpy as np
 from fraud_payments import Array, Payments
 
 from state.settings import ConfigError
+from state.times import rfc3339
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,14 +36,14 @@ class ReplayError(Exception):
     """The replay ended with an error, which it has printed itself."""
 
 
-def replay(data: Path, mapping: Path, payments: Payments, config: str) -> Replayed:
-    """`config` is TOML over the default settings. Raises ReplayError when `segone replay` fails."""
+def replay(data: Path, mapping: Path, payments: Payments, config: str, to_us: int) -> Replayed:
+    """What arrived before `to_us`. `config` is TOML over the default settings. Raises ReplayError when `segone replay` fails."""
     with tempfile.TemporaryDirectory(prefix="segone-fraud-") as name:
         folder = Path(name)
         (folder / "config.toml").write_text(config, "utf-8")
         command = [sys.executable, "-m", "dataflows.cli", "replay", str(data.resolve())]
         command += ["--mapping", str(mapping.resolve()), "--out", str(folder / "out"), "--scores"]
-        command += ["--config", str(folder / "config.toml")]
+        command += ["--config", str(folder / "config.toml"), "--to", rfc3339(to_us)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         # What the replay says about itself is not a result of this measurement; its progress and errors are for people.
         ended = subprocess.run(
@@ -51,11 +53,12 @@ def replay(data: Path, mapping: Path, payments: Payments, config: str) -> Replay
         if ended.returncode:
             raise ReplayError(f"segone replay ended with {ended.returncode}; its message stands above")
         spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return join(folder / "out" / "scores.parquet", payments, 1e6 * spent_s / len(payments))
+        replayed = join(folder / "out" / "scores.parquet", payments, to_us)
+        return msgspec.structs.replace(replayed, each_us=1e6 * spent_s / int((payments.time_us < to_us).sum()))
 
 
-def join(path: Path, payments: Payments, each_us: float | None) -> Replayed:
-    """The scores of a `scores.parquet`. Raises ConfigError when there is none."""
+def join(path: Path, payments: Payments, to_us: int) -> Replayed:
+    """The scores of a `scores.parquet`, of which those before `to_us` should be there. Raises ConfigError when there is none."""
     if not path.is_file():
         raise ConfigError(f"--scores {path}: there is no such file; it is written by `segone replay --scores`")
     of_payment: dict[tuple[str, str], float] = {}
@@ -66,4 +69,5 @@ def join(path: Path, payments: Payments, each_us: float | None) -> Replayed:
                 of_payment[customer_id, transaction_id] = score
         (models,) = db.execute("SELECT count(DISTINCT model) FROM read_parquet(?)", [str(path)]).fetchall()[0]
     scores = np.array([of_payment.get(id_, -1.0) for id_ in payments.ids])
-    return Replayed(scores, int((scores < 0.0).sum()), each_us, int(models))
+    unscored = int(((scores < 0.0) & (payments.time_us < to_us)).sum())
+    return Replayed(scores, unscored, None, int(models))

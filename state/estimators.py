@@ -247,3 +247,41 @@ class Drift:
     @classmethod
     def thaw(cls, state: bytes, delta: float) -> Drift:
         return cls(delta, state)
+
+
+class HalfSpaces(NamedTuple):
+    """One half-space tree: its splits from the root on, level by level (split i leads on to 2i + 1 and 2i + 2), then its leaves."""
+
+    features: list[int]
+    thresholds: list[float]
+    """What is below goes to the left."""
+    masses: list[float]
+    """Of each leaf: what River's score adds up on the way to it."""
+
+
+def grow_half_spaces(rows: Sequence[Mapping[int, float]], trees: int, height: int, seed: int) -> list[HalfSpaces]:
+    """River's half-space trees over one window: rows by feature, all with the same features, numbers in [0, 1]. Tan, Ting and Liu, Fast
+    anomaly detection for streaming data, IJCAI 2011."""
+    from river import anomaly  # as above: only where something is learned
+
+    forest = anomaly.HalfSpaceTrees(n_trees=trees, height=height, window_size=len(rows), seed=seed)
+    for row in rows:
+        forest.learn_one(row)
+    return [_flat(tree, height, forest.size_limit) for tree in forest.trees]
+
+
+def _flat(root: Any, height: int, mass_min: float) -> HalfSpaces:
+    """Below `mass_min` River looks no further: all leaves below such a node are alike."""
+    tree = HalfSpaces([], [], [])
+    nodes: list[tuple[Any, float, bool]] = [(root, 0.0, False)]
+    for depth in range(height + 1):
+        nodes = [
+            (node, added if ended else added + node.r_mass * 2**depth, ended or node.r_mass < mass_min)
+            for node, added, ended in nodes
+        ]
+        if depth < height:
+            tree.features.extend(node.feature for node, _, _ in nodes)
+            tree.thresholds.extend(node.threshold for node, _, _ in nodes)
+            nodes = [(child, added, ended) for node, added, ended in nodes for child in node.children]
+    tree.masses.extend(added for _, added, _ in nodes)
+    return tree

@@ -1,11 +1,13 @@
 """How unusual is this transaction for this customer, at this merchant, among all that turned out to be fraud?
 
 looks at   the strengths of the other detectors' findings, what is known of the merchant, amounts, times and the last days as such, and
-           which frauds are known of the customer (operators/knowledge/features.py)
-needs      nothing: prior weights speak from the first transaction on; labels make them better, version by version
+           which frauds are known of the customer (operators/knowledge/features.py); and how strange all this together is among all
+           customers' payments (half-space trees, operators/knowledge/forest.py)
+needs      nothing: prior weights speak from the first transaction on, half-space trees once some thousand payments have matured; labels
+           make both better, version by version
 says       anomaly.transaction when the score reaches a threshold that keeps alarms within `alerts_per_1000_customers_day`; a score for
            every transaction on the topic `scores`
-state      the last days' scores and the known frauds of the customer: at most 32 and two times; models and merchants are shared
+state      the last days' scores and the known frauds of the customer: at most 32 and two times; models, trees and merchants are shared
 blind to   whatever all its parts are blind to; money that comes in
 source     logistic regression over additive features: the score is sigmoid(base + Σ contribution), so its reasons are exact
 """
@@ -67,7 +69,10 @@ class Fusion:
         self._board = board
         self._prior = prior_model(config)
         off = {name for part, on in config.parts.items() if not on for name in features.PARTS[part]}
-        self._off = [at for at, feature in enumerate(features.LAYOUT.features) if feature.name in off]
+        self._off = [
+            at for at, name in enumerate(features.LAYOUT.names) if name in off and name != features.STRANGENESS
+        ]
+        self._strange = features.STRANGENESS not in off
 
     def judge(
         self,
@@ -92,6 +97,8 @@ class Fusion:
             exact = features.values(view, transaction, findings, row, memory)
             for at in self._off:
                 exact[at] = 0.0
+            strangeness = champion.strangeness if self._strange else None
+            exact.append(strangeness.of(exact) if strangeness is not None else 0.0)
             packed_values = features.LAYOUT.pack(exact)
             values = features.LAYOUT.unpack(packed_values)
             places = features.LAYOUT.places(values)

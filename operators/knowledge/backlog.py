@@ -40,19 +40,19 @@ class Backlog(msgspec.Struct, array_like=True):
         released = max(decided, allowed)
         self.kept = bounded(frauds[released:], examples_max)
         # In order of time frauds, being the younger ones, would all be learned last, and the model of every bucket's end believe them.
-        return sorted(negatives + frauds[:released], key=_mixed)
+        return sorted(negatives + frauds[:released], key=mixed)
 
 
 def bounded(examples: list[Example], examples_max: int) -> list[Example]:
     """Which examples stay depends on their ids alone, not on the order in which they came."""
-    return examples if len(examples) <= examples_max else sorted(examples, key=_mixed)[:examples_max]
+    return examples if len(examples) <= examples_max else sorted(examples, key=mixed)[:examples_max]
 
 
 def _by_time(example: Example) -> tuple[int, str, str]:
     return example.time_us, example.customer_id, example.transaction_id
 
 
-def _mixed(example: Example) -> tuple[int, int]:
+def mixed(example: Example) -> tuple[int, int]:
     return digest64(f"{example.customer_id}\0{example.transaction_id}"), example.time_us
 
 

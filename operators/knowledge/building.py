@@ -28,5 +28,6 @@ def build_learner(tables: Tables, bucket_us: int) -> Learner:
     except msgspec.ValidationError as error:
         raise ConfigError(f"detectors.toml:[{transaction.NAME}]: {error}") from error
     model = transaction.prior_model(config)
-    prior = Prior(model.linear, model.threshold, config.alerts_per_1000_customers_day)
+    strangeness = config.parts.get("unsupervised", True)
+    prior = Prior(model.linear, model.threshold, config.alerts_per_1000_customers_day, strangeness)
     return Learner(transaction.NAME, read_knowledge(tables).learner, prior, bucket_us)

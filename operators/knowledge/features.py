@@ -1,10 +1,10 @@
 """The features of a transaction: what the fused score is made of. Names, curves and order are versioned by `VERSION`.
 
-part        features
-own         strengths of the detectors' findings: the customer's own baseline
-merchant    the merchant's row of the table: frauds that became known, business, a run of frauds that is still on
-pooled      amounts, times and places as such, and what the customer's last days were like: learned from all customers
-strangeness half-space trees, how rare such a transaction is among all
+part         features
+own          strengths of the detectors' findings: the customer's own baseline
+merchant     the merchant's row of the table: frauds that became known, business, a run of frauds that is still on
+pooled       amounts, times and places as such, and what the customer's last days were like: learned from all customers
+unsupervised half-space trees (forest.py): how strange all this is together, among all customers' payments
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from state.habits import major_units
 from state.times import hour_of
 from state.windows import ALL_GROUPS, COUNTED, DAY_US, Ring, overall_key, unpack_key
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Goes up with any change of LAYOUT: examples and versions of another one are not understood."""
 
 OWN: Final = ("amount", "novelty", "hour", "velocity", "geo", "duplicate_charge")
@@ -39,6 +39,7 @@ MERCHANT: Final = (
     "merchant_fraud_age_d",
     "merchant_n_1d",
 )
+STRANGENESS: Final = "strangeness"
 HEAT_FLOOR: Final = 1e-3
 NEVER_DAYS: Final = 365.0
 LOOK_BACK_MAX: Final = 64
@@ -92,6 +93,7 @@ LAYOUT: Final = Layout(
         Feature(name="customer_fraud_age_d", knots=(7.0, 8.0, 10.0, 14.0, 21.0, 30.0, 60.0, 120.0, 364.0, 365.0)),
         Feature(name="heat_day", knots=_HEATS),
         Feature(name="heat_week", knots=_HEATS),
+        Feature(name=STRANGENESS, knots=(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.5)),
     ),
     (
         Cross(
@@ -109,8 +111,16 @@ LAYOUT: Final = Layout(
 PARTS: Final = {
     "own": frozenset(OWN),
     "merchant": frozenset(MERCHANT),
-    "pooled": frozenset(feature.name for feature in LAYOUT.features) - frozenset((*OWN, *MERCHANT)),
+    "pooled": frozenset(feature.name for feature in LAYOUT.features) - frozenset((*OWN, *MERCHANT, STRANGENESS)),
+    "unsupervised": frozenset((STRANGENESS,)),
 }
+_STRANGE: Final = (
+    *OWN,
+    *("merchant_rate_7d", "merchant_rate_30d", "merchant_streak"),
+    *("ratio_30d", "max_48h", "raised_48h", "spent_24h"),
+)
+"""What half-space trees look at: what is 0 in everyday life, or little."""
+STRANGE: Final = tuple(at for at, feature in enumerate(LAYOUT.features) if feature.name in _STRANGE)
 
 
 def of_findings(findings: Mapping[str, Finding] | None) -> list[float]:
@@ -127,7 +137,7 @@ def values(
     row: MerchantRow | None,
     memory: Memory,
 ) -> list[float]:
-    """The features of the transaction that `view` was filled for, in the order of LAYOUT."""
+    """The features of the transaction that `view` was filled for, in the order of LAYOUT; all but the last, the strangeness of these."""
     result = of_findings(findings)
     time_us, amount_log, own_mean, customer = view.time_us, view.log_amount, view.overall_mean, view.customer
     if row is None:

@@ -12,10 +12,12 @@ import msgspec
 from msgspec import Meta
 
 from operators.knowledge import line_learner
-from operators.knowledge.backlog import Backlog, bounded
+from operators.knowledge.backlog import Backlog, bounded, mixed
 from operators.knowledge.facts import Example, ScoreCount
-from operators.knowledge.features import LAYOUT, PACKED_BYTES, unpack
+from operators.knowledge.features import LAYOUT, PACKED_BYTES, STRANGE, STRANGENESS, unpack
 from operators.knowledge.features import VERSION as FEATURES_VERSION
+from operators.knowledge.forest import Config as ForestConfig
+from operators.knowledge.forest import Forest, grow
 from operators.knowledge.line_learner import LineLearner
 from operators.knowledge.linear import Linear
 from operators.knowledge.prequential import bin_of
@@ -26,6 +28,10 @@ from state.windows import DAY_US
 OPEN_ITEM: Final = "open/"
 BACKLOG_ITEM: Final = "backlog"
 LINE_ITEM: Final = "line/"
+FOREST_ITEM: Final = "forest"
+FEATURES_ITEM: Final = "features"
+FEATURES_BEFORE: Final = msgspec.msgpack.encode(1)
+"""Of a state that does not say with which features it was learned."""
 META_ITEM: Final = "meta"
 
 
@@ -42,6 +48,7 @@ class Config(line_learner.Config, frozen=True, forbid_unknown_fields=True, kw_on
     """After so many days the labels of a day are known."""
     prior_customer_days: line_learner.Positive = 20_000.0
     """What the prior threshold is worth against counted scores."""
+    forest: ForestConfig = ForestConfig()
 
 
 class Prior(msgspec.Struct, frozen=True):
@@ -51,10 +58,13 @@ class Prior(msgspec.Struct, frozen=True):
     threshold: float
     """In log-odds."""
     alerts_per_1000_customers_day: float
+    strangeness: bool = True
+    """Whether half-space trees are grown."""
 
 
 class Learner:
-    """Bounded: at most twice `examples_max` examples of the open bucket, `examples_max` that wait, and the fixed size of its lines."""
+    """Bounded: at most twice `examples_max` examples of the open bucket, `examples_max` that wait, the payments of one window, and the
+    fixed size of its lines and its forest."""
 
     def __init__(self, name: str, config: Config, prior: Prior, bucket_us: int) -> None:
         self.name = name
@@ -65,11 +75,14 @@ class Learner:
         self._bucket_us = bucket_us
         shadow = msgspec.structs.replace(config, learning_rate=config.shadow_learning_rate)
         self._lines = {
-            CHAMPION: LineLearner(name, config, prior.linear),
-            SHADOW: LineLearner(f"{name}-shadow", shadow, prior.linear),
+            CHAMPION: LineLearner(name, config, _labelled(prior.linear)),
+            SHADOW: LineLearner(f"{name}-shadow", shadow, _labelled(prior.linear)),
         }
         self._budget = Budget()
         self._backlog = Backlog()
+        self._window: list[bytes] = []
+        """Payments that were no fraud, packed, for the next forest."""
+        self._forest: Forest | None = None
         self._open: list[Example] = []
         self._frozen_chunks = 0
         self._frozen_examples = 0
@@ -102,12 +115,13 @@ class Learner:
         self._budget.settle(bucket_end_us - self._config.settle_days * DAY_US, self._config.half_life_days)
         for line in self._lines.values():
             line.pass_time(self._bucket_us)
+        grown = self._prior.strangeness and self._grow(self._open)
         self._open = []
         self._rewrite = self._lines_dirty = True
         threshold = self._budget.threshold(
             self._prior.alerts_per_1000_customers_day, self._prior.threshold, self._config.prior_customer_days
         )
-        if not examples and threshold == self._threshold:
+        if not examples and not grown and threshold == self._threshold:
             return []
         self._threshold = threshold
         return [self._version(role, bucket_end_us, threshold) for role in (CHAMPION, SHADOW)]
@@ -126,13 +140,22 @@ class Learner:
         if self._lines_dirty:
             items.update({LINE_ITEM + role: line.freeze() for role, line in self._lines.items()})
             items[BACKLOG_ITEM] = msgspec.msgpack.encode(self._backlog)
+            items[FOREST_ITEM] = msgspec.msgpack.encode([self._window, self._forest])
             self._lines_dirty = False
         items[META_ITEM] = msgspec.msgpack.encode([self._budget, self.left_out, self._threshold])
+        items[FEATURES_ITEM] = msgspec.msgpack.encode(FEATURES_VERSION)
         return items
 
     def thaw(self, items: dict[str, bytes]) -> None:
-        """The state of all items ever frozen and not gone since."""
+        """The state of all items ever frozen and not gone since. What a release with other features has learned is not understood: then
+        only the alarms that were counted are kept, and learning begins anew."""
+        meta: Any = msgspec.msgpack.decode(items[META_ITEM], type=tuple[Budget, int, float])
+        self._budget, self.left_out, self._threshold = meta
         chunks = [item for item, raw in items.items() if item.startswith(OPEN_ITEM) and raw]
+        if msgspec.msgpack.decode(items.get(FEATURES_ITEM, FEATURES_BEFORE)) != FEATURES_VERSION:
+            self._frozen_chunks, self._frozen_examples = len(chunks), 0
+            self._rewrite = self._lines_dirty = True
+            return
         self._open = []
         for item in sorted(chunks, key=lambda item: int(item[len(OPEN_ITEM) :])):
             self._open += msgspec.msgpack.decode(items[item], type=list[Example])
@@ -141,10 +164,11 @@ class Learner:
         for role, line in self._lines.items():
             if LINE_ITEM + role in items:
                 line.thaw(items[LINE_ITEM + role])
+        if FOREST_ITEM in items:
+            window: Any = msgspec.msgpack.decode(items[FOREST_ITEM], type=tuple[list[bytes], Forest | None])
+            self._window, self._forest = window
         if BACKLOG_ITEM in items:
             self._backlog = msgspec.msgpack.decode(items[BACKLOG_ITEM], type=Backlog)
-        meta: Any = msgspec.msgpack.decode(items[META_ITEM], type=tuple[Budget, int, float])
-        self._budget, self.left_out, self._threshold = meta
 
     def _prune(self) -> None:
         excess = len(self._open) - self._config.examples_max
@@ -164,9 +188,26 @@ class Learner:
         for day in sorted(highest):
             self._budget.take_out(day[1] * DAY_US, bin_of(highest[day]))
 
+    def _grow(self, examples: list[Example]) -> bool:
+        """Whether there is a new forest: the window is full with what came in this bucket. Frauds don't belong in it, but nobody need know
+        of any: a bank without labels has its forest, too."""
+        length = self._config.forest.window
+        came = sorted((example for example in examples if not example.label), key=mixed)[-length:]
+        self._window += [example.features for example in came]
+        if len(self._window) < length:
+            return False
+        rows = [unpack(packed).values for packed in self._window[-length:]]
+        self._window = []
+        forest = grow(rows, STRANGE, self._config.forest)
+        if forest is None:
+            return False
+        self._forest = forest
+        return True
+
     def _version(self, role: str, bucket_end_us: int, threshold: float) -> ModelVersion:
         line = self._lines[role]
-        payload = encode_payload(FEATURES_VERSION, line.linear, line.line)
+        linear = line.linear if self._backlog.begun else self._prior.linear
+        payload = encode_payload(FEATURES_VERSION, linear, line.line, self._forest)
         assert len(payload) <= self._config.payload_bytes_max, "a version is larger than learner.payload_bytes_max"
         said = msgspec.msgpack.encode([threshold, line.calibrated])
         return ModelVersion(
@@ -180,3 +221,12 @@ class Learner:
             threshold=threshold,
             calibrated=line.calibrated,
         )
+
+
+def _labelled(prior: Linear) -> Linear:
+    """Where learning begins. Strangeness stands for what no label has told yet: of fraud itself it knows nothing, and with its prior weight
+    beside the first labels more is lost than won (docs/bench-fraud.md)."""
+    at = LAYOUT.names.index(STRANGENESS)
+    start, end = LAYOUT.starts[at], LAYOUT.starts[at] + LAYOUT.features[at].width
+    weights = [0.0 if start <= column < end else weight for column, weight in enumerate(prior.weights)]
+    return Linear(LAYOUT, prior.base, weights)

@@ -32,7 +32,8 @@ class MerchantRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     frauds_7d: int
     frauds_30d: int
     rate_1d: float
-    """Frauds for each settled transaction, shrunk to `prior`; so for 7 and 30 days."""
+    """Frauds for each settled transaction, shrunk to `prior`; more if so many frauds of newer ones are known already. So for 7 and 30
+    days."""
     rate_7d: float
     rate_30d: float
     prior: float

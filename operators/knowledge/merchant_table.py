@@ -4,7 +4,8 @@ Facts of an open bucket are only counted; `close` publishes rows of what is know
 time (as long as a bucket), so the order in which a bucket's facts come does not matter.
 
 Frauds are counted where they happened, not where they became known: their share of the business is only told of slots for which
-labels would have come by now, and the table learns how long labels take. What a compromised merchant shows best is a streak:
+labels would have come by now, and the table learns how long labels take. A fraud that is known sooner counts at once: a merchant's rate
+with what came since, all of it undisputed so far, is at least that. What a compromised merchant shows best is a streak:
 slot after slot in which at least half of the business turned out to be fraud.
 """
 
@@ -164,6 +165,7 @@ class MerchantTable:
         day, week, month = self._spans
         n_1d = n_7d = n_30d = settled_1d = settled_7d = settled_30d = frauds_1d = frauds_7d = frauds_30d = 0
         newest_fraud = -1
+        since = frauds_since = 0
         for number, (transactions, frauds) in slots.items():
             age = last - number
             if 0 <= age < month:
@@ -172,6 +174,9 @@ class MerchantTable:
                     n_7d += transactions
                     if age < day:
                         n_1d += transactions
+            if number > settled:
+                since += transactions
+                frauds_since += frauds
             age = settled - number
             if 0 <= age < month:
                 settled_30d += transactions
@@ -184,6 +189,14 @@ class MerchantTable:
                         frauds_1d += frauds
             if frauds and number > newest_fraud:
                 newest_fraud = number
+
+        def rate(transactions: int, frauds: int) -> float:
+            shrunk = (frauds + weight * prior) / (max(transactions, frauds) + weight)
+            if not frauds_since or scope == POPULATION:
+                return shrunk
+            transactions, frauds = transactions + since, frauds + frauds_since
+            return max(shrunk, (frauds + weight * prior) / (max(transactions, frauds) + weight))
+
         streak, began = (0, 0) if newest_fraud < 0 or scope == POPULATION else _streak(slots, settled)
         return MerchantRow(
             merchant_id,
@@ -198,9 +211,9 @@ class MerchantTable:
             frauds_1d,
             frauds_7d,
             frauds_30d,
-            rate_1d=(frauds_1d + weight * prior) / (max(settled_1d, frauds_1d) + weight),
-            rate_7d=(frauds_7d + weight * prior) / (max(settled_7d, frauds_7d) + weight),
-            rate_30d=(frauds_30d + weight * prior) / (max(settled_30d, frauds_30d) + weight),
+            rate_1d=rate(settled_1d, frauds_1d),
+            rate_7d=rate(settled_7d, frauds_7d),
+            rate_30d=rate(settled_30d, frauds_30d),
             prior=prior,
             streak=streak,
             streak_from_us=began * self._bucket_us,

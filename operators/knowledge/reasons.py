@@ -61,6 +61,10 @@ _WORDS: Final[dict[str, tuple[str, Say]]] = {
     "merchant_known": ("MERCHANT_KNOWN", lambda v: "this customer has paid at this merchant before"),
     "customer_fraud_age_d": ("FRAUD_AGE", _age("the last known fraud against this customer was")),
     "heat_day": ("SUSPICION_DAY", lambda v: f"suspicious scores of the last day add up to {math.exp(v):.3f}"),
+    "strangeness": (
+        "STRANGENESS",
+        lambda v: f"among all customers' payments one in {math.exp(v):.1f} is as strange" if v else "nothing strange",
+    ),
     "heat_week": ("SUSPICION_WEEK", lambda v: f"suspicious scores of the last week add up to {math.exp(v):.3f}"),
 }
 

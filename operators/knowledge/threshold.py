@@ -7,6 +7,7 @@ defrauded is taken out by then, since that alarm was right.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -19,7 +20,7 @@ from state.windows import DAY_US
 Bins = dict[int, float]
 
 NEWEST_DAYS: Final = 3
-"""Enough for a bank of some ten thousand customers to show what a new model does; smaller ones are drawn to what was before."""
+"""At least so many show what a new model does, weekends and working days mixed."""
 
 
 class Budget(msgspec.Struct, array_like=True):
@@ -58,7 +59,8 @@ class Budget(msgspec.Struct, array_like=True):
 
     def threshold(self, alerts_per_1000_customers_day: float, prior: float, prior_customer_days: float) -> float:
         """The lowest score in log-odds at which alarms stay within the budget, drawn to `prior` as if that had been found on
-        `prior_customer_days`. The newest days alone may raise it: a model that has just changed is held to the budget at once.
+        `prior_customer_days`. The newest days that make up as many may raise it: a model that has just changed, or a wave of frauds, is
+        held to the budget at once, not on average with quiet months. A small bank has fewer, and is drawn to what was before.
 
         >>> Budget().threshold(0.25, 0.0, 10_000.0)
         0.0
@@ -76,10 +78,11 @@ class Budget(msgspec.Struct, array_like=True):
             usual = max(
                 usual, prior
             )  # how the prior scores says nothing of how the first model will: nothing to lower it by
-        newest = days[-NEWEST_DAYS:]
+        newest = days[-max(NEWEST_DAYS, math.ceil(prior_customer_days / max(1, customers))) :]
         counted = customers * len(newest)
         found = _lowest(self._false_alarms({}, newest), allowed * counted)
-        return max(usual, (found * counted + usual * prior_customer_days) / (counted + prior_customer_days))
+        missing = max(0.0, prior_customer_days - counted)
+        return max(usual, (found * counted + usual * missing) / (counted + missing))
 
     def _false_alarms(self, settled: Bins, unsettled: list[int]) -> Bins:
         """Of a day that is not settled a score of p is taken for 1 − p of a false alarm: calibrated, it is right once in 1 / p."""

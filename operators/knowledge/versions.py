@@ -9,6 +9,7 @@ import msgspec
 
 from operators.knowledge.calibration import IDENTITY, Line
 from operators.knowledge.columns import Layout
+from operators.knowledge.forest import Forest, Strangeness
 from operators.knowledge.linear import Linear, Places
 from state.digest import digest128
 from state.times import rfc3339
@@ -45,6 +46,8 @@ class Payload(msgspec.Struct, array_like=True, frozen=True):
     base: float
     weights: bytes
     line: Line
+    forest: Forest | None = None
+    """Half-space trees; None until a window of payments was full."""
 
 
 class PayloadError(Exception):
@@ -54,13 +57,22 @@ class PayloadError(Exception):
 class Model:
     """A version, ready to score. The calibration is multiplied into the weights, so that contributions are those to the score itself."""
 
-    __slots__ = ("calibrated", "linear", "threshold", "version")
+    __slots__ = ("calibrated", "linear", "strangeness", "threshold", "version")
 
-    def __init__(self, version: str, linear: Linear, threshold: float, calibrated: bool, line: Line = IDENTITY) -> None:
+    def __init__(
+        self,
+        version: str,
+        linear: Linear,
+        threshold: float,
+        calibrated: bool,
+        line: Line = IDENTITY,
+        forest: Forest | None = None,
+    ) -> None:
         self.version = version
         self.threshold = threshold
         self.calibrated = calibrated
         self.linear = Linear(linear.layout, line.of(linear.base), [line.slope * weight for weight in linear.weights])
+        self.strangeness = Strangeness(forest) if forest is not None else None
 
     def logit(self, places: Places) -> float:
         """Log-odds of the calibrated score of values that lie there (`Layout.places`)."""
@@ -82,9 +94,9 @@ def line_of(version: str) -> str:
     return version.partition("@")[0]
 
 
-def encode_payload(features: int, linear: Linear, line: Line) -> bytes:
+def encode_payload(features: int, linear: Linear, line: Line, forest: Forest | None = None) -> bytes:
     weights = array("d", linear.weights).tobytes()
-    return msgspec.msgpack.encode(Payload(features, linear.base, weights, line))
+    return msgspec.msgpack.encode(Payload(features, linear.base, weights, line, forest))
 
 
 def compile_version(version: ModelVersion, features: int, layout: Layout) -> Model:
@@ -100,4 +112,4 @@ def compile_version(version: ModelVersion, features: int, layout: Layout) -> Mod
         linear = Linear(layout, payload.base, array("d", payload.weights))
     except (msgspec.DecodeError, ValueError) as error:
         raise PayloadError(f"the payload of {version.version} is damaged: {error}") from error
-    return Model(version.version, linear, version.threshold, version.calibrated, payload.line)
+    return Model(version.version, linear, version.threshold, version.calibrated, payload.line, payload.forest)

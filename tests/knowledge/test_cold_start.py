@@ -134,3 +134,21 @@ def test_before_any_day_is_settled_the_threshold_only_rises() -> None:
     quiet.count(ScoreCount("transaction", 0, 0, 10_000, {-70: 10_000}))
     loud.count(ScoreCount("transaction", 0, 0, 10_000, {-70: 9_000, 5: 1_000}))
     assert quiet.threshold(0.25, 0.0, 1_000.0) == 0.0 < loud.threshold(0.25, 0.0, 1_000.0)
+
+
+bins = st.dictionaries(st.integers(-150, 150), st.integers(0, 3_000), min_size=1, max_size=6)
+
+
+@given(st.lists(bins, min_size=1, max_size=12), st.lists(bins, min_size=3, max_size=3))
+def test_a_wave_is_held_to_the_budget_by_itself_not_averaged_with_quiet_months(
+    months: list[dict[int, int]], wave: list[dict[int, int]]
+) -> None:
+    budget, customers, prior_days = Budget(), 10_000, 30_000.0
+    for day, rises in enumerate([*months, *wave]):
+        budget.count(ScoreCount("transaction", 0, day * DAY_US, customers, rises))
+    budget.settle((len(months) - 2) * DAY_US, 60.0)
+    threshold = budget.threshold(0.25, 0.0, prior_days)
+    promised = sum(
+        count * sigmoid(-number / 10) for rises in wave for number, count in rises.items() if number / 10 >= threshold
+    )
+    assert promised <= 0.25 / 1000 * customers * len(wave) * (1 + 1e-6)

@@ -17,7 +17,9 @@ from operators.encode import encode, is_written
 from operators.knowledge.board import Board
 from operators.knowledge.calibration import Line
 from operators.knowledge.facts import Example
-from operators.knowledge.features import LAYOUT, PARTS, VERSION, unpack
+from operators.knowledge.features import LAYOUT, PARTS, STRANGE, STRANGENESS, VERSION, unpack
+from operators.knowledge.forest import Config as ForestConfig
+from operators.knowledge.forest import Forest, grow
 from operators.knowledge.linear import Linear
 from operators.knowledge.memory import Memory
 from operators.knowledge.merchant_row import MERCHANT, MerchantRow
@@ -35,11 +37,20 @@ ROW = MerchantRow(
 )
 
 
+def forest(seed: int) -> Forest:
+    """Of payments of a world of its own: what is usual there hardly matters, only that something is strange."""
+    rng = random.Random(seed)
+    rows = [[rng.expovariate(1.0) for _ in LAYOUT.features] for _ in range(200)]
+    grown = grow(rows, STRANGE, ForestConfig(trees=5, height=3, window=200))
+    assert grown is not None
+    return grown
+
+
 def version(seed: int, name: str = "transaction@a", role: str = CHAMPION, features: int = VERSION) -> ModelVersion:
     """A model that nobody learned: any weights must be explained exactly."""
     rng = random.Random(seed)
     model = Linear(LAYOUT, -3.0, [rng.gauss(0.0, 0.7) for _ in range(LAYOUT.width)])
-    payload = encode_payload(features, model, Line(1.3, -0.2))
+    payload = encode_payload(features, model, Line(1.3, -0.2), forest(seed))
     return ModelVersion("transaction", name, NOON_US, role, LINEAR, payload, {}, -1.0, True)
 
 
@@ -88,6 +99,9 @@ def test_reasons_add_up_through_calibration_crosses_and_merchants(seed: int) -> 
     said, verdicts = run(board, events(seed))
     opened = [body for body in said if body.get("type") == fused.SIGNAL and body["state"] == "OPEN"]
     assert opened, "these weights speak"
+    strange = [reason for body in opened for reason in body["reasons"] if reason["feature"] == STRANGENESS]
+    assert {reason["value"] > 0.0 for reason in strange} == {"is as strange" in reason["text"] for reason in strange}
+    assert any(reason["value"] > 0.0 for reason in strange)
     scores = {body["transaction_id"]: body for body in said if "transaction_id" in body}
     for body in opened:
         total = body["score_base"] + sum(reason["contribution"] for reason in body["reasons"])
@@ -135,12 +149,16 @@ def test_a_merchant_with_frauds_raises_the_score_before_any_label_is_learned() -
 def test_a_part_that_is_switched_off_is_zero(part: str) -> None:
     board = Board()
     board.apply_rows([ROW])
-    tables = {**TABLES, "transaction": {**TABLES["transaction"], "parts": {part: False}}}
-    _, verdicts = run(board, events(3), tables)
-    off = [at for at, feature in enumerate(LAYOUT.features) if feature.name in PARTS[part]]
-    kept = [unpack(verdict.packed).values for verdict in verdicts if verdict.packed]
-    assert kept and all(values[at] == 0.0 for values in kept for at in off)
-    assert any(any(values) for values in kept)
+    board.apply_versions([version(3)])
+    places = [at for at, feature in enumerate(LAYOUT.features) if feature.name in PARTS[part]]
+    seen = []
+    for on in (True, False):
+        tables = {**TABLES, "transaction": {**TABLES["transaction"], "parts": {part: on}}}
+        _, verdicts = run(board, events(3), tables)
+        kept = [unpack(verdict.packed).values for verdict in verdicts if verdict.packed]
+        assert any(any(values) for values in kept)
+        seen.append(any(values[at] for values in kept for at in places))
+    assert seen == [True, False]
 
 
 def test_unknown_weights_and_parts_are_told() -> None:

@@ -170,3 +170,20 @@ def learner_after(seed: int) -> Learner:
     for example in day_of(seed, 0, prior(subject)):
         subject.add(example)
     return subject
+
+
+@pytest.mark.parametrize("said", (b"", b"\x01"))
+def test_what_was_learned_with_other_features_is_left_and_the_counted_alarms_are_kept(said: bytes) -> None:
+    subject = learner()
+    subject.add(ScoreCount("transaction", 0, 0, 9, {3: 9}))
+    run(subject, range(4), 1)
+    for example in day_of(1, 4, prior(subject)):
+        subject.add(example)
+    items = subject.freeze()
+    del items["features"]
+    later = learner()
+    later.thaw({**items, **({"features": said} if said else {})})
+    assert later._budget == subject._budget
+    gone = {item for item, raw in later.freeze().items() if not raw}
+    assert gone == {item for item in items if item.startswith("open/")}
+    run(later, range(5, 8), 1)

@@ -123,3 +123,19 @@ def test_how_late_labels_are_is_learned() -> None:
         table.add(MerchantFact("m", 17 * DAY_US, "c", f"t-{number}", 0.0))
     (_, row) = table.close(21 * DAY_US)
     assert (row.frauds_1d, row.settled_1d) == (200, 200), "what happened three days ago is settled"
+
+
+def test_a_fraud_that_is_known_early_raises_the_rate_at_once_and_none_lowers_it() -> None:
+    rates = []
+    for early in (False, True):
+        table = MerchantTable("k", CONFIG, DAY_US)
+        for day in range(20):
+            table.add(MerchantFact("m", day * DAY_US, "c", f"t-{day}", 3.0))
+            if day == 19 and early:
+                table.add(MerchantFact("m", day * DAY_US, "c", "t-16", 0.0, 1, 16 * DAY_US))
+            population, row = table.close((day + 1) * DAY_US)
+        rates.append((population.rate_30d, row.rate_7d, row.rate_30d, row.frauds_30d))
+    (before, week, month, frauds), (after, week_early, month_early, frauds_early) = rates
+    assert week_early > 5 * week and month_early > 3 * month
+    assert month_early == (1 + 2 * after) / (20 + 2), "one of all twenty, shrunk"
+    assert (frauds, frauds_early) == (0, 0) and after == before, "settled counts and the population wait for their time"
