@@ -15,6 +15,7 @@ source     negative binomial fitted by moments, a gamma-Poisson rate that differ
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 
 import msgspec
 
@@ -85,16 +86,19 @@ class Crowding(msgspec.Struct, array_like=True):
 
     def learn(self, config: Config, kind: Kind, time_us: int, window_us: int) -> None:
         """One more payment, in event-time order. A burst is learned as the most that is still ordinary: theft is no habit."""
-        days = max(0, time_us - self.times_us[-1]) / DAY_US if self.times_us else 0.0
-        self.times_us = [at_us for at_us in self.times_us if at_us > time_us - window_us][-TIMES_MAX:]
-        _, mean, dispersion = self.usual(kind, time_us)
-        others = min(float(len(self.times_us)), mean + config.learned_sd_max * math.sqrt(dispersion * mean))
+        times_us = self.times_us
+        days = max(0, time_us - times_us[-1]) / DAY_US if times_us else 0.0
+        del times_us[: max(bisect_right(times_us, time_us - window_us), len(times_us) - TIMES_MAX)]
+        others = float(len(times_us))
+        if others:
+            _, mean, dispersion = self.usual(kind, time_us)
+            others = min(others, mean + config.learned_sd_max * math.sqrt(dispersion * mean))
         fading = 0.5 ** (days / config.half_life_days)
         self.payments = self.payments * fading + 1.0
         self.days = self.days * fading + days
         self.others = self.others * fading + others
         self.squares = self.squares * fading + others**2
-        self.times_us.append(time_us)
+        times_us.append(time_us)
 
 
 class State(msgspec.Struct, array_like=True):
