@@ -81,7 +81,9 @@ def test_kill_9_at_random_moments_loses_nothing_committed(tmp_path, durability):
     chance = random.Random(f"{seed} {durability}")
     kills = int(os.environ.get("SEGONE_KILLS", "12"))
     reached = [0]
-    while len(reached) <= kills or reached[-1] <= reached[1]:  # a busy machine may kill the first ones before they begin
+    while (
+        len(reached) <= kills or reached[-1] <= reached[1]
+    ):  # a busy machine may kill the first ones before they begin
         assert len(reached) < 20 * kills, "the child never comes to anything"
         process = child(tmp_path, durability, 10**9)
         with pytest.raises(subprocess.TimeoutExpired):
