@@ -11,7 +11,8 @@ import pytest
 from dataflows.state_note import note_versions, prepare_state
 from operators.catalogue import CATALOGUE
 from state import frozen
-from state.settings import ConfigError, load_settings
+from state.settings import ConfigError
+from state.settings_reading import load_settings
 
 SETTINGS = load_settings(environment={})
 WITH_A_WAY = next(d for d in CATALOGUE if d.State is not None and hasattr(d, "upgrade"))
