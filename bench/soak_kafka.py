@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from contextlib import redirect_stdout
 
-from broker import Broker
+from broker import READY_TIMEOUT_S, Broker
 from said import Said, comparable, in_order_read, on_kafka
 from soak_phase import BROKER_TIMEOUT_S, FIRST_CHECKPOINT_S_MAX, Soak, checkpoints, read_the_rest, wait_until
 from streams_under_load import PARTITIONS, Feeder, KafkaLog, KafkaReader, bursts, outputs_on_kafka, records_on_kafka
@@ -140,7 +140,9 @@ def kill_workers(soak: Soak, reference: Said) -> None:
 
 def kill_broker(soak: Soak) -> None:
     """The broker dies and comes back while everybody goes on; the worker must live through it."""
-    work = KafkaPhase(soak, "kafka, broker killed")
+    # A busy machine may take longer to start a broker than a worker with the usual patience would wait.
+    work = KafkaPhase(soak, "kafka, broker killed", broker_timeout_s=READY_TIMEOUT_S + BROKER_TIMEOUT_S)
+    away_s: list[float] = []
     try:
         feeder = work.feeder(over_s=soak.args.broker_kills * 8.0)
         processes = soak.rng.choice(soak.args.processes)
@@ -149,10 +151,13 @@ def kill_broker(soak: Soak) -> None:
         wait_until(lambda: checkpoints(work.state) > 0, FIRST_CHECKPOINT_S_MAX)
         for _ in range(soak.args.broker_kills):
             time.sleep(soak.rng.uniform(1.0, 4.0))
+            killed_s = time.monotonic()
             work.broker.kill()
             time.sleep(soak.rng.uniform(0.0, 2.0))
             work.broker.start()
+            away_s.append(time.monotonic() - killed_s)
             work.phase.broker_kills += 1
+        soak.tell(f"{work.name}: it was away for {', '.join(f'{one_s:.1f}' for one_s in away_s)} s")
         time.sleep(3.0)
         if (code := work.worker.wait(0)) is not None:
             work.phase.surprises.append(f"the worker did not live through it: {code}: {work.worker.told(600)}")
