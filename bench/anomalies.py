@@ -37,7 +37,8 @@ from simulation.scorecard_run import read_run
 from simulation.scorecard_truth import read_truth
 from simulation.settings import DIFFICULTIES, WorldSettings
 from simulation.world import TRUTHS, World
-from state.settings import Settings, load_settings
+from state.settings import Settings
+from state.settings_reading import load_settings
 
 NEEDED = frozenset((*OWN, category_surge.NAME))
 

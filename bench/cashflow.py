@@ -46,7 +46,7 @@ from state.events import Account, Consent, Event, Transaction  # noqa: E402
 from state.memory_store import MemoryStore  # noqa: E402
 from state.money import EXPONENT, parse_balance  # noqa: E402
 from state.records import Record  # noqa: E402
-from state.settings import load_settings  # noqa: E402
+from state.settings_reading import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
 from state.signals import EventTrigger, Signal  # noqa: E402
 from state.times import parse_rfc3339  # noqa: E402

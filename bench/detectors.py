@@ -27,7 +27,7 @@ from simulation.world import stream  # noqa: E402
 from state.events import Transaction  # noqa: E402
 from state.memory_store import MemoryStore  # noqa: E402
 from state.records import Record  # noqa: E402
-from state.settings import load_settings  # noqa: E402
+from state.settings_reading import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
 
 

@@ -32,7 +32,8 @@ from fraud_measures import Measures, Protocol, Tested, days_of_test, measure
 from fraud_payments import Payments, read_payments
 from fraud_windows import hand_made_windows
 
-from state.settings import ConfigError, read_toml
+from state.settings import ConfigError
+from state.settings_reading import read_toml
 from state.windows import DAY_US
 
 ENGINE = "segone"

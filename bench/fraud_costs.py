@@ -17,7 +17,7 @@ import msgspec
 
 from dataflows.commands.replay import Replay
 from dataflows.history.ordered import open_history
-from state.settings import load_settings
+from state.settings_reading import load_settings
 
 
 class Cost(msgspec.Struct, frozen=True):

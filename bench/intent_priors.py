@@ -24,7 +24,7 @@ from operators.intent import churn, home_purchase, life_event, product
 from operators.intent.frame import Feature
 from operators.intent.traces import DAY_US, Week
 from simulation.scorecard_rules import Case
-from state.settings import load_settings
+from state.settings_reading import load_settings
 
 RIDGE = 0.5
 STEPS_MAX = 40

@@ -23,7 +23,7 @@ from simulation.settings import CLEAN, WorldSettings  # noqa: E402
 from simulation.world import World  # noqa: E402
 from state.memory_store import MemoryStore  # noqa: E402
 from state.records import Record  # noqa: E402
-from state.settings import load_settings  # noqa: E402
+from state.settings_reading import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
 
 

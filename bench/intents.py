@@ -43,7 +43,7 @@ from simulation.settings import WorldSettings
 from simulation.world import TRUTHS, World
 from state.memory_store import MemoryStore
 from state.records import Record
-from state.settings import load_settings
+from state.settings_reading import load_settings
 from state.shard import Shard
 
 INTENTS: tuple[Detector, ...] = (traces, home_purchase, churn, life_event, product)

@@ -34,7 +34,7 @@ from state.business_days import day_of
 from state.events import Transaction
 from state.frozen import freeze
 from state.memory_store import MemoryStore
-from state.settings import load_settings
+from state.settings_reading import load_settings
 from state.shard import Shard
 from state.signals import Signal
 from state.step import Emission

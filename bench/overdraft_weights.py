@@ -27,7 +27,7 @@ from state.business_days import DAY_US
 from state.customer import Customer
 from state.events import Event, Transaction
 from state.memory_store import MemoryStore
-from state.settings import load_settings
+from state.settings_reading import load_settings
 from state.shard import Shard
 
 NAMES = ("margin", "margin_above", "margin_below", "fixed", "drop", "reserve")

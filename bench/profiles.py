@@ -31,7 +31,7 @@ from state.customer import Customer  # noqa: E402
 from state.events import Event, Transaction  # noqa: E402
 from state.memory_store import MemoryStore  # noqa: E402
 from state.records import Record  # noqa: E402
-from state.settings import load_settings  # noqa: E402
+from state.settings_reading import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
 from state.store import DiskStore  # noqa: E402
 

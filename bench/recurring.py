@@ -39,7 +39,7 @@ from state.money import parse_amount  # noqa: E402
 from state.payee import payee_of  # noqa: E402
 from state.records import Record  # noqa: E402
 from state.recurring import Status, Stream  # noqa: E402
-from state.settings import load_settings  # noqa: E402
+from state.settings_reading import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
 from state.times import parse_rfc3339  # noqa: E402
 

@@ -112,10 +112,11 @@ class Soak:
         (self.folder / name).mkdir(exist_ok=True)
         return WorkerProcess(self.folder / name / "worker.log", "--config", str(config), *arguments)
 
-    def begin(self, name: str) -> tuple[Phase, float]:
-        phase = Phase(name, len(self.messages))
+    def begin(self, name: str, records: int | None = None) -> tuple[Phase, float]:
+        """A phase over so many records, by default the whole input."""
+        phase = Phase(name, len(self.messages) if records is None else records)
         self.phases.append(phase)
-        self.tell(f"{name}: {len(self.messages):,} records")
+        self.tell(f"{name}: {phase.records:,} records")
         return phase, time.monotonic()
 
     def judge(self, phase: Phase, began_s: float, reference: Said, found: Said) -> None:

@@ -29,7 +29,7 @@ from simulation.world import stream
 from state.events import Event
 from state.memory_store import MemoryStore
 from state.records import Record
-from state.settings import load_settings
+from state.settings_reading import load_settings
 from state.shard import Shard
 
 ROOT = Path(__file__).resolve().parent.parent

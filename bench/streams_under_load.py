@@ -2,7 +2,7 @@
 
 What a worker says depends on the order of arrival, so a feeder must not leave that to chance: it writes in bursts in which
 each customer has records in one topic only, with a pause after each. Then no record is passed by a later one of the same
-customer in another topic, however unluckily a reader looks.
+customer in another topic, however unluckily a reader looks. Rates of the market concern all customers: they have bursts of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from simulation.runs import Message
 from simulation.settings import Dirt, WorldSettings
 from simulation.world import stream
 from state.digest import partition_of
-from state.events import TOPICS
+from state.events import BROADCAST, TOPICS
 from state.records import Output
 
 PARTITIONS = 4
@@ -42,11 +42,12 @@ def world(customers: int, days: int, seed: int, records: int) -> list[Message]:
 
 
 def bursts(messages: Iterable[Message]) -> Iterator[Burst]:
-    """Cuts the stream before each record of a customer that changes topic."""
+    """Cuts the stream before each record of a customer that changes topic, before and after rates of the market."""
     topics: dict[bytes, str] = {}
     burst: Burst = []
     for message in messages:
-        if topics.get(message.key, message.topic) != message.topic:
+        broadcast = bool(burst) and (message.topic in BROADCAST) != (burst[-1].topic in BROADCAST)
+        if broadcast or topics.get(message.key, message.topic) != message.topic:
             yield burst
             burst, topics = [], {}
         topics[message.key] = message.topic
@@ -175,34 +176,37 @@ class KafkaReader(threading.Thread):
 def outputs_on_kafka(bootstrap: str) -> list[Output]:
     """Everything that a read-committed reader sees now in the output topics, from the beginning."""
     reader = _reader(bootstrap)
-    found: list[Output] = []
-    ended: set[tuple[str, int]] = set()
-    give_up_s = time.monotonic() + DELIVERY_TIMEOUT_S
-    while len(ended) < len(reader.assignment()):
-        if time.monotonic() > give_up_s:
-            raise TimeoutError(f"{bootstrap}: the output topics could not be read to their end")
-        messages = reader.consume(1000, 0.1)
-        ended |= {(m.topic(), m.partition()) for m in messages if m.error() and _at_end(m.error())}
-        found += _outputs(messages)
+    found = list(_outputs(_to_the_end(reader)))
     reader.close()
     return found
 
 
-def records_on_kafka(bootstrap: str) -> int:
-    """How many records the input topics hold; they are written without transactions."""
-    reader = _reader(bootstrap)
-    topics = reader.list_topics(timeout=10).topics
-    parts = [TopicPartition(topic, number) for topic in TOPICS for number in topics[topic].partitions]
-    total = sum(reader.get_watermark_offsets(part, timeout=10)[1] for part in parts)
+def records_on_kafka(bootstrap: str) -> list[Message]:
+    """What the input topics hold, each partition in its order."""
+    reader = _reader(bootstrap, TOPICS)
+    found = [message for message in _to_the_end(reader) if message.error() is None]
     reader.close()
-    return int(total)
+    found.sort(key=lambda message: (message.topic(), message.partition(), message.offset()))
+    return [Message(m.topic(), m.key() or b"", m.value() or b"", m.timestamp()[1] * 1000) for m in found]
 
 
-def _reader(bootstrap: str) -> Consumer:
+def _to_the_end(reader: Consumer) -> Iterator[KafkaMessage]:
+    """Everything that is there now."""
+    ended: set[tuple[str, int]] = set()
+    give_up_s = time.monotonic() + DELIVERY_TIMEOUT_S
+    while len(ended) < len(reader.assignment()):
+        if time.monotonic() > give_up_s:
+            raise TimeoutError("the topics could not be read to their end")
+        messages = reader.consume(1000, 0.1)
+        ended |= {(m.topic(), m.partition()) for m in messages if m.error() and _at_end(m.error())}
+        yield from messages
+
+
+def _reader(bootstrap: str, topics: Iterable[str] = ALL_TOPICS) -> Consumer:
     fixed = {"isolation.level": "read_committed", "auto.offset.reset": "earliest", "enable.partition.eof": True}
     reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "onlooker", "log_level": 0, **fixed})
-    topics = reader.list_topics(timeout=10).topics
-    reader.assign([TopicPartition(topic, number, 0) for topic in ALL_TOPICS for number in topics[topic].partitions])
+    known = reader.list_topics(timeout=10).topics
+    reader.assign([TopicPartition(topic, number, 0) for topic in topics for number in known[topic].partitions])
     return reader
 
 

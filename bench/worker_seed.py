@@ -22,7 +22,7 @@ from state.digest import shard_of  # noqa: E402
 from state.frozen import freeze  # noqa: E402
 from state.memory_store import MemoryStore  # noqa: E402
 from state.records import Record  # noqa: E402
-from state.settings import load_settings  # noqa: E402
+from state.settings_reading import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
 
 TEMPLATES = 200

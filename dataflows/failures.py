@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from state.settings import ConfigError
 
 PANIC = "PanicException"
 """How the engine reports a full disk of its own store, or a peer that is gone; the class has no name to import."""
+STORE_FAILED = re.compile(r'SqliteFailure\(.*?(?:Some\("(?P<reason>[^"]*)"\))?\)$')
+"""The same, where it reports it as a RuntimeError."""
 
 
 class Unforeseen(Exception):
@@ -28,11 +31,13 @@ def foreseen(error: BaseException) -> str | None:
             return str(one)
         if isinstance(one, OSError):
             return os_sentence(one)
+        if isinstance(one, RuntimeError) and (failed := STORE_FAILED.search(str(one))):
+            return engine_sentence(failed["reason"] or "unknown")
         if type(one).__name__ == PANIC:
             return (
                 "another process of the cluster has ended, and this one cannot go on alone; what that one said last tells why"
                 if peer_is_gone(one)
-                else f"the engine stopped: {one}. Look at the disk and the permissions of the state folder ([state] dir)"
+                else engine_sentence(str(one))
             )
     return None
 
@@ -40,6 +45,13 @@ def foreseen(error: BaseException) -> str | None:
 def peer_is_gone(error: BaseException) -> bool:
     """Whether the engine only lost its connection: the cause is in another process."""
     return any(type(one).__name__ == PANIC and str(one).startswith(("Send", "Recv")) for one in causes(error))
+
+
+def engine_sentence(reason: str) -> str:
+    return (
+        f"the engine cannot go on with its recovery folder ({reason}). See to the space left and the permissions of the state folder "
+        "([state] dir), then start again: nothing that was committed is lost"
+    )
 
 
 def os_sentence(error: OSError) -> str:

@@ -19,7 +19,8 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
-from state.settings import LogsSettings, Settings, load_settings
+from state.settings import LogsSettings, Settings
+from state.settings_reading import load_settings
 from state.settings_shown import changed, shown
 
 FIRST_KEYS = ("time", "level", "event", "logger")

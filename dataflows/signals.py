@@ -30,7 +30,7 @@ from dataflows.shard_logic import SETTLE_SHARE, ShardLogic
 from dataflows.witness import WatchedLogic, WatchedOutput
 from dataflows.worker import Worker
 from operators.pseudonym import pseudonyms_of
-from state.settings import load_settings
+from state.settings_reading import load_settings
 
 
 def build(worker: Worker) -> Dataflow:

@@ -1,4 +1,5 @@
-"""`segone.json` of a state folder: what is fixed when the folder is made, and which versions of profiles and detectors' states lie in it.
+"""`segone.json` of a state folder: what is fixed when the folder is made, and which versions of profiles, detectors' states and of what is
+learned across customers lie in it.
 
 The versions are held against this release before anything is read or written: what can't be read is refused when a worker starts, not
 in the middle, when part of the state is already written anew.
@@ -6,15 +7,18 @@ in the middle, when part of the state is already written anew.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 from bytewax.recovery import init_db_dir
 
-from dataflows.knowledge.machines import prepare_knowledge
+from dataflows.knowledge.machines import MACHINE_VERSIONS, prepare_knowledge, require_readable
 from operators.customer_step import CustomerStep
 from operators.pseudonym import pseudonyms_of
 from state import frozen
@@ -22,28 +26,23 @@ from state.frozen import FrozenError
 from state.settings import ConfigError, Settings
 
 STATE_FORMAT = 1
-PROFILES, DETECTORS = "profiles", "detectors"
+PROFILES, DETECTORS, MACHINES = "profiles", "detectors", "machines"
 
 
 def prepare_state(state_dir: Path, settings: Settings) -> bool:
     """Makes the state folder, or checks that an existing one fits the settings and this release. True if it is new.
 
-    Raises ConfigError if it does not.
+    Raises ConfigError if it does not. Of several processes that start at once, one makes the folder and the others find it made.
     """
     note = _note_of(state_dir)
     try:
-        if note.exists():
-            _compare(note, settings)
-            prepare_knowledge(state_dir, settings)
-            return False
-        if not (state_dir / "recovery").exists():
-            # Made beside its place: one that is half made, because this process was killed, can't be finished.
-            made = state_dir / "recovery.new"
-            shutil.rmtree(made, ignore_errors=True)
-            made.mkdir(parents=True)
-            init_db_dir(made, settings.state.recovery_partitions)
-            made.rename(state_dir / "recovery")
-        _write(note, {**_fixed(settings), **_with_ours({}, settings)})
+        if not note.exists():
+            state_dir.mkdir(parents=True, exist_ok=True)
+            with _alone(state_dir):
+                if not note.exists():
+                    _make(state_dir, settings)
+                    return True
+        _compare(note, settings)
         prepare_knowledge(state_dir, settings)
     except OSError as error:
         raise ConfigError(
@@ -53,7 +52,30 @@ def prepare_state(state_dir: Path, settings: Settings) -> bool:
         raise ConfigError(
             f"{note}: is damaged; restore the state folder from a copy, or begin with a new one ([state] dir)"
         ) from error
-    return True
+    return False
+
+
+def _make(state_dir: Path, settings: Settings) -> None:
+    if not (state_dir / "recovery").exists():
+        # Made beside its place: one that is half made, because this process was killed, can't be finished.
+        made = state_dir / "recovery.new"
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+        init_db_dir(made, settings.state.recovery_partitions)
+        made.rename(state_dir / "recovery")
+    _write(_note_of(state_dir), {**_fixed(settings), **_with_ours({}, settings)})
+    prepare_knowledge(state_dir, settings)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits for others who are making the folder; the lock goes with the process that holds it, however that ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def note_versions(state_dir: Path, settings: Settings) -> None:
@@ -86,9 +108,13 @@ def _with_ours(known: dict[str, Any], settings: Settings) -> dict[str, Any]:
     detectors = {name: set(versions) for name, versions in known.get(DETECTORS, {}).items()}
     for name, version in _step(settings).state_versions.items():
         detectors.setdefault(name, set()).add(version)
+    machines = {name: set(versions) for name, versions in known.get(MACHINES, {}).items()}
+    for name, version in MACHINE_VERSIONS.items() if settings.knowledge.enabled else ():
+        machines.setdefault(name, set()).add(version)
     return {
         PROFILES: sorted({*known.get(PROFILES, ()), frozen.VERSION}),
         DETECTORS: {name: sorted(versions) for name, versions in sorted(detectors.items())},
+        MACHINES: {name: sorted(versions) for name, versions in sorted(machines.items())},
     }
 
 
@@ -109,6 +135,9 @@ def _compare(note: Path, settings: Settings) -> None:
         for name, versions in known.get(DETECTORS, {}).items():
             for version in versions:
                 step.require_readable(name, version)
+        for name, versions in known.get(MACHINES, {}).items() if settings.knowledge.enabled else ():
+            for version in versions:
+                require_readable(name, version)
     except FrozenError as error:
         raise ConfigError(f"{note.parent}: {error}. Nothing was changed; docs/rescale-upgrade.md: Upgrade") from error
 

@@ -18,7 +18,7 @@ MASK: Final = "********"
 def shown(settings: Settings) -> dict[str, dict[str, Any]]:
     """The settings that count, by section: without the detectors' tables, whose digest names them, and without [kafka] on files.
 
-    >>> from state.settings import load_settings
+    >>> from state.settings_reading import load_settings
     >>> shown(load_settings(environment={"SEGONE__LOG__KIND": "kafka", "SEGONE__KAFKA__CLIENT__SASL_PASSWORD": "x"}))["kafka"]["client"]
     {'sasl.password': '********'}
     """

@@ -21,7 +21,8 @@ from state.events import Event
 from state.frozen import freeze, thaw
 from state.memory_store import MemoryStore
 from state.policy import Policy
-from state.settings import KnowledgeSettings, load_settings
+from state.settings import KnowledgeSettings
+from state.settings_reading import load_settings
 from state.shard import Shard
 from state.step import Emission
 from state.windows import COUNTED

@@ -18,7 +18,7 @@ from state.business_days import DAY_US
 from state.cash_habit import CashHabit, Told
 from state.estimators import sigmoid
 from state.recurring import Flow
-from state.settings import load_settings
+from state.settings_reading import load_settings
 
 TODAY = 20_000
 NOW_US = TODAY * DAY_US + 5

@@ -10,7 +10,8 @@ from cli_samples import as_line, signal, transaction, write_log, write_signals
 from dataflows.cli import main
 from dataflows.kafka.topics import faults, plans
 from state.events import TOPICS
-from state.settings import KafkaSettings, load_settings
+from state.settings import KafkaSettings
+from state.settings_reading import load_settings
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from state.settings import ConfigError, Settings, load_settings
+from state.settings import ConfigError, Settings
+from state.settings_reading import load_settings
 
 
 def settings(tmp_path: Path, toml: str = "", environment: dict[str, str] | None = None, **log: object) -> Settings:

@@ -44,7 +44,7 @@ from operators.knowledge.board import Board
 from state.digest import partition_of
 from state.events import Event, Transaction
 from state.records import Record
-from state.settings import load_settings
+from state.settings_reading import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 TOPICS = OUTPUT_TOPICS

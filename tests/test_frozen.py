@@ -23,7 +23,7 @@ from state.digest import digest64
 from state.frozen import VERSION, FrozenError, freeze, thaw
 from state.habits import log_amount
 from state.policy import Policy
-from state.settings import load_settings
+from state.settings_reading import load_settings
 from state.windows import overall_key, pack_key
 
 INTENTS = (traces, home_purchase, churn, life_event, product)

@@ -17,7 +17,8 @@ from worker_process import PATIENCE_S, WorkerProcess
 from dataflows.commands.run import _tell_end
 from dataflows.files.sink import read_committed
 from dataflows.log_lines import configure, where
-from state.settings import LogsSettings, load_settings
+from state.settings import LogsSettings
+from state.settings_reading import load_settings
 from state.settings_shown import MASK, changed, shown
 
 MARK = "MARKED-PERSON"

@@ -39,7 +39,8 @@ from operators.decode import Decoder, Rejection
 from operators.knowledge.versions import SHADOW, PayloadError
 from state.memory_store import MemoryStore
 from state.records import Record
-from state.settings import Settings, load_settings
+from state.settings import Settings
+from state.settings_reading import load_settings
 from state.shard import Shard
 
 pytestmark = pytest.mark.xdist_group("metrics")  # one world for all

@@ -17,7 +17,8 @@ from simulation.settings import WorldSettings
 from simulation.world import stream
 from state.digest import partition_of
 from state.events import TOPICS
-from state.settings import ConfigError, load_settings
+from state.settings import ConfigError
+from state.settings_reading import load_settings
 
 SEED, RECORDS, PARTITIONS = 31, 2500, 4
 KEY = "sixteen characters and more"

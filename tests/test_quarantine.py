@@ -18,7 +18,7 @@ from state.customer import Customer
 from state.events import Transaction
 from state.memory_store import MemoryStore
 from state.records import Record
-from state.settings import load_settings
+from state.settings_reading import load_settings
 from state.shard import Shard
 from state.step import Emission
 

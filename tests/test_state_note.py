@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from bytewax.recovery import init_db_dir
 
+from dataflows import state_note
+from dataflows.knowledge.machines import MACHINE_VERSIONS
 from dataflows.state_note import note_versions, prepare_state
 from operators.catalogue import CATALOGUE
 from state import frozen
-from state.settings import ConfigError, load_settings
+from state.settings import ConfigError
+from state.settings_reading import load_settings
 
 SETTINGS = load_settings(environment={})
 WITH_A_WAY = next(d for d in CATALOGUE if d.State is not None and hasattr(d, "upgrade"))
@@ -47,6 +53,37 @@ def test_a_detectors_state_that_can_not_be_read_is_refused_by_name_and_nothing_i
     with pytest.raises(ConfigError, match=f"detector {WITHOUT.NAME} was written by its version {version}.*Upgrade"):
         prepare_state(note.parent, SETTINGS)
     assert (note.read_bytes(), sorted(note.parent.rglob("*"))) == (before, files)
+
+
+@pytest.mark.parametrize("machine", sorted(MACHINE_VERSIONS))
+@pytest.mark.parametrize("difference", [-1, 1], ids=["older", "newer"])
+def test_what_was_learned_across_customers_is_refused_by_name_if_it_can_not_be_read(
+    note: Path, machine: str, difference: int
+) -> None:
+    assert orjson.loads(note.read_bytes())["machines"] == {name: [ours] for name, ours in MACHINE_VERSIONS.items()}
+    version = MACHINE_VERSIONS[machine] + difference
+    before = say(note, machines={machine: [version]})
+    with pytest.raises(ConfigError, match=f"state of the {machine} was written by its version {version}.*Upgrade"):
+        prepare_state(note.parent, SETTINGS)
+    assert note.read_bytes() == before
+    off = load_settings(environment={}, flags={"knowledge": {"enabled": False}})
+    assert not prepare_state(note.parent, off), "who learns nothing across customers does not read it"
+
+
+def test_of_processes_that_start_at_once_one_makes_the_folder_and_the_others_find_it_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def slowly(folder: Path, partitions: int) -> None:
+        made.append(folder)
+        time.sleep(0.2)
+        init_db_dir(folder, partitions)
+
+    monkeypatch.setattr(state_note, "init_db_dir", slowly)
+    with ThreadPoolExecutor(8) as starters:
+        fresh = list(starters.map(lambda _: prepare_state(tmp_path / "state", SETTINGS), range(8)))
+    assert (sorted(fresh), len(made)) == ([False] * 7 + [True], 1)
 
 
 def test_a_profile_format_that_is_no_longer_read_is_refused_with_the_way_out(note: Path) -> None:

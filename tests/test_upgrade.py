@@ -17,28 +17,18 @@ import pytest
 from said import Item, Said, differences, in_files
 from scrape import wait_until
 from walkthrough import with_detector, with_state_changed
-from worker_process import PATIENCE_S, WorkerProcess
+from worker_process import PATIENCE_S, SMALL_STEPS, WorkerProcess, append, worker_on
 
 from simulation.settings import WorldSettings
 from simulation.world import stream
-from state.digest import partition_of
 
 pytestmark = pytest.mark.xdist_group("upgrade")  # one world for all
 
-PARTITIONS, RECORDS, SEED = 2, 800, 11
+RECORDS, SEED = 800, 11
 TOPIC = "in.transactions"
 NEW_SIGNAL = "alert.largest_payment"
-SETTINGS = """\
-[log]
-partitions = 2
-batch_records_max = 20
-poll_ms = 10
-[shard]
-count = 4
-allowed_lateness_s = 21600.0
-[state]
-checkpoint_interval_ms = 200
-[knowledge]
+SETTINGS = f"""\
+{SMALL_STEPS}[knowledge]
 enabled = false
 [detectors.largest_payment]
 threshold = 0.02
@@ -68,14 +58,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     new = with_state_changed(old, folder / "new")
     events, half, config = folder / "events", folder / "half", folder / "settings.toml"
     config.write_text(SETTINGS)
-    for path in (events, half):
-        (path / TOPIC).mkdir(parents=True)
     # One topic: of several that grow, the order in which they are read would depend on the moment.
     bought = (each for each in stream(WorldSettings(customers=8, days=90, seed=SEED)) if each.topic == TOPIC)
     for number, message in enumerate(islice(bought, RECORDS)):
         for path in (events, half) if number < RECORDS // 2 else (events,):
-            with (path / TOPIC / f"{partition_of(message.key, PARTITIONS)}.jsonl").open("ab") as file:
-                file.write(message.value + b"\n")
+            append(path, message)
     first = worker_of(old, folder / "stopped", half, config)
     assert first.run() == 0, first.told()
     undisturbed = worker_of(old, folder, events, config)
@@ -86,9 +73,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def worker_of(release: Path, folder: Path, events: Path, config: Path, *arguments: str) -> WorkerProcess:
-    folder.mkdir(exist_ok=True)
-    places = ("--config", str(config), "--input", str(events), "--output", str(folder / "out"))
-    return WorkerProcess(folder / "worker.log", *places, *arguments, project=release)
+    return worker_on(folder, config, events, *arguments, project=release)
 
 
 def types_in(said: Said) -> Counter[str]:

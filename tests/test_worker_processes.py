@@ -14,30 +14,21 @@ from typing import NamedTuple
 import pytest
 from bytewax.recovery import init_db_dir
 from said import Said, differences, in_files
-from worker_process import PATIENCE_S, CommittedReader, WorkerProcess
+from worker_process import PATIENCE_S, SMALL_STEPS, CommittedReader, WorkerProcess, append, worker_on
 
 from dataflows.files.sink import ALL_TOPICS, FileSinkPartition, OutputFailed, read_committed, write_committed
 from dataflows.state_note import prepare_state
 from simulation.settings import WorldSettings
 from simulation.world import stream
-from state.digest import partition_of
 from state.events import TOPICS
-from state.settings import ConfigError, load_settings
+from state.settings import ConfigError
+from state.settings_reading import load_settings
 
-PARTITIONS, RECORDS, SEED = 2, 2500, 11
+RECORDS, SEED = 2500, 11
 
 DEFAULTS = load_settings(environment={})
-SETTINGS = """\
-[log]
-partitions = 2
-batch_records_max = 20
-poll_ms = 10
-[shard]
-count = 4
-allowed_lateness_s = 21600.0
-[state]
-checkpoint_interval_ms = 100
-[detectors.transaction]
+SETTINGS = f"""\
+{SMALL_STEPS}[detectors.transaction]
 threshold = 0.02
 """
 
@@ -58,9 +49,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
     for topic in TOPICS:
         (events / topic).mkdir(parents=True)
     for message in islice(stream(WorldSettings(customers=12, days=90, seed=SEED)), RECORDS):
-        path = events / message.topic / f"{partition_of(message.key, PARTITIONS)}.jsonl"
-        with path.open("ab") as file:
-            file.write(message.value + b"\n")
+        append(events, message)
     undisturbed = worker_on(folder, config, events)
     assert undisturbed.run() == 0, undisturbed.told()
     reference = in_files(folder / "out")
@@ -74,11 +63,6 @@ def worker(bank: Bank, tmp_path: Path) -> Iterator[WorkerProcess]:
     made = worker_on(tmp_path, bank.config, bank.events, "--follow")
     yield made
     made.end()
-
-
-def worker_on(folder: Path, config: Path, events: Path, *arguments: str) -> WorkerProcess:
-    places = ("--config", str(config), "--input", str(events), "--output", str(folder / "out"))
-    return WorkerProcess(folder / "worker.log", *places, *arguments)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

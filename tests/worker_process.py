@@ -11,12 +11,29 @@ from hashlib import blake2b
 from pathlib import Path
 
 from dataflows.files.sink import ALL_TOPICS, read_committed
+from simulation.runs import Message
+from state.digest import partition_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60.0
 """Nobody waits longer for a worker to end."""
 
 LOOK_INTERVAL_S = 0.01
+
+SMALL_STEPS = """\
+[log]
+partitions = 2
+batch_records_max = 20
+poll_ms = 10
+[shard]
+count = 4
+allowed_lateness_s = 21600.0
+[state]
+checkpoint_interval_ms = 100
+"""
+"""Settings with which little input takes many batches and checkpoints."""
+
+PARTITIONS = 2
 
 
 class WorkerProcess:
@@ -104,6 +121,21 @@ class WorkerProcess:
         if code is None:
             self.kill()
         return code
+
+
+def worker_on(folder: Path, config: Path, events: Path, *arguments: str, project: Path = ROOT) -> WorkerProcess:
+    """A worker on the embedded log `events` that writes to `folder`/out; it isn't started yet."""
+    folder.mkdir(exist_ok=True)
+    places = ("--config", str(config), "--input", str(events), "--output", str(folder / "out"))
+    return WorkerProcess(folder / "worker.log", *places, *arguments, project=project)
+
+
+def append(events: Path, message: Message) -> None:
+    """Writes a record of a synthetic bank at the end of its file."""
+    path = events / message.topic / f"{partition_of(message.key, PARTITIONS)}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(message.value + b"\n")
 
 
 class CommittedReader(threading.Thread):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from state.settings import Settings, load_settings
+from state.settings import Settings
+from state.settings_reading import load_settings
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,7 +28,8 @@ from dataflows.kafka.topics import silence_client
 from operators.dead_letter import TOPIC_SUFFIX
 from operators.decode import CODES, DecodeLimits, Decoder
 from state.events import TOPICS
-from state.settings import ConfigError, Settings, load_settings
+from state.settings import ConfigError, Settings
+from state.settings_reading import load_settings
 
 LETTERS_SHOWN = 20
 LINES_REPORTED_MAX = 50

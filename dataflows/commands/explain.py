@@ -21,7 +21,8 @@ from dataflows.commands.signal_reader import Found, read_signals
 from dataflows.commands.terminal import console, harmless
 from dataflows.report.document import decode_limits
 from operators.encode import SIGNAL_TOPICS
-from state.settings import ConfigError, load_settings
+from state.settings import ConfigError
+from state.settings_reading import load_settings
 
 EPISODES_SHOWN = 20
 

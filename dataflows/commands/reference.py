@@ -20,7 +20,8 @@ from operators.anomaly import transaction
 from operators.catalogue import CATALOGUE
 from operators.detector import Detector
 from state import settings
-from state.settings import CONFIG_DIR, Settings, load_settings
+from state.settings import Settings
+from state.settings_reading import CONFIG_DIR, load_settings
 
 LISTED: tuple[Detector, ...] = (transaction, *CATALOGUE)
 DOCS = CONFIG_DIR.parent / "docs"

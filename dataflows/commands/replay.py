@@ -40,7 +40,8 @@ from operators.pseudonym import pseudonyms_of
 from state.digest import partition_of
 from state.events import BROADCAST, Event
 from state.records import Output, Record
-from state.settings import ConfigError, Settings, load_settings
+from state.settings import ConfigError, Settings
+from state.settings_reading import load_settings
 from state.shard import Shard
 from state.step import Emission
 from state.store import DiskStore

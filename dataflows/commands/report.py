@@ -17,7 +17,8 @@ from dataflows.report.document import Nobody, Selection, report_document
 from dataflows.report.events import EventSource
 from dataflows.report.page import page
 from dataflows.report.pseudonyms import Pseudonyms
-from state.settings import ConfigError, Settings, load_settings
+from state.settings import ConfigError, Settings
+from state.settings_reading import load_settings
 
 STORIES = 5
 STORIES_MAX = 200

@@ -27,7 +27,8 @@ from dataflows.log_lines import configure, readable, tell_start, where
 from dataflows.metrics.endpoint import serve
 from dataflows.signals import build
 from dataflows.worker import Worker
-from state.settings import ConfigError, load_settings
+from state.settings import ConfigError
+from state.settings_reading import load_settings
 from state.store_lock import FolderLock
 
 PROGRESS_S = 5.0

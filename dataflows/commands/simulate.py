@@ -16,7 +16,8 @@ from simulation.runs import Message
 from simulation.world import stream
 from state.digest import partition_of
 from state.events import TOPICS
-from state.settings import ConfigError, load_settings
+from state.settings import ConfigError
+from state.settings_reading import load_settings
 
 PROGRESS_S = 5.0
 DELIVERY_TIMEOUT_S = 60.0

@@ -31,7 +31,8 @@ from dataflows.watch.access import check_access
 from dataflows.watch.app import make_app
 from dataflows.watch.memory import Memory
 from dataflows.watch.tails import FileTail, KafkaTail, LogReplaced, Tail
-from state.settings import ConfigError, Settings, load_settings
+from state.settings import ConfigError, Settings
+from state.settings_reading import load_settings
 
 NICENESS = 10
 """Workers come first."""

@@ -27,6 +27,8 @@ VALUE_BYTES_MAX_DEFAULT = 1_048_588
 RETRY_PAUSE_S = 0.1
 SLOW_BROKER_FACTOR = 3
 """How many times `broker_timeout_s` a transaction may take while brokers do answer: one that has just come back is slow."""
+RECONNECT_MS_MAX = 1000
+"""As in Kafka's own clients. librdkafka's 10 s may sleep through a broker that is up for some seconds between two restarts."""
 TRANSACTION_TIMEOUT_MS_MAX = 900_000
 """Brokers refuse more (their `transaction.max.timeout.ms`, by default)."""
 
@@ -97,7 +99,8 @@ def admin(settings: KafkaSettings, **callbacks: Callable[..., None]) -> AdminCli
 
 
 def _shared(settings: KafkaSettings) -> dict[str, Any]:
-    return {**settings.client, "bootstrap.servers": settings.bootstrap_servers}
+    defaults = {"reconnect.backoff.max.ms": RECONNECT_MS_MAX}
+    return defaults | settings.client | {"bootstrap.servers": settings.bootstrap_servers}
 
 
 def _made(client: Callable[..., Any], properties: dict[str, Any]) -> Any:

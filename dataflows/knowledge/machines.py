@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from dataflows.knowledge.shelf import MODEL_PREFIX
 from operators.across import MODEL
+from operators.knowledge import learner, merchant_table
 from operators.knowledge.buckets import Machine
 from operators.knowledge.building import build_learner, build_merchant_table
+from state.frozen import FrozenError
 from state.settings import ConfigError, Settings
+
+MACHINE_VERSIONS: Final = {"learner": learner.VERSION, "merchant table": merchant_table.VERSION}
+"""What this release writes of each machine's state."""
+
+
+def require_readable(machine: str, version: int) -> None:
+    """Raises FrozenError for the state of a machine that this release can't read."""
+    ours = MACHINE_VERSIONS.get(machine)
+    if ours is not None and version != ours:
+        raise FrozenError(
+            f"the state of the {machine} was written by its version {version}, this release has version {ours} and no way from "
+            "the one to the other: start the release that wrote it, or replay the input into an empty state folder"
+        )
 
 
 def knowledge_keys(settings: Settings) -> list[str]:
@@ -45,7 +62,7 @@ def prepare_knowledge(state_dir: Path, settings: Settings) -> None:
                     )
             return
         note.parent.mkdir(parents=True, exist_ok=True)
-        draft = note.with_suffix(".new")
+        draft = note.with_suffix(f".{os.getpid()}.new")
         draft.write_bytes(msgspec.json.encode(fixed))
         draft.replace(note)
     except OSError as error:

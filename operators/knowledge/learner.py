@@ -25,6 +25,8 @@ from operators.knowledge.threshold import Budget
 from operators.knowledge.versions import CHAMPION, LINEAR, SHADOW, ModelVersion, encode_payload, version_name
 from state.windows import DAY_US
 
+VERSION: Final = 1
+"""Of what `freeze` writes. It goes up with whatever another release would read wrongly; other features alone are no such thing."""
 OPEN_ITEM: Final = "open/"
 BACKLOG_ITEM: Final = "backlog"
 LINE_ITEM: Final = "line/"

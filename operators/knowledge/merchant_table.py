@@ -24,6 +24,8 @@ WINDOWS_US: Final = (DAY_US, 7 * DAY_US, 30 * DAY_US)
 DELAY_DAYS_MAX: Final = 30
 KEPT_DAYS: Final = 30 + DELAY_DAYS_MAX
 """So long slots are kept: a window of 30 days whose labels take as many."""
+VERSION: Final = 1
+"""Of what `freeze` writes. It goes up with whatever another release would read wrongly."""
 SLOTS_ITEM: Final = "slots/"
 META_ITEM: Final = "meta"
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from fraud_costs import measure_costs
 
-from state.settings import read_toml
+from state.settings_reading import read_toml
 
 MAPPING = fraud.ROOT / "config" / "mappings" / "fraud_handbook.toml"
 SEED = 5

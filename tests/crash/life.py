@@ -21,7 +21,8 @@ from dataflows.files.sink import FileOutput, OutputFailed, read_committed
 from dataflows.files.source import FileInput
 from dataflows.shard_logic import ShardLogic
 from dataflows.worker import Worker, make_pacemaker
-from state.settings import Settings, load_settings
+from state.settings import Settings
+from state.settings_reading import load_settings
 from state.shard import Shard
 from state.shard_meta import decode_meta
 from state.store import DiskStore

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from chart import CHART, ROOT, refusal, render, run
 
-from state.settings import load_settings
+from state.settings_reading import load_settings
 
 EVERYTHING = Path(__file__).with_name("everything.yaml")
 VERSIONS = ("1.27", "1.33")

@@ -24,7 +24,7 @@ import yaml
 from dockerfile_parse import DockerfileParser
 
 from dataflows.cli import COMMANDS
-from state.settings import load_settings
+from state.settings_reading import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 POM = HERE / "pom.xml"
 JARS = HERE / "jars"
 CLUSTER_ID = "c2Vnb25lLXRlc3RzLTAwMQ"
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 
 JVM = (

@@ -22,17 +22,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def own_broker() -> Iterator[Broker | None]:
-    """A broker that tests may kill and restart; None when SEGONE_TEST_KAFKA names somebody else's."""
-    if os.environ.get("SEGONE_TEST_KAFKA"):
-        yield None
-        return
+def startable() -> None:
+    """Tests that start a Kafka of their own are skipped where there is none to start, or fail if SEGONE_REQUIRE_KAFKA=1."""
     try:
         jars()
     except NoServer as reason:
         if os.environ.get("SEGONE_REQUIRE_KAFKA") == "1":
             raise
         pytest.skip(f"no Kafka to test against: {reason}")
+
+
+@pytest.fixture(scope="session")
+def own_broker(request: pytest.FixtureRequest) -> Iterator[Broker | None]:
+    """A broker that tests may kill and restart; None when SEGONE_TEST_KAFKA names somebody else's."""
+    if os.environ.get("SEGONE_TEST_KAFKA"):
+        yield None
+        return
+    request.getfixturevalue("startable")
     broker = Broker().start()
     yield broker
     broker.stop()

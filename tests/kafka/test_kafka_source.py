@@ -21,7 +21,8 @@ from talking import PATIENCE_S, Sent, drain, poll_until, send, settings
 
 from dataflows.kafka.client import BrokerUnavailable, KafkaRefused
 from dataflows.kafka.source import KafkaInput, KafkaPartition
-from state.settings import ConfigError, load_settings
+from state.settings import ConfigError
+from state.settings_reading import load_settings
 
 
 def bounded(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from broker import NoServer, jars
 from confluent_kafka.admin import AclOperation, ResourceType
 from secured_broker import SecuredBroker
 from talking import Sent, committed, send
@@ -28,14 +26,8 @@ START_TIMEOUT_S = 10.0
 
 
 @pytest.fixture(scope="module")
-def secured(own_broker: object) -> Iterator[SecuredBroker]:
+def secured(own_broker: object, startable: None) -> Iterator[SecuredBroker]:
     """Beside the usual broker; `own_broker` is asked for so that these tests run where Kafka's do."""
-    try:
-        jars()
-    except NoServer as reason:
-        if os.environ.get("SEGONE_REQUIRE_KAFKA") == "1":
-            raise
-        pytest.skip(f"no Kafka to test against: {reason}")
     broker = SecuredBroker({USER: PASSWORD})
     broker.start()
     yield broker

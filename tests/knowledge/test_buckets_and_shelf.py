@@ -16,7 +16,7 @@ from operators.knowledge.building import build_learner
 from operators.knowledge.facts import MerchantFact, ScoreCount
 from operators.knowledge.merchant_table import Config, MerchantTable
 from operators.knowledge.versions import CHAMPION, ModelVersion
-from state.settings import load_settings
+from state.settings_reading import load_settings
 from state.store_error import StoreError
 
 HOUR_US = 3_600_000_000

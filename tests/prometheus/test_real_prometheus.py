@@ -25,7 +25,7 @@ from dataflows.metrics.endpoint import serve
 from dataflows.worker import Worker
 from operators.knowledge.versions import CHAMPION
 from state.digest import partition_of
-from state.settings import load_settings
+from state.settings_reading import load_settings
 
 pytestmark = pytest.mark.xdist_group("prometheus")  # one world for all
 

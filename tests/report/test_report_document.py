@@ -24,7 +24,7 @@ from dataflows.report.page import as_inline_json, page
 from dataflows.report.pseudonyms import Pseudonyms
 from dataflows.report.rehearsal import Rehearsal
 from operators.encode import SIGNAL_TOPICS
-from state.settings import load_settings
+from state.settings_reading import load_settings
 
 SETTINGS = load_settings(environment={})
 OPENLY = Pseudonyms(None)

@@ -19,7 +19,8 @@ from dataflows.watch.access import check_access
 from dataflows.watch.app import Newsroom
 from dataflows.watch.memory import NEWEST, PROFILES, Memory
 from dataflows.watch.tails import FileTail, LogReplaced
-from state.settings import ConfigError, WatchSettings, load_settings
+from state.settings import ConfigError, WatchSettings
+from state.settings_reading import load_settings
 
 OPENLY = Pseudonyms(None)
 SMALL = WatchSettings(signals_max=100, profiles_max=10, bytes_max=1 << 16, push_ms=10)

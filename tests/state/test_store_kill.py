@@ -79,8 +79,12 @@ def test_kill_9_at_random_moments_loses_nothing_committed(tmp_path, durability):
     seed = int(os.environ.get("SEGONE_SEED", "20261122"))
     print(f"SEGONE_SEED={seed}")
     chance = random.Random(f"{seed} {durability}")
+    kills = int(os.environ.get("SEGONE_KILLS", "12"))
     reached = [0]
-    for _ in range(int(os.environ.get("SEGONE_KILLS", "12"))):
+    while (
+        len(reached) <= kills or reached[-1] <= reached[1]
+    ):  # a busy machine may kill the first ones before they begin
+        assert len(reached) < 20 * kills, "the child never comes to anything"
         process = child(tmp_path, durability, 10**9)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=chance.uniform(0.15, 0.5))
@@ -89,7 +93,6 @@ def test_kill_9_at_random_moments_loses_nothing_committed(tmp_path, durability):
         assert errors == ""
         reached.append(compare_with_journal(tmp_path))
         assert reached[-1] >= reached[-2]
-    assert reached[-1] > reached[1] >= 0
 
 
 @pytest.mark.parametrize(
