@@ -62,6 +62,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     balances: dict[str, Balance] = {}
     consents: dict[str, Decision] = {}
     rates_heard: int | None = UNKNOWN
+    counter: tuple[int, int] = (0, 0)
 
 
 class FrozenFields(Fields, array_like=True, gc=False):
@@ -111,6 +112,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.balances,
         customer.consents,
         customer.rates_heard,
+        customer.counter,
     )
     try:
         return _VERSION_BYTE + _encoder.encode(fields)
@@ -176,6 +178,7 @@ def _fill(customer: Customer, fields: Fields) -> None:
     customer.balances = fields.balances
     customer.consents = fields.consents
     customer.rates_heard = fields.rates_heard
+    customer.counter = fields.counter
 
 
 ACCOUNT_FIELDS: Final = 7

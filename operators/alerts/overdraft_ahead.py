@@ -27,7 +27,7 @@ from state.estimators import sigmoid
 from state.events import Event, Transaction
 from state.money import EXPONENT
 from state.payee import counterparty_digest
-from state.recurring import Stream, flows, match, with_payment
+from state.recurring import Stream, flows, match
 from state.windows import overall_key, pack_key, unpack_key
 
 NAME = "overdraft_ahead"
@@ -173,7 +173,7 @@ def _learn_card(config: Config, state: State, recent: Recent, customer: Customer
 def _told(config: Config, state: State, recent: Recent, customer: Customer) -> Told:
     """A forecast out of what has matured, to see later how wrong it was."""
     assert recent.balance_minor is not None
-    streams = customer.streams if recent.payee is None else with_payment(customer.streams, payment_of(recent))
+    streams = customer.streams if recent.payee is None else customer.streams_with(customer.streams, recent)
     own = [stream for stream in streams if stream.rhythm is not None and stream.account == recent.account]
     expected = [flow for flow in flows(own, *span_us(recent.time_us)) if flow.channel != "internal"]
     habit, currency = state.accounts[recent.account], unpack_key(recent.key)[0]
