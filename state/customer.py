@@ -151,6 +151,8 @@ class Account(NamedTuple):
     """Percent a year."""
     payment_minor: int | None = None
     """What is to be paid at least, each month."""
+    due_us: int | None = None
+    """When that is due next."""
 
 
 class Customer:

@@ -95,6 +95,7 @@ def observe(customer: Customer, event: AccountEvent) -> None:
         event.credit_limit_minor,
         event.interest_rate,
         event.minimum_payment_minor,
+        event.payment_due_us,
     )
     if len(customer.accounts) > ACCOUNTS_MAX:
         del customer.accounts[min(customer.accounts, key=lambda a: (customer.accounts[a].observed_us, a))]
