@@ -182,7 +182,9 @@ class Ledger:
         account_id = life.accounts[entry.account].account_id
         if entry.rule == REMIND:
             due_us = life.time_us(entry.amount_minor)
-            life.plant("bill_due", None, due_us, due_us, stream="card", account_id=account_id, amount=money(unpaid_minor))
+            life.plant(
+                "bill_due", None, due_us, due_us, stream="card", account_id=account_id, amount=money(unpaid_minor)
+            )
             return []
         detail = {"account_id": account_id, "amount": money(-entry.amount_minor), "what": "Late payment"}
         case = life.plant("fee", None, entry.time_us, entry.time_us, **detail)
@@ -210,7 +212,9 @@ class Ledger:
             self._unpaid_minor[entry.account] = minimum_minor
             more["minimum_payment"] = money(minimum_minor)
             due_days = life.almanac.month_days(account.payment_day) if account.payment_day else []
-            more |= {"payment_due": life.text(life.time_us(due)) for due in due_days if day < due <= day + 31}
+            due = next((due for due in due_days if due > day), None)
+            if due is not None:
+                more["payment_due"] = life.text(life.time_us(due))
         at = life.text(entry.time_us)
         record: dict[str, Any] = {"account_id": account.account_id, "customer_id": life.customer_id, "observed_at": at}
         record |= {"kind": account.kind, "currency": CURRENCY, "balance": money(balance_minor)} | more

@@ -39,6 +39,8 @@ ENDED_AFTER: Final = 2
 UNPROVEN_DAYS: Final = 70
 """How long a payee without a contract's channel has time to come back: two months and some days."""
 UNPROVEN_FIRM_DAYS: Final = 400
+ENDED_DAYS: Final = 150
+"""How long a stream that has ended is remembered: with its missed payments, a monthly one for eight months, as pay after parental leave."""
 BOOKED_BY_BANKS: Final = frozenset(map(CHANNELS.index, ("transfer", "direct_debit", "standing_order", "other")))
 """By channel code."""
 FIRM_CODES: Final = frozenset(map(CHANNELS.index, FIRM))
@@ -335,7 +337,7 @@ def with_payment(streams: Sequence[Stream], payment: Payment, weekends: bool = F
 def _forgotten_on(stream: Stream) -> int:
     """Until when a stream is remembered without a further payment."""
     if stream.mature and stream.rhythm is not None:
-        return stream.last_day + int((ENDED_AFTER + 1) * stream.rhythm.period_days) + UNPROVEN_DAYS
+        return stream.last_day + int((ENDED_AFTER + 1) * stream.rhythm.period_days) + ENDED_DAYS
     return stream.last_day + (UNPROVEN_FIRM_DAYS if stream.firm else UNPROVEN_DAYS)
 
 

@@ -68,15 +68,19 @@ def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> I
 
 def learn(config: Config, state: None, recent: Recent, customer: Customer) -> Iterator[Say]:
     if recent.key & 128:
-        for said in customer.said:
-            if said.type == SIGNAL and said.state == "OPEN" and said.time_us < recent.time_us:
-                if said.kind.rpartition("@")[0] == recent.account and recent.channel not in NO_PAYMENT:
-                    yield _paid(said.kind, said.score, recent)
+        yield from _settle_card(recent, customer)
         return
     stream = matured(customer, recent)
     said = open_episode(customer, SIGNAL, kind_of(stream)) if stream is not None else None
     if said is not None and recent.time_us > said.time_us:
         yield _paid(said.kind, said.score, recent)
+
+
+def _settle_card(recent: Recent, customer: Customer) -> Iterator[Say]:
+    for said in customer.said:
+        reminded = said.type == SIGNAL and said.state == "OPEN" and said.time_us < recent.time_us
+        if reminded and said.kind.rpartition("@")[0] == recent.account and recent.channel not in NO_PAYMENT:
+            yield _paid(said.kind, said.score, recent)
 
 
 def _paid(kind: str, score: float, recent: Recent) -> Say:
