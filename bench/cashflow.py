@@ -33,6 +33,7 @@ from operators.alerts import overdraft_ahead as alert  # noqa: E402
 from operators.cashflow import Z10  # noqa: E402
 from operators.customer_step import CustomerStep, make_policy  # noqa: E402
 from operators.decode import Decoder, Rejection  # noqa: E402
+from operators.forecasts import at_hand, of_customer  # noqa: E402
 from simulation.log import write_truth  # noqa: E402
 from simulation.runs import messages  # noqa: E402
 from simulation.scorecard import score  # noqa: E402
@@ -103,6 +104,8 @@ class Forecasts:
         self.rows: list[list[float]] = []
         """horizon, actual, baseline, turnover, then the quantiles."""
         self.asked: dict[tuple[str, str], int] = {}
+        self.whole: list[tuple[int, bool]] = []
+        """Of a customer's several accounts together: horizon, and whether what came was within the band."""
 
     def ask(self, config: Any, state: Any, event: Transaction, customer: Customer) -> None:
         account, day = event.account_id or "", day_of(event.time_us)
@@ -119,6 +122,19 @@ class Forecasts:
             if actual is not None and before is not None and then is not None:
                 quantiles = [ahead.quantile(days, z) for _, z in QUANTILES]
                 self.rows.append([days, actual, ahead.balance_minor + then - before, turnover, *quantiles])
+        self._ask_whole(state, event, customer, day)
+
+    def _ask_whole(self, state: Any, event: Transaction, customer: Customer, day: int) -> None:
+        whole = of_customer(state.accounts, state.card_shares, customer, event.currency, event.time_us)
+        if whole is None:
+            return
+        accounts = at_hand(state.accounts, customer, event.currency)
+        for days in AHEAD_DAYS:
+            balances = [self.bank.balance(customer.customer_id, account, day + days) for account in accounts]
+            actual = sum(balance for balance in balances if balance is not None)
+            if None not in balances:
+                low, high = (whole.quantile(days, z) for z in (-Z10, Z10))
+                self.whole.append((days, low <= actual <= high))
 
     def figures(self) -> dict[str, Any]:
         rows = np.array(self.rows)
@@ -135,6 +151,8 @@ class Forecasts:
                 "pinball_better": 1.0 - ours / theirs,
                 "median_better": 1.0 - pinball(actual, of[:, 5], 0.5) / pinball(actual, same, 0.5),
             }
+            together = [covered for ahead, covered in self.whole if ahead == days]
+            found[f"{days} d, accounts together"] = {"forecasts": len(together), "covered": float(np.mean(together))}
         return found
 
 

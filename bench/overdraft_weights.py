@@ -1,11 +1,12 @@
 """Makes the weights of alert.overdraft_ahead: [overdraft_ahead] in config/detectors.toml.
 
-python bench/overdraft_weights.py --seeds 23 24 [--customers N] [--days D]
+python bench/overdraft_weights.py --seeds 71 72 [--customers N] [--days D] [--odds L]
 
 1. Every look that the alert takes at an account (after the 90th day) is an example: was it overdrawn within the two weeks? A
    logistic regression over `operators.overdraft.values` answers.
-2. Alerts are given at the first look above the threshold, so they are a choice of looks. Platt's scaling on the alerts that these
-   weights would give makes their scores probabilities: log-odds' = slope x log-odds + offset, which goes into weights and base.
+2. Alerts are given at the first look above a threshold, so they are a choice of looks. `--odds` is that threshold, in the
+   regression's log-odds: where precision and recall are about equal. Platt's scaling on the alerts that are given then makes their
+   scores probabilities: log-odds' = slope x log-odds + offset, which goes into weights, base and threshold.
 
 Development seeds only: the figures are measured on others (bench/cashflow.py).
 """
@@ -40,7 +41,8 @@ class Look(NamedTuple):
     customer_id: str
     time_us: int
     values: list[float]
-    came: bool
+    came_us: int | None
+    """When the account was overdrawn, if within the two weeks."""
 
 
 def looks(bank: Bank, horizon_days: int) -> list[Look]:
@@ -60,8 +62,9 @@ def looks(bank: Bank, horizon_days: int) -> list[Look]:
         if ahead is not None and event.status == "posted":
             seen = values(ahead, alert.circumstances(config, ahead, customer))
             ends_us = event.time_us + horizon_days * DAY_US
-            came = any(event.time_us < start_us <= ends_us for start_us in starts_us.get(event.customer_id, ()))
-            found.append(Look(event.customer_id, event.time_us, [seen[name] for name in NAMES], came))
+            came_us = [at_us for at_us in starts_us.get(event.customer_id, ()) if event.time_us < at_us <= ends_us]
+            row = [seen[name] for name in NAMES]
+            found.append(Look(event.customer_id, event.time_us, row, min(came_us, default=None)))
         return ()
 
     settings = load_settings(environment={})
@@ -85,18 +88,35 @@ def fitted(rows: Any, came: Any) -> Any:
     return weights
 
 
-def alerts(taken: list[Look], odds: Any, threshold_odds: float, ease_odds: float, horizon_days: int) -> list[int]:
-    """Which looks would open an episode, one at a time for each customer."""
-    opened: dict[str, int] = {}
+def alerts(
+    taken: list[Look], odds: Any, threshold_odds: float, ease_odds: float, horizon_days: int
+) -> tuple[list[int], list[bool]]:
+    """Which looks would open an episode, one at a time for each customer, and whether the overdraft came."""
+    opened: dict[str, Look] = {}
     chosen = []
     for number, one in enumerate(taken):
-        since_us = opened.get(one.customer_id)
-        if since_us is not None and (odds[number] < ease_odds or one.time_us > since_us + horizon_days * DAY_US):
+        before = opened.get(one.customer_id)
+        if before is not None and (
+            odds[number] < ease_odds
+            or one.time_us > before.time_us + horizon_days * DAY_US
+            or (before.came_us is not None and one.time_us >= before.came_us)
+        ):
             del opened[one.customer_id]
         if odds[number] >= threshold_odds and one.customer_id not in opened:
-            opened[one.customer_id] = one.time_us
+            opened[one.customer_id] = one
             chosen.append(number)
-    return chosen
+    return chosen, [taken[number].came_us is not None for number in chosen]
+
+
+def calibrated(taken: list[Look], odds: Any, threshold_odds: float, ease: float, horizon_days: int) -> tuple[Any, int]:
+    """Slope and offset of Platt's scaling, and of how many alerts. How far an episode must ease depends on the scaling: two rounds."""
+    scaling, chosen = np.array([1.0, 0.0]), []
+    for _ in range(2):
+        edge = ease / (1.0 + np.exp(-scaling @ [threshold_odds, 1.0]))
+        ease_odds = (np.log(edge / (1.0 - edge)) - scaling[1]) / scaling[0]
+        chosen, came = alerts(taken, odds, threshold_odds, ease_odds, horizon_days)
+        scaling = fitted(odds[chosen, None], np.array(came, dtype=float))
+    return scaling, len(chosen)
 
 
 def main() -> None:
@@ -104,19 +124,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--customers", type=int, default=150)
     parser.add_argument("--days", type=int, default=540)
+    parser.add_argument("--odds", type=float, default=0.6, help="log-odds above which an alert is given")
     args = parser.parse_args()
     config = alert.Config(**load_settings(environment={}).detectors[alert.NAME])
     taken: list[Look] = []
     for seed in args.seeds:
         bank = Bank(WorldSettings(args.customers, args.days, seed, dirt=CLEAN))
         taken += looks(bank, config.horizon_days)
-    rows, came = np.array([one.values for one in taken]), np.array([float(one.came) for one in taken])
+    rows = np.array([one.values for one in taken])
+    came = np.array([float(one.came_us is not None) for one in taken])
     weights = fitted(rows, came)
     odds = rows @ weights[:-1] + weights[-1]
-    edges = [float(np.log(p / (1.0 - p))) for p in (config.threshold, config.ease * config.threshold)]
-    chosen = alerts(taken, odds, edges[0], edges[1], config.horizon_days)
-    slope, offset = fitted(odds[chosen, None], came[chosen])
-    print(f"{len(taken):,} looks, {came.mean():.3f} of them before an overdraft; {len(chosen):,} alerts")
+    (slope, offset), count = calibrated(taken, odds, args.odds, config.ease, config.horizon_days)
+    print(f"{len(taken):,} looks, {came.mean():.3f} of them before an overdraft; {count:,} alerts")
+    print(f"threshold = {1.0 / (1.0 + np.exp(-(slope * args.odds + offset))):.3f}")
     print(f"score_base = {slope * weights[-1] + offset:.3f}")
     for name, weight in zip(NAMES, weights, strict=False):
         print(f"{name} = {slope * weight:.3f}")

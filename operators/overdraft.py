@@ -33,7 +33,7 @@ class Circumstances(NamedTuple):
     reserve_minor: float
     """On savings accounts of the customer."""
     days: int
-    """How far ahead a lowest point matters."""
+    """How far ahead the lowest point is looked for."""
 
 
 class Danger(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from state.business_days import DAY_US, date_of
-from state.customer import Customer, Recent, payment_of
+from state.customer import Customer, Recent
 from state.events import Transaction
 from state.income import own_digests
 from state.money import format_minor
-from state.recurring import Stream, with_payment
+from state.recurring import Stream
 
 
 def continued(customer: Customer, transaction: Transaction) -> Stream | None:
@@ -27,7 +27,7 @@ def continued(customer: Customer, transaction: Transaction) -> Stream | None:
 
 def matured(customer: Customer, recent: Recent) -> Stream | None:
     """The stream that a maturing transaction continues, without what came after it."""
-    return with_payment(customer.streams, payment_of(recent))[-1] if recent.payee is not None else None
+    return customer.streams_with(customer.streams, recent)[-1] if recent.payee is not None else None
 
 
 def newest(streams: Sequence[Stream], transaction_id: str) -> Stream | None:

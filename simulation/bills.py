@@ -16,6 +16,8 @@ SUBSCRIPTIONS = (
     ("software", 999, 30),
     ("news", 1490, 20),
 )
+ACCOUNT_FEE = "account_fee"
+ACCOUNT_FEE_PCT = 35
 HEATING_PCT = tuple(200 - pct for pct in SEASON_PCT)
 CARD_BILLS = frozenset(kind for kind, _, _ in SUBSCRIPTIONS)
 
@@ -65,6 +67,9 @@ def take_on_bills(life: Life) -> None:
     for kind, price_minor, share_pct in SUBSCRIPTIONS:
         if draws.chance(share_pct):
             life.bills.append(subscription(life, kind, price_minor, draws))
+    if draws.chance(ACCOUNT_FEE_PCT):
+        what = fragment(description="Account fee")
+        life.bills.append(Bill(ACCOUNT_FEE, what, draws.between(29, 69) * 10, draws.pick((1, 28)), "fee"))
 
 
 def contract(life: Life, kind: str, amount_minor: int, draws: Draws, first_day: int = 0) -> Bill:

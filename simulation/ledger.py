@@ -14,8 +14,10 @@ from simulation.life import (
     CURRENT,
     DRAIN,
     INTEREST,
+    LATE_FEE,
     OBSERVE,
     OPTIONAL,
+    REMIND,
     REPAY,
     SWEEP,
     TOP_UP,
@@ -72,6 +74,8 @@ class Ledger:
         self._floors_minor = [-account.credit_limit_minor for account in life.accounts]
         self._floors_minor[CURRENT] = life.person.floor_minor
         self._heads = [transaction_head(life, account) for account in life.accounts]
+        self._unpaid_minor: dict[int, int] = {}
+        """By credit card: what is still to be paid at least of the bill told last."""
         self._below_since_us: int | None = None
         self._lowest_minor = 0
 
@@ -146,10 +150,13 @@ class Ledger:
             drained_minor = target_minor * entry.amount_minor // 100
             what = fragment(counterparty=entry.what, description="Transfer")
             return [entry._replace(rule=BOOKED, amount_minor=-drained_minor, what=what)] if drained_minor > 0 else []
+        if entry.rule in (REMIND, LATE_FEE):
+            return self._dun(entry)
         assert entry.rule == REPAY
         owed_minor = -target_minor
         if self.life.person.tight:
             owed_minor = min(owed_minor, max(MINIMUM_PAYMENT_MINOR, owed_minor // 4))
+        self._unpaid_minor[entry.account] = self._unpaid_minor.get(entry.account, 0) - max(0, owed_minor)
         return self._move(entry, owed_minor, "Card bill") if owed_minor > 0 else []
 
     def _move(self, entry: Entry, amount_minor: int, description: str) -> list[Entry]:
@@ -166,6 +173,22 @@ class Ledger:
             )
             for step, (account, other, minor) in enumerate(sorted(sides, key=lambda side: side[2]))
         ]
+
+    def _dun(self, entry: Entry) -> list[Entry]:
+        """A card's bill that is still unpaid is a case of bill_due; one that is paid too late costs a fee."""
+        life, unpaid_minor = self.life, self._unpaid_minor.get(entry.account, 0)
+        if unpaid_minor <= 0:
+            return []
+        account_id = life.accounts[entry.account].account_id
+        if entry.rule == REMIND:
+            due_us = life.time_us(entry.amount_minor)
+            life.plant(
+                "bill_due", None, due_us, due_us, stream="card", account_id=account_id, amount=money(unpaid_minor)
+            )
+            return []
+        detail = {"account_id": account_id, "amount": money(-entry.amount_minor), "what": "Late payment"}
+        case = life.plant("fee", None, entry.time_us, entry.time_us, **detail)
+        return [entry._replace(rule=BOOKED, case=case)]
 
     def _charge_interest(self, entry: Entry) -> list[Entry]:
         account, balance_minor = self.life.accounts[entry.account], self.balances_minor[entry.account]
@@ -185,8 +208,13 @@ class Ledger:
         if account.kind == "credit_card":
             owed_minor = max(0, -balance_minor)
             more["credit_limit"] = money(account.credit_limit_minor)
-            more["minimum_payment"] = money(min(owed_minor, max(MINIMUM_PAYMENT_MINOR, owed_minor // 20)))
-            more["payment_due"] = life.text(life.time_us(day + 20))
+            minimum_minor = min(owed_minor, max(MINIMUM_PAYMENT_MINOR, owed_minor // 20))
+            self._unpaid_minor[entry.account] = minimum_minor
+            more["minimum_payment"] = money(minimum_minor)
+            due_days = life.almanac.month_days(account.payment_day) if account.payment_day else []
+            due = next((due for due in due_days if due > day), None)
+            if due is not None:
+                more["payment_due"] = life.text(life.time_us(due))
         at = life.text(entry.time_us)
         record: dict[str, Any] = {"account_id": account.account_id, "customer_id": life.customer_id, "observed_at": at}
         record |= {"kind": account.kind, "currency": CURRENCY, "balance": money(balance_minor)} | more

@@ -31,10 +31,11 @@ TOPICS = (
 )
 TOPIC = {name: index for index, name in enumerate(TOPICS)}
 
-BOOKED, OPTIONAL, SWEEP, TOP_UP, REPAY, INTEREST, OBSERVE, DRAIN = range(8)
+BOOKED, OPTIONAL, SWEEP, TOP_UP, REPAY, INTEREST, OBSERVE, DRAIN, REMIND, LATE_FEE = range(10)
 """What the ledger does with an entry: book it whatever happens; book it if there is room (an everyday purchase); move what
 is left over to savings; fetch help from savings; pay off the card; charge or pay interest; tell `in.accounts` the balance; send a
-percentage of the balance (in place of the amount) to another bank."""
+percentage of the balance (in place of the amount) to another bank; see whether the card's bill, due on the day given in place of
+the amount, is still unpaid; charge a fee if it is."""
 
 CURRENT = 0
 """Index of the current account, which everybody has, among a customer's accounts."""
@@ -71,6 +72,8 @@ class Account:
     product: str
     overdraft_limit_minor: int = 0
     credit_limit_minor: int = 0
+    payment_day: int = 0
+    """The day of the month on which a card's bill is due."""
     first_day: int = 0
     last_day: int = 1 << 30
 

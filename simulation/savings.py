@@ -1,11 +1,11 @@
-"""Money between a customer's own accounts: standing orders to savings, what is left over, help in need, the card's bill.
+"""Money between a customer's own accounts: standing orders to savings, what is left over, help in need.
 
-The amounts of sweeps, help and card bills depend on balances, so the ledger works them out; here only their times are set.
+The amounts of sweeps and help depend on balances, so the ledger works them out; here only their times are set.
 """
 
 from __future__ import annotations
 
-from simulation.life import CURRENT, INTEREST, OBSERVE, REPAY, SWEEP, TOP_UP, Entry, Life
+from simulation.life import CURRENT, INTEREST, OBSERVE, SWEEP, TOP_UP, Entry, Life
 
 SECONDS_AFTER_MIDNIGHT = 30 * 60
 
@@ -13,12 +13,7 @@ SECONDS_AFTER_MIDNIGHT = 30 * 60
 def look_after_money(life: Life) -> None:
     """Schedules everything that a customer and the bank do with the accounts themselves."""
     draws = life.draws("savings")
-    person, savings, card, fund = (
-        life.person,
-        life.account("savings"),
-        life.account("credit_card"),
-        life.account("investment"),
-    )
+    person, savings, fund = life.person, life.account("savings"), life.account("investment")
     if savings >= 0:
         opened = life.accounts[savings].first_day
         plan_minor = person.income_minor * draws.between(2, 8) // 100 // 500 * 500
@@ -35,13 +30,6 @@ def look_after_money(life: Life) -> None:
                 life.entries.append(
                     Entry(life.time_us(day, second + draws.below(3600)), TOP_UP, savings, 0, "internal", "")
                 )
-    if card >= 0:
-        for day in life.almanac.month_days(draws.between(5, 25)):
-            if day <= life.accounts[card].first_day:
-                continue
-            life.entries.append(
-                Entry(life.time_us(day, 5 * 3600 + draws.below(1200)), REPAY, card, 0, "direct_debit", "")
-            )
     if fund >= 0 and not life.accounts[fund].first_day:
         fund_minor = person.income_minor * draws.between(3, 10) // 100 // 500 * 500
         for day in life.almanac.month_days(draws.between(2, 15)):

@@ -112,7 +112,7 @@ HITS: dict[str, tuple[Rule, ...]] = {
     "alert.bill_changed": (found("bill_changed", 45), found("price_rise", 45, excuses=True)),
     "alert.duplicate_charge": (found("duplicate_charge", 5, named=True),),
     "alert.new_subscription": (found("new_subscription", 65),),
-    "alert.fee": (found("fee", 3),),
+    "alert.fee": (found("fee", 3, named=True),),
     "alert.bill_due": (ahead("bill_due", 10),),
     "alert.rate_change": (found("rate_change", 3), found("refinance", 30, excuses=True)),
 }

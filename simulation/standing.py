@@ -15,7 +15,7 @@ import orjson
 
 from simulation.almanac import DAY_US
 from simulation.bank import fragment
-from simulation.bills import due_days
+from simulation.bills import ACCOUNT_FEE, due_days
 from simulation.ledger import Booking, BookingRow, money
 from simulation.life import Bill, Case, Life
 
@@ -104,12 +104,16 @@ def stream_line(life: Life, series: Series) -> bytes:
 
 def money_cases(life: Life, found: list[Series]) -> Iterator[Case]:
     """bill_changed: a surcharge on one bill. new_subscription: the first payment of a monthly contract that began after the world did.
-    bill_due: each payment of a bill that comes less often than monthly and that the customer must have known before."""
+    bill_due: each payment of a bill that comes less often than monthly and that the customer must have known before. The account's
+    own fee, which comes every month, is a decoy of a fee."""
     for series in found:
         bill, payments = series.bill, series.payments
         if bill is None:
             continue
         detail = {"stream": series.stream}
+        if bill.kind == ACCOUNT_FEE:
+            for booking in payments[KNOWN_AFTER:]:
+                yield Case("decoy", booking.time_us, booking.time_us, {"for": "fee", "variant": ACCOUNT_FEE})
         for day in bill.extras_minor:
             for before, booking in pairwise(payments):
                 if (booking.time_us - life.almanac.start_us) // DAY_US == day:

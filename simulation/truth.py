@@ -10,7 +10,7 @@ import orjson
 from simulation.life import Case, Life
 
 WITH_TRANSACTIONS = frozenset(
-    {"takeover", "compromised_merchant", "duplicate_charge", "impossible_travel", "price_rise", "trip"}
+    {"takeover", "compromised_merchant", "duplicate_charge", "impossible_travel", "price_rise", "trip", "fee"}
 )
 """Cases of these kinds that came to no booking (the customer had left) didn't happen."""
 

@@ -20,6 +20,7 @@ import orjson
 from simulation.almanac import Almanac
 from simulation.bank import Bank
 from simulation.bills import pay_bills, take_on_bills
+from simulation.cards import charge_services, settle_card
 from simulation.contact import keep_in_touch
 from simulation.dirt import add_reversals, arrive
 from simulation.habits import fit_budget, spend
@@ -40,6 +41,17 @@ from simulation.truth import cases, count_case, refusal_lines, truth_line
 CUSTOMER_DAYS_PER_CHUNK = 20_000
 """About 50,000 transactions, some 100 MB."""
 
+BEHAVIOURS: tuple[Callable[[Life], None], ...] = (
+    earn,
+    pay_bills,
+    spend,
+    look_after_money,
+    settle_card,
+    charge_services,
+    report_accounts,
+    use_app,
+    keep_in_touch,
+)
 Tally = Counter[str]
 Report = Callable[[int], None]
 
@@ -60,7 +72,7 @@ def live(settings: WorldSettings, number: int) -> tuple[Life, Ledger]:
     fit_budget(life)
     take_trips(life)
     tell_stories(life, parts)
-    for behaviour in (earn, pay_bills, spend, look_after_money, report_accounts, use_app, keep_in_touch):
+    for behaviour in BEHAVIOURS:
         behaviour(life)
     ledger = Ledger(life)
     ledger.book()

@@ -75,6 +75,14 @@ def closed_days(currency: str, year: int) -> frozenset[int]:
     return frozenset(day.toordinal() - EPOCH_ORDINAL for day in closed)
 
 
+def is_weekend(day: int) -> bool:
+    """
+    >>> is_weekend(20_001), is_weekend(20_000)  # Saturday, Friday
+    (True, False)
+    """
+    return (day + 3) % 7 >= 5
+
+
 @lru_cache(maxsize=16_384)
 def roll(day: int, step: int, currency: str) -> int:
     """The day itself if banks are open, else the next open one in the direction of `step` (-1, 1; 0 leaves it as it is).
@@ -82,6 +90,6 @@ def roll(day: int, step: int, currency: str) -> int:
     >>> date_of(roll(day_in_month(2024 * 12 + 2, 30), 1, "EUR")).isoformat()  # a Saturday before Easter Monday
     '2024-04-02'
     """
-    while step and ((day + 3) % 7 >= 5 or day in closed_days(currency, date_of(day).year)):
+    while step and (is_weekend(day) or day in closed_days(currency, date_of(day).year)):
         day += step
     return day

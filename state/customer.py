@@ -16,14 +16,14 @@ from typing import Any, Final, NamedTuple
 
 from state.awaiting import Awaiting
 from state.balances import Balance, balance_now
-from state.business_days import day_of
+from state.business_days import day_of, is_weekend
 from state.consents import Decision
 from state.digest import name_digest
 from state.estimators import MomentsTable
 from state.events import Event, Transaction
 from state.packed import Met, Seen
 from state.payee import Payee
-from state.recurring import Flow, Payment, Stream, flows, with_payment
+from state.recurring import Flow, Payment, Stream, flows, open_on_weekends, with_payment
 from state.times import NEVER_US
 from state.windows import Ring, overall_key
 
@@ -151,6 +151,8 @@ class Account(NamedTuple):
     """Percent a year."""
     payment_minor: int | None = None
     """What is to be paid at least, each month."""
+    due_us: int | None = None
+    """When that is due next."""
 
 
 class Customer:
@@ -164,6 +166,7 @@ class Customer:
         "awaiting",
         "balances",
         "consents",
+        "counter",
         "countries",
         "customer_id",
         "devices",
@@ -210,6 +213,8 @@ class Customer:
         self.countries: dict[str, int] = {}
         """Country → when last seen."""
         self.hours: list[int] = [0] * 24
+        self.counter = (0, 0)
+        """Cash over the bank's counter: how often, and how often of that on a weekend."""
         self.place: Place | None = None
         self.streams: list[Stream] = []
         """Recurring streams and what may become one (state/recurring.py)."""
@@ -258,7 +263,7 @@ class Customer:
         while at and recent[at - 1][:2] > entry[:2]:
             at -= 1
         if entry.payee is not None and entry.learned and self._current is not None:
-            self._current = with_payment(self._current, payment_of(entry)) if at == len(recent) else None
+            self._current = self.streams_with(self._current, entry) if at == len(recent) else None
         recent.insert(at, entry)
 
     def replace_recent(self, at: int, entry: Recent | None) -> None:
@@ -288,8 +293,19 @@ class Customer:
         streams = self.streams
         for recent in self.recent:
             if recent.payee is not None and recent.learned and recent.time_us <= until_us:
-                streams = with_payment(streams, payment_of(recent))
+                streams = self.streams_with(streams, recent)
         return streams
+
+    def streams_with(self, streams: list[Stream], recent: Recent) -> list[Stream]:
+        """The streams after one more payment, which must have a payee."""
+        return with_payment(streams, payment_of(recent), open_on_weekends(self.counter))
+
+    def serve_at_counter(self, time_us: int) -> None:
+        """Cash has been paid in or out over the counter: on a day on which the bank works."""
+        times, on_weekends = before = self.counter
+        self.counter = times + 1, on_weekends + is_weekend(day_of(time_us))
+        if open_on_weekends(self.counter) != open_on_weekends(before):
+            self._current = None
 
     def expected_flows(self, from_us: int, to_us: int) -> list[Flow]:
         """The recurring payments expected in [from_us, to_us), in order of time."""

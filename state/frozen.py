@@ -62,6 +62,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     balances: dict[str, Balance] = {}
     consents: dict[str, Decision] = {}
     rates_heard: int | None = UNKNOWN
+    counter: tuple[int, int] = (0, 0)
 
 
 class FrozenFields(Fields, array_like=True, gc=False):
@@ -111,6 +112,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.balances,
         customer.consents,
         customer.rates_heard,
+        customer.counter,
     )
     try:
         return _VERSION_BYTE + _encoder.encode(fields)
@@ -176,6 +178,7 @@ def _fill(customer: Customer, fields: Fields) -> None:
     customer.balances = fields.balances
     customer.consents = fields.consents
     customer.rates_heard = fields.rates_heard
+    customer.counter = fields.counter
 
 
 ACCOUNT_FIELDS: Final = 7
@@ -185,13 +188,13 @@ ACCOUNT_FIELDS: Final = 7
 def _account_as_text(account: Account) -> list[str | None]:
     texts = [None if value is None else str(value) for value in account]
     while texts[-1] is None and len(texts) > ACCOUNT_FIELDS:
-        texts.pop()  # rates and payments were added later: an account without them keeps its bytes
+        texts.pop()  # rates, payments and due dates were added later: an account without them keeps its bytes
     return texts
 
 
 def _account(fields: Sequence[int | float | str | None]) -> Account:
     observed, kind, currency, balance, status, overdraft, credit, *later = fields
-    rate, payment = (*later, None, None)[:2]
+    rate, payment, due = (*later, None, None, None)[:3]
     if observed is None or kind is None or currency is None or balance is None or status is None:
         raise ValueError("an account lacks a field that every account has")
     return Account(
@@ -204,4 +207,5 @@ def _account(fields: Sequence[int | float | str | None]) -> Account:
         int(credit) if credit is not None else None,
         float(rate) if rate is not None else None,
         int(payment) if payment is not None else None,
+        int(due) if due is not None else None,
     )

@@ -19,12 +19,10 @@ from state.customer import (
     Place,
     Recent,
     in_person,
-    payment_of,
 )
 from state.digest import digest64
 from state.events import Account as AccountEvent
 from state.money import EXPONENT
-from state.recurring import with_payment
 from state.times import hour_of
 from state.windows import overall_key, unpack_key
 
@@ -64,7 +62,9 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
             customer.hours = [count // 2 for count in customer.hours]
     settle(customer.balances, recent)
     if recent.payee is not None:
-        customer.streams = with_payment(customer.streams, payment_of(recent))
+        customer.streams = customer.streams_with(customer.streams, recent)
+    elif recent.channel == "cash":
+        customer.serve_at_counter(recent.time_us)
     if recent.lat is not None and recent.lon is not None and in_person(recent.channel):
         customer.place = Place(recent.time_us, recent.lat, recent.lon, recent.transaction_id)
 
@@ -95,6 +95,7 @@ def observe(customer: Customer, event: AccountEvent) -> None:
         event.credit_limit_minor,
         event.interest_rate,
         event.minimum_payment_minor,
+        event.payment_due_us,
     )
     if len(customer.accounts) > ACCOUNTS_MAX:
         del customer.accounts[min(customer.accounts, key=lambda a: (customer.accounts[a].observed_us, a))]

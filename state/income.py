@@ -2,7 +2,7 @@
 
 Transfers between the customer's own accounts are no income, neither is interest. Irregular earners (freelancers) have no
 regular source: their credits form no rhythm, and nothing is expected of them. What takes the place of a regular income, on its
-days and nearly as much, is relied on as soon as it has come twice: a new employer's pay, or the old one's after parental leave.
+days and nearly as much, is relied on as soon as it has come twice: a new employer's pay, a benefit, or the old one's after parental leave.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ HEIR_SHARE_MIN: Final = 0.5
 """Of what came before: a benefit or a pension is at least half of the wage."""
 HEIR_LATE_DAYS: Final = 6
 """The heir's first payment comes around the day on which the next one of the old would have been due."""
-STABLE: Final = 1.25
-"""The newest two amounts of a stable income differ by this factor at most: raises and hours worked, no piece work."""
+STABLE: Final = 1.3
+"""The newest two amounts of a stable income differ by this factor at most: raises, hours worked, a month of unpaid leave, which takes up to
+a fifth; no piece work."""
 
 
 class Income(NamedTuple):
@@ -69,12 +70,14 @@ def reliable(streams: Sequence[Stream], own: set[int]) -> list[tuple[Stream, flo
 
 
 def _forerunner(stream: Stream, streams: Sequence[Stream], own: set[int]) -> Stream | None:
-    """The regular income whose place a young stream took; None if it took none's."""
+    """The income whose place a young stream took, if both together came often enough to rely on; None if it took none's."""
     rhythm = stream.rhythm
     if rhythm is None or not HEIR_HITS_MIN <= stream.hits < HITS_MIN or not _may_be_income(stream, own):
         return None
     for other in streams:
-        if other.id != stream.id and other.key == stream.key and is_regular(other, own) and other.rhythm is not None:
+        if other.id == stream.id or other.key != stream.key or other.rhythm is None:
+            continue
+        if other.mature and other.hits + stream.hits >= HITS_MIN and _may_be_income(other, own):
             follows = other.last_day < stream.days[0] <= (other.due_day() or 0) + HEIR_LATE_DAYS
             alike = min(stream.amounts) >= HEIR_SHARE_MIN * usual_minor(other.amounts)
             if follows and alike and other.rhythm.cadence == rhythm.cadence:

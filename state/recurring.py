@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, get_args
 
 import msgspec
 
-from state.business_days import DAY_US, day_of
+from state.business_days import DAY_US, day_of, is_weekend
 from state.events import Channel
 from state.payee import FIRM, Payee, counterparty_digest
 from state.rhythm import Rhythm, fit
@@ -39,11 +39,16 @@ ENDED_AFTER: Final = 2
 UNPROVEN_DAYS: Final = 70
 """How long a payee without a contract's channel has time to come back: two months and some days."""
 UNPROVEN_FIRM_DAYS: Final = 400
+ENDED_DAYS: Final = 150
+"""How long a stream that has ended is remembered: with its missed payments, a monthly one for eight months, as pay after parental leave."""
 BOOKED_BY_BANKS: Final = frozenset(map(CHANNELS.index, ("transfer", "direct_debit", "standing_order", "other")))
 """By channel code."""
 FIRM_CODES: Final = frozenset(map(CHANNELS.index, FIRM))
 WEEKEND_SHARE_MIN: Final = 0.1
 """Two days in seven are a weekend: whose payments are booked there half as often as by chance or more often, gives no way."""
+WEEKDAYS_KNOWN: Final = 10
+"""So many payments, none of them on a weekend, are chance at a bank that books on weekends in one customer of thirty."""
+COUNTER_MIN: Final = 2
 FLOWS_MAX: Final = 64
 """Payments of one stream in one forecast."""
 GRACE_DAYS: Final = 3
@@ -173,12 +178,12 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
         misses = self.misses_days(day)
         return misses is not None and self.rhythm is not None and misses <= self.rhythm.tolerance_days
 
-    def with_payment(self, payment: Payment, others: Sequence[Stream]) -> Stream:
-        """The stream after one more payment; `others` are the customer's streams."""
+    def with_payment(self, payment: Payment, others: Sequence[Stream], weekends: bool) -> Stream:
+        """The stream after one more payment; `others` and `weekends` are those of `with_payment` below."""
         days = (*self.days, payment.day)[-KEPT:]
         amounts = (*self.amounts, payment.amount_minor)[-KEPT:]
         hits = self.hits + 1
-        rhythm = _rhythm(self, days, amounts, hits, others)
+        rhythm = _rhythm(self, days, amounts, hits, others, weekends)
         grown = msgspec.structs.replace(
             self,
             days=days,
@@ -204,7 +209,12 @@ def coming(rhythm: Rhythm, last_day: int, key: int) -> tuple[int, int, int]:
 
 
 def _rhythm(
-    stream: Stream, days: tuple[int, ...], amounts: tuple[int, ...], hits: int, others: Sequence[Stream]
+    stream: Stream,
+    days: tuple[int, ...],
+    amounts: tuple[int, ...],
+    hits: int,
+    others: Sequence[Stream],
+    weekends: bool,
 ) -> Rhythm | None:
     old, currency = stream.rhythm, stream.currency
     if old is not None and old.day(old.slot_near(days[-1], currency), currency) == days[-1] and days[-1] != days[-2]:
@@ -215,7 +225,7 @@ def _rhythm(
         return None
     if hits == 2 and max(amounts) > STEADY * min(amounts) and not stream.firm:
         return None
-    steps = _steps(stream, others)
+    steps = _steps(stream, others, weekends)
     found = fit(days, currency, steps, skips_max=1 if hits > HITS_MATURE + 1 else 0)
     if found is None and stream.mature:
         found = fit(days[-HITS_MATURE:], currency, steps) or old
@@ -225,10 +235,11 @@ def _rhythm(
     return found
 
 
-def _steps(stream: Stream, others: Sequence[Stream]) -> tuple[int, ...]:
+def _steps(stream: Stream, others: Sequence[Stream], weekends: bool) -> tuple[int, ...]:
     """How a payment gives way to a holiday: cards know none; employers pay before it, other banks collect after it. A bank that
     books transfers on weekends, as all of a customer's streams together show, makes nobody give way. What moves between the
-    customer's own accounts shows nothing about others: a bank's own books know no weekend."""
+    customer's own accounts shows nothing about others: a bank's own books know no weekend. While the streams show little, a counter
+    that serves on weekends speaks for them."""
     if stream.channel == "ecommerce":
         return (0,)
     own = {counterparty_digest(account) for account in {other.account for other in others} if account}
@@ -239,7 +250,7 @@ def _steps(stream: Stream, others: Sequence[Stream]) -> tuple[int, ...]:
         if other.channel_code in BOOKED_BY_BANKS and other.hits > 1 and (other.payee in own) == inside
         for day in other.days
     ]
-    if WEEKEND_SHARE_MIN * len(days) < sum((day + 3) % 7 >= 5 for day in days):
+    if WEEKEND_SHARE_MIN * len(days) < sum(map(is_weekend, days)) or (weekends and len(days) < WEEKDAYS_KNOWN):
         return (0, 1, -1)
     return (-1, 1, 0) if stream.credit else (1, -1, 0)
 
@@ -283,11 +294,21 @@ def _cost(stream: Stream, payment: Payment) -> float | None:
     return math.log(factor) + (0.0 if on_time or stream.rhythm is None else 0.5) + (0.0 if same else 0.2)
 
 
-def with_payment(streams: Sequence[Stream], payment: Payment) -> list[Stream]:
-    """The streams after one more payment: least recently paid first, and bounded."""
+def open_on_weekends(counter: tuple[int, int]) -> bool:
+    """Whether a bank's counter, used so often and so often of that on a weekend, shows that its weekends are working days.
+
+    >>> open_on_weekends((18, 4)), open_on_weekends((18, 1))
+    (True, False)
+    """
+    times, on_weekends = counter
+    return on_weekends >= max(COUNTER_MIN, WEEKEND_SHARE_MIN * times)
+
+
+def with_payment(streams: Sequence[Stream], payment: Payment, weekends: bool = False) -> list[Stream]:
+    """The streams after one more payment: least recently paid first, and bounded. `weekends`: the bank's counter is open then."""
     found = match(streams, payment)
     if found >= 0:
-        grown = streams[found].with_payment(payment, streams)
+        grown = streams[found].with_payment(payment, streams, weekends)
         return [*streams[:found], *streams[found + 1 :], grown]
     payee, day = payment.payee, payment.day
     fresh = Stream(
@@ -316,7 +337,7 @@ def with_payment(streams: Sequence[Stream], payment: Payment) -> list[Stream]:
 def _forgotten_on(stream: Stream) -> int:
     """Until when a stream is remembered without a further payment."""
     if stream.mature and stream.rhythm is not None:
-        return stream.last_day + int((ENDED_AFTER + 1) * stream.rhythm.period_days) + UNPROVEN_DAYS
+        return stream.last_day + int((ENDED_AFTER + 1) * stream.rhythm.period_days) + ENDED_DAYS
     return stream.last_day + (UNPROVEN_FIRM_DAYS if stream.firm else UNPROVEN_DAYS)
 
 

@@ -9,9 +9,12 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shard_bench import Bench
+from streams import NOON_US, account, end_of, transaction
 
 from operators.alerts import overdraft_ahead
 from operators.cashflow import DRIFT, HORIZON_DAYS, Z10, Outlook, card_bill, outlook
+from operators.forecasts import of_account, of_customer, together
 from operators.overdraft import Circumstances, danger, enough_minor, log_odds
 from state.balances import BALANCES_MAX, Balance, balance_now, settle, tell
 from state.business_days import DAY_US
@@ -120,6 +123,39 @@ def test_an_outlook_adds_up_day_by_day() -> None:
     doubt = 0.5 * 1_000.0**2 + 0.25 * 80_000.0**2
     assert ahead.sds[10] ** 2 == pytest.approx(10 * 1_500.0**2 + DRIFT * 100 * 1_500.0**2 / 60 + doubt + 1.0)
     assert ahead.quantile(10, Z10) - ahead.means[10] == pytest.approx(Z10 * ahead.sds[10])
+
+
+@given(flows, flows)
+def test_accounts_together_are_the_sum_of_each(ours: list[Flow], theirs: list[Flow]) -> None:
+    first = outlook(10_000, ours, habit(), NOW_US, "EUR")
+    second = outlook(90_000, theirs, habit(-500.0, 200.0), NOW_US, "EUR")
+    both = together([first, second])
+    assert both.balance_minor == 100_000 and len(both.flows) == len(ours) + len(theirs)
+    for index in range(HORIZON_DAYS + 1):
+        assert both.means[index] == pytest.approx(first.means[index] + second.means[index])
+        assert both.sds[index] ** 2 == pytest.approx(first.sds[index] ** 2 + second.sds[index] ** 2)
+
+
+def test_what_moves_between_the_customers_accounts_changes_neither_the_whole_nor_its_doubt() -> None:
+    """A weekly plan of 100 euros into savings: the current account's forecast has it, the customer's does not."""
+    bench = Bench()
+    kinds = {"a-1": "current", "a-2": "savings"}
+    bench.run([account(NOON_US, account_id=of, kind=kind) for of, kind in kinds.items()])
+    moved = []
+    for week in range(4):
+        at_us = NOON_US + 7 * week * DAY_US
+        one = {"channel": "standing_order", "merchant_id": None, "description": "Savings plan"}
+        moved.append(transaction(f"out-{week}", at_us, 10_000, account_id="a-1", counterparty="a-2", **one))
+        other = one | {"account_id": "a-2", "counterparty": "a-1", "direction": "credit"}
+        moved.append(transaction(f"in-{week}", at_us + 1, 10_000, **other))
+    bench.run(moved)
+    customer, habits = bench.shard.customer("c-1"), {"a-1": CashHabit(), "a-2": CashHabit()}
+    now_us = end_of(moved)
+    alone = of_account(habits["a-1"], {}, customer, customer.current_streams(), "a-1", "EUR", 60_000, now_us)
+    whole = of_customer(habits, {}, customer, "EUR", now_us)
+    assert len(alone.flows) >= 4 and alone.means[-1] <= 21_000
+    assert whole is not None and whole.flows == [] and whole.means[-1] == whole.balance_minor
+    assert of_customer(habits, {}, customer, "USD", now_us) is None
 
 
 def test_what_is_overdue_or_due_today_is_expected_tomorrow() -> None:

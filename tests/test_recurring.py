@@ -152,6 +152,27 @@ def test_transfers_between_own_accounts_on_weekends_say_nothing_about_a_salary()
     assert wages.due_day() == day("2025-04-17")  # before Good Friday: the 21st of April was Easter Monday
 
 
+@pytest.mark.parametrize(("served_on", "due"), [("2024-02-03", "2024-06-08"), ("2024-02-05", "2024-06-10")])
+def test_a_counter_that_serves_on_saturdays_shows_that_the_bank_books_then(served_on: str, due: str) -> None:
+    """The 8th of June was a Saturday, none of the 8ths before was on a weekend."""
+    rent = paid("rent", [day(f"2024-{month}-08") for month in ("03", "04", "05")], 60_000, channel="transfer")
+    cash = [day(served_on) + 7 * week for week in range(4)]
+    (stream,) = streams_of([*rent, *paid("cash", cash, 5_000, channel="cash", merchant_id=None)])
+    assert date_of(stream.due_day() or 0).isoformat() == due
+
+
+def test_streams_kept_current_follow_what_the_counter_shows() -> None:
+    bench = Bench()
+    rent = paid("rent", [day(f"2024-{month}-08") for month in ("03", "04", "05")], 60_000, channel="transfer")
+    cash = paid("cash", [day("2024-04-27"), day("2024-05-04"), day("2024-05-09")], 5_000, channel="cash")
+    for event in sorted([*rent, *cash], key=lambda event: event.time_us):
+        bench.shard.apply([event], 0)
+        customer = bench.shard.customer("c-1")
+        anew, _ = thaw("c-1", freeze(customer, {}), customer.ring.retention_us)
+        assert customer.current_streams() == anew.current_streams()
+    assert customer.counter == (2, 2)
+
+
 def test_one_late_payroll_does_not_change_the_cadence() -> None:
     mondays = [day("2024-10-07") + 14 * at for at in range(7)]
     late = [*mondays[:4], mondays[4] + 3, *mondays[5:]]

@@ -1,9 +1,10 @@
-"""Is a bill due soon that comes so rarely that one forgets it?
+"""Is a bill due soon that one may forget: one that comes rarely, or that of a credit card that is paid by hand?
 
-looks at   bills that come less often than every other month (state/recurring.py) and the day when the next one is expected
-needs      three payments
+looks at   bills that come less often than every other month (state/recurring.py) and the day when the next one is expected; what is to
+           be paid on a credit card until when (in.accounts), and what was paid since that was told
+needs      three payments; of a card, minimum_payment and payment_due, and a transaction of the last days or a recurring one to name
 says       alert.bill_due some days before, with date and amount; CLOSE when it has been paid. Monthly bills are no news
-state      none of its own; one timer
+state      none of its own; one timer, and one for each card. A card whose bill is drawn by direct debit needs no reminder
 blind to   bills that came fewer than three times; those paid in person
 source     -
 """
@@ -14,29 +15,39 @@ from collections.abc import Iterator
 
 from operators.detector import Answer, DetectorConfig, Say, Wake, open_episode
 from operators.standing import iso, kind_of, matured, money
-from state.business_days import DAY_US
+from state.business_days import DAY_US, day_of
+from state.customer import Account as KnownAccount
 from state.customer import Customer, Recent, Timer
-from state.events import Event, Transaction
+from state.events import Account, Event, Transaction
 from state.income import own_digests
-from state.payee import IN_PERSON
+from state.money import format_minor
+from state.payee import IN_PERSON, counterparty_digest
 from state.recurring import Status, Stream
 from state.signals import Reason
 
 NAME = "bill_due"
-VERSION = 1
+VERSION = 2
 SIGNAL = "alert.bill_due"
 State = None
-TOPICS = frozenset((Transaction.TOPIC,))
+TOPICS = frozenset((Transaction.TOPIC, Account.TOPIC))
 LEARNS_WHILE_OPEN = True
+CARDS = frozenset(("credit_card",))
+DRAWN = frozenset(("direct_debit", "standing_order"))
+NO_PAYMENT = frozenset(("ecommerce", "interest"))
+"""Credits of these channels are refunds or the bank's own."""
 
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
     ahead_days: int = 6
     period_days_min: float = 80.0
     waits_s: float = 259_200.0
+    drawn_days: int = 62
+    card_score: float = 0.9
 
 
 def on_event(config: Config, state: None, event: Event, customer: Customer) -> Answer:
+    if isinstance(event, Account):
+        return _expect_card(config, event, customer)
     assert isinstance(event, Transaction)
     if event.direction == "credit" or event.channel in IN_PERSON:
         return ()
@@ -45,6 +56,9 @@ def on_event(config: Config, state: None, event: Event, customer: Customer) -> A
 
 
 def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> Iterator[Say | Wake]:
+    if timer.episode:
+        yield from _remind_card(config, timer.episode, customer)
+        return
     for stream in _rare_bills(config, customer):
         due_day = stream.due_day()
         if due_day is not None and (due_day - config.ahead_days) * DAY_US == timer.due_us:
@@ -53,11 +67,98 @@ def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> I
 
 
 def learn(config: Config, state: None, recent: Recent, customer: Customer) -> Iterator[Say]:
+    if recent.key & 128:
+        yield from _settle_card(recent, customer)
+        return
     stream = matured(customer, recent)
     said = open_episode(customer, SIGNAL, kind_of(stream)) if stream is not None else None
     if said is not None and recent.time_us > said.time_us:
-        reason = Reason("PAID", "transaction_id", recent.transaction_id, None, None, "it has been paid")
-        yield Say("CLOSE", (reason,), said.kind, score=said.score, transaction_ids=(recent.transaction_id,))
+        yield _paid(said.kind, said.score, recent)
+
+
+def _settle_card(recent: Recent, customer: Customer) -> Iterator[Say]:
+    for said in customer.said:
+        reminded = said.type == SIGNAL and said.state == "OPEN" and said.time_us < recent.time_us
+        if reminded and said.kind.rpartition("@")[0] == recent.account and recent.channel not in NO_PAYMENT:
+            yield _paid(said.kind, said.score, recent)
+
+
+def _paid(kind: str, score: float, recent: Recent) -> Say:
+    reason = Reason("PAID", "transaction_id", recent.transaction_id, None, None, "it has been paid")
+    return Say("CLOSE", (reason,), kind, score=score, transaction_ids=(recent.transaction_id,))
+
+
+def _expect_card(config: Config, event: Account, customer: Customer) -> Answer:
+    """Sets the card's timer to some days before its bill is due; at once if that is nearer already."""
+    known = customer.accounts.get(event.account_id)
+    due_us = _card_due_us(known)
+    if known is None or due_us is None or known.observed_us >= due_us:
+        return ()
+    kind = _card_kind(event.account_id, due_us)
+    if any(said.type == SIGNAL and said.kind == kind for said in customer.said):
+        return ()
+    return (Wake(max(due_us - config.ahead_days * DAY_US, known.observed_us), event.account_id),)
+
+
+def _remind_card(config: Config, account_id: str, customer: Customer) -> Iterator[Say]:
+    known = customer.accounts.get(account_id)
+    due_us = _card_due_us(known)
+    if known is None or due_us is None or known.payment_minor is None:
+        return
+    told_day, paid_minor, newest_id = day_of(known.observed_us), 0, ""
+    for stream in customer.current_streams():
+        to_card = stream.account == account_id and stream.credit
+        if stream.channel in DRAWN and (to_card or stream.payee == counterparty_digest(account_id)):
+            if stream.last_day >= told_day - config.drawn_days:
+                return
+        elif to_card and stream.channel not in NO_PAYMENT:
+            paid_minor += sum(a for a, day in zip(stream.amounts, stream.days, strict=True) if day >= told_day)
+        newest_id = stream.last_id if stream.account == account_id else newest_id
+    evidence = newest_id or _newest_id(customer)
+    if paid_minor < known.payment_minor and evidence:
+        yield _card_due(config, account_id, known, due_us, evidence)
+
+
+def _card_due(config: Config, account_id: str, known: KnownAccount, due_us: int, transaction_id: str) -> Say:
+    assert known.payment_minor is not None
+    amount, on = format_minor(known.payment_minor, known.currency), iso(day_of(due_us))
+    reason = Reason(
+        code="CARD_DUE",
+        feature="days_ahead",
+        value=config.ahead_days,
+        baseline=None,
+        contribution=None,
+        text=f"at least {amount} {known.currency} are to be paid on the credit card by {on}; nothing draws it, nor was it paid",
+    )
+    details = {"stream": "credit card", "account_id": account_id, "date": on, "amount": amount}
+    return Say(
+        "OPEN",
+        (reason,),
+        _card_kind(account_id, due_us),
+        score=config.card_score,
+        transaction_ids=(transaction_id,),
+        details=details | {"currency": known.currency},
+        valid_until_us=due_us + DAY_US,
+        severity="LOW",
+    )
+
+
+def _card_due_us(known: KnownAccount | None) -> int | None:
+    """When something is to be paid on a card; None if nothing is."""
+    owing = known is not None and known.kind in CARDS and known.status == "open" and known.payment_minor
+    return known.due_us if known is not None and owing else None
+
+
+def _card_kind(account_id: str, due_us: int) -> str:
+    """Each bill of a card is an episode of its own, should one never be paid."""
+    return f"{account_id}@{iso(day_of(due_us))}"
+
+
+def _newest_id(customer: Customer) -> str:
+    """Of what is known of the customer by name; empty if there is nothing."""
+    if customer.recent:
+        return customer.recent[-1].transaction_id
+    return customer.streams[-1].last_id if customer.streams else ""
 
 
 def _due(config: Config, stream: Stream, due_day: int) -> Say:

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from operators.alerts import overdraft_words as words
-from operators.cashflow import Z10, Outlook, card_bill, outlook, span_us
+from operators.cashflow import Z10, Outlook, outlook, span_us
 from operators.detector import Answer, DetectorConfig, Say, Wake
+from operators.forecasts import of_account, of_customer
 from operators.overdraft import Circumstances, danger, enough_minor, log_odds
 from state.business_days import DAY_US, day_of
 from state.cash_habit import CashHabit, Told
@@ -27,7 +28,7 @@ from state.estimators import sigmoid
 from state.events import Event, Transaction
 from state.money import EXPONENT
 from state.payee import counterparty_digest
-from state.recurring import Stream, flows, match, with_payment
+from state.recurring import Stream, flows, match
 from state.windows import overall_key, pack_key, unpack_key
 
 NAME = "overdraft_ahead"
@@ -42,6 +43,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     weights: Mapping[str, float] = {}
     ease: float = 0.5
     update_step: float = 0.2
+    ahead_days: int = 10
     horizon_days: int = 14
     matured_min: int = 60
     memory_days: float = 60.0
@@ -72,7 +74,7 @@ def on_event(config: Config, state: State, event: Event, customer: Customer) -> 
     if ahead is None or _probability(config, ahead, customer) < config.threshold:
         return ()
     kind = words.kind_of(account, ahead.day)
-    said = _say("OPEN", config, ahead, customer, kind, (event.transaction_id,))
+    said = _say("OPEN", config, state, ahead, customer, kind, (event.transaction_id,), event.time_us)
     return said, Wake(_expiry_us(config, event.time_us), account)
 
 
@@ -114,7 +116,8 @@ def look_ahead(state: State, customer: Customer, account: str, currency: str, ti
     habit, balance_minor = state.accounts.get(account), customer.balance_minor(account)
     if habit is None or balance_minor is None or balance_minor < 0:
         return None
-    return _outlook(state, customer, customer.current_streams(), account, currency, balance_minor, time_us)
+    streams = customer.current_streams()
+    return of_account(habit, state.card_shares, customer, streams, account, currency, balance_minor, time_us)
 
 
 def circumstances(config: Config, ahead: Outlook, customer: Customer) -> Circumstances:
@@ -126,33 +129,7 @@ def circumstances(config: Config, ahead: Outlook, customer: Customer) -> Circums
         for account_id, account in customer.accounts.items()
         if account.kind in RESERVES and account.currency == ahead.currency and account.status == "open"
     )
-    return Circumstances(turnover_minor, float(reserve_minor), config.horizon_days)
-
-
-def _outlook(
-    state: State,
-    customer: Customer,
-    streams: list[Stream],
-    account: str,
-    currency: str,
-    balance_minor: int,
-    time_us: int,
-) -> Outlook:
-    """Without what its owner moves between accounts as it suits: that is no obligation. Card bills follow what is owed."""
-    payees = {stream.id: stream.payee for stream in streams}
-    cards = {counterparty_digest(card): card for card in state.card_shares}
-    own = [stream for stream in streams if stream.rhythm is not None and stream.account == account]
-    expected = []
-    for flow in flows(own, *span_us(time_us)):
-        if flow.currency != currency or flow.channel == "internal":
-            continue
-        card = cards.get(payees[flow.stream])
-        owed_minor = -(customer.balance_minor(card) or 0) if card is not None else 0
-        if card is not None and flow.amount_minor < 0 and owed_minor >= 0:
-            expected.append(card_bill(flow, time_us, owed_minor, state.card_shares[card]))
-        else:
-            expected.append(flow)
-    return outlook(balance_minor, expected, state.accounts[account], time_us, currency)
+    return Circumstances(turnover_minor, float(reserve_minor), config.ahead_days)
 
 
 def _learn_card(config: Config, state: State, recent: Recent, customer: Customer) -> None:
@@ -173,7 +150,7 @@ def _learn_card(config: Config, state: State, recent: Recent, customer: Customer
 def _told(config: Config, state: State, recent: Recent, customer: Customer) -> Told:
     """A forecast out of what has matured, to see later how wrong it was."""
     assert recent.balance_minor is not None
-    streams = customer.streams if recent.payee is None else with_payment(customer.streams, payment_of(recent))
+    streams = customer.streams if recent.payee is None else customer.streams_with(customer.streams, recent)
     own = [stream for stream in streams if stream.rhythm is not None and stream.account == recent.account]
     expected = [flow for flow in flows(own, *span_us(recent.time_us)) if flow.channel != "internal"]
     habit, currency = state.accounts[recent.account], unpack_key(recent.key)[0]
@@ -198,7 +175,7 @@ def _follow(config: Config, state: State, recent: Recent, customer: Customer) ->
         if score >= edge:
             if abs(score - said.score) >= config.update_step:
                 ids = (recent.transaction_id, said.transaction_id)
-                yield _say("UPDATE", config, ahead, customer, said.kind, ids)
+                yield _say("UPDATE", config, state, ahead, customer, said.kind, ids, customer.newest_us)
         elif _unexpected(customer, recent) and (
             ahead.balance_minor < recent.amount_minor
             or _probability(config, ahead, customer, -recent.amount_minor) >= edge
@@ -208,14 +185,25 @@ def _follow(config: Config, state: State, recent: Recent, customer: Customer) ->
             yield words.eased(said, recent, ahead, score)
 
 
-def _say(state: words.Step, config: Config, ahead: Outlook, customer: Customer, kind: str, ids: tuple[str, ...]) -> Say:
+def _say(
+    step: words.Step,
+    config: Config,
+    state: State,
+    ahead: Outlook,
+    customer: Customer,
+    kind: str,
+    ids: tuple[str, ...],
+    time_us: int,
+) -> Say:
     about = circumstances(config, ahead, customer)
     found = danger(config.weights, ahead, about)
     unit, edge = 10 ** EXPONENT[ahead.currency], config.ease * config.threshold
     enough = enough_minor(config.weights, config.score_base, ahead, about, edge, unit)
     known = customer.accounts.get(words.account_of(kind))
     limit_minor = known.overdraft_limit_minor if known is not None else None
-    return words.statement(state, kind, ids, ahead, found, about, enough, limit_minor)
+    valid_until_us = (ahead.day + config.horizon_days + 1) * DAY_US
+    whole = of_customer(state.accounts, state.card_shares, customer, ahead.currency, time_us)
+    return words.statement(step, kind, ids, ahead, whole, found, about, enough, limit_minor, valid_until_us)
 
 
 def _probability(config: Config, ahead: Outlook, customer: Customer, more_minor: int = 0) -> float:

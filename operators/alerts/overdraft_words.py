@@ -8,7 +8,7 @@ from typing import Any, Literal
 from operators.cashflow import Z10, Outlook
 from operators.detector import Say
 from operators.overdraft import Circumstances, Danger
-from state.business_days import DAY_US, date_of, day_of
+from state.business_days import date_of, day_of
 from state.customer import Recent, Said
 from state.money import format_minor
 from state.recurring import Flow
@@ -40,12 +40,15 @@ def statement(
     kind: str,
     transaction_ids: tuple[str, ...],
     ahead: Outlook,
+    whole: Outlook | None,
     found: Danger,
     about: Circumstances,
     enough_minor: int | None,
     limit_minor: int | None,
+    valid_until_us: int,
 ) -> Say:
-    """The danger as it looks now. `enough_minor` withdraws it; `limit_minor` is how far the account may be overdrawn."""
+    """The danger as it looks now. `enough_minor` withdraws it; `limit_minor` is how far the account may be overdrawn;
+    `whole` is the forecast of all money at hand, if that is on several accounts."""
     account, on = account_of(kind), date_of(ahead.day + found.days).isoformat()
     low, middle, high = (round(max(0.0, -ahead.quantile(found.days, z))) for z in (Z10, 0.0, -Z10))
     details: dict[str, Any] = {
@@ -79,8 +82,9 @@ def statement(
             "currency": ahead.currency,
             "shortfall": {"p10": _text(low, ahead), "p50": _text(middle, ahead), "p90": _text(high, ahead)},
             "balance": [_band(ahead, days) for days in FORECAST_DAYS],
+            "customer": None if whole is None else [_band(whole, days) for days in FORECAST_DAYS],
         },
-        valid_until_us=(ahead.day + about.days + 1) * DAY_US,
+        valid_until_us=valid_until_us,
         severity="HIGH" if limit_minor is not None and high > limit_minor else "MEDIUM",
         calibrated=True,
     )

@@ -131,4 +131,4 @@ def test_worlds_of_any_length_can_be_made(days: int, start: str) -> None:
     sent, truth = make(settings)
     assert len(sent) > 30
     if days < 30:
-        assert {orjson.loads(line)["kind"] for line in truth} <= {"overdraft"}
+        assert {orjson.loads(line)["kind"] for line in truth} <= {"overdraft", "fee", "bill_due"}

@@ -204,3 +204,34 @@ def test_the_dial_makes_plants_stronger_or_weaker() -> None:
         found = cases(replace(LONG, difficulty=difficulty, customers=28), "takeover")
         sizes[difficulty] = sum(len(case["detail"]["transaction_ids"]) for case in found) / len(found)
     assert sizes["easy"] > sizes["default"] > sizes["hard"]
+
+
+def test_a_fee_is_one_that_the_bank_charged_and_not_the_accounts_own() -> None:
+    transactions = transactions_of(LONG)
+    for case in cases(LONG, "fee"):
+        (fee,) = [transactions[id_] for id_ in case["detail"]["transaction_ids"]]
+        assert (
+            fee["channel"] == "fee" and fee["amount"] == case["detail"]["amount"] and fee["booked_at"] == case["start"]
+        )
+        assert fee["description"] != "Account fee"
+
+
+def test_a_cards_bill_is_a_case_if_it_was_told_and_nobody_paid_it_until_six_days_before() -> None:
+    told = {
+        (one["account_id"], one["payment_due"]): one["observed_at"]
+        for one in records(LONG, "in.accounts")
+        if one["kind"] == "credit_card" and one.get("payment_due") and one["minimum_payment"] != "0.00"
+    }
+    paid: dict[str, list[str]] = defaultdict(list)
+    by_bank = set()
+    for one in records(LONG, "in.transactions"):
+        if one.get("description") == "Card bill" and one["direction"] == "credit":
+            paid[one["account_id"]].append(one["booked_at"])
+            by_bank |= {one["account_id"]} if one["channel"] == "direct_debit" else set()
+    due = {(case["detail"]["account_id"], case["start"]) for case in cases(LONG, "bill_due")}
+    assert due <= set(told)
+    for (account_id, on), since in told.items():
+        reminded = (when(on) - timedelta(days=6)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        settled = any(since < at < reminded for at in paid[account_id])
+        if when(on) < when("2024-01-01T00:00:00Z") + timedelta(days=LONG.days) and paid[account_id]:
+            assert ((account_id, on) in due) == (not settled and account_id not in by_bank)
