@@ -45,14 +45,15 @@ class Target(NamedTuple):
     rows: Callable[[list[Week], list[Case]], Rows]
 
 
-def ahead(week: Week, case: Case, days: float) -> bool:
-    return 0 < case.start_us - week.end_us <= days * DAY_US
+def ahead(end_us: int, case: Case, days: float) -> bool:
+    """Whether a week that ended then foresees the case."""
+    return 0 < case.start_us - end_us <= days * DAY_US
 
 
 def of_home(weeks: list[Week], cases: list[Case]) -> Rows:
     config = CONFIGS["home_purchase"]
     for week in weeks:
-        outcome = any(c.kind == "home_purchase" and ahead(week, c, config.horizon_days) for c in cases)
+        outcome = any(c.kind == "home_purchase" and ahead(week.end_us, c, config.horizon_days) for c in cases)
         yield home_purchase.features_of(config, week), outcome
 
 
@@ -60,7 +61,10 @@ def of_churn(weeks: list[Week], cases: list[Case]) -> Rows:
     config = CONFIGS["churn"]
     for week in weeks:
         if week.weeks >= config.weeks_min:
-            yield churn.features_of(week), any(c.kind == "churn" and ahead(week, c, config.horizon_days) for c in cases)
+            yield (
+                churn.features_of(week),
+                any(c.kind == "churn" and ahead(week.end_us, c, config.horizon_days) for c in cases),
+            )
 
 
 def of_life_event(kind: str) -> Callable[[list[Week], list[Case]], Rows]:
@@ -82,7 +86,7 @@ def of_product(weeks: list[Week], cases: list[Case]) -> Rows:
         taken = [c for c in cases if c.kind == "product" and c.detail.get("product") == name]
         for week in weeks:
             features = [*product.features_of(config, week, name), Feature(BY_PRODUCT + name, 1.0, True, False, "")]
-            yield features, any(ahead(week, c, config.horizon_days) for c in taken)
+            yield features, any(ahead(week.end_us, c, config.horizon_days) for c in taken)
 
 
 TARGETS = (
@@ -151,7 +155,7 @@ def expected_days(worlds: Sequence[Lives]) -> dict[str, float]:
             for case in world.truth.get(customer_id, []):
                 if case.kind != "product":
                     continue
-                for week in (week for week in weeks if ahead(week, case, config.horizon_days)):
+                for week in (week for week in weeks if ahead(week.end_us, case, config.horizon_days)):
                     name = str(case.detail["product"])
                     if week.brief(f"{name}.views") + week.brief(f"{name}.calculators") > 0:
                         stage = product.stage_of(week, name)

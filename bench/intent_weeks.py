@@ -9,6 +9,8 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import msgspec
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -42,7 +44,7 @@ def watch(settings: WorldSettings) -> Lives:
     truth: dict[str, list[Case]] = defaultdict(list)
 
     def look(config: Any, state: Any, week: traces.Week, customer: Any) -> None:
-        weeks[customer.customer_id].append(week)
+        weeks[customer.customer_id].append(msgspec.structs.replace(week, models=None))
 
     watcher = SimpleNamespace(NAME="watcher", VERSION=1, SIGNAL=None, Config=DetectorConfig, State=None, look=look)
     loaded = load_settings(environment={})
