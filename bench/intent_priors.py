@@ -10,14 +10,13 @@ learned from say how good the models are: the area under the ROC curve and the m
 from __future__ import annotations
 
 import argparse
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from intent_weeks import Lives, clean_world, watch
+from intent_weeks import Lives, clean_world, world_of
 
 from operators.catalogue import read_configs
 from operators.intent import churn, home_purchase, life_event, product
@@ -163,16 +162,6 @@ def expected_days(worlds: Sequence[Lives]) -> dict[str, float]:
     return {stage: median(found) for stage, found in days.items()}
 
 
-def world_of(seed: int, customers: int, days: int, cache: Path | None) -> Lives:
-    path = cache / f"w{seed}.pkl" if cache is not None else None
-    if path is not None and path.is_file():
-        return pickle.loads(path.read_bytes())  # type: ignore[no-any-return]
-    lives = watch(clean_world(seed, customers, days))
-    if path is not None:
-        path.write_bytes(pickle.dumps(lives))
-    return lives
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Learns the prior weights of intents.")
     parser.add_argument("--customers", type=int, default=300)
@@ -181,8 +170,8 @@ def main() -> None:
     parser.add_argument("--test", type=int, nargs="*", default=[])
     parser.add_argument("--cache", type=Path, default=None, help="a folder that keeps the weeks of worlds already seen")
     args = parser.parse_args()
-    learned = [world_of(seed, args.customers, args.days, args.cache) for seed in args.seed]
-    unseen = [world_of(seed, args.customers, args.days, args.cache) for seed in args.test]
+    learned = [world_of(clean_world(seed, args.customers, args.days), args.cache) for seed in args.seed]
+    unseen = [world_of(clean_world(seed, args.customers, args.days), args.cache) for seed in args.test]
     for target in TARGETS:
         names, values, outcomes = matrix(target, learned)
         base, *weights = learn(values, outcomes)

@@ -3,8 +3,8 @@ week; what an event costs. Twice over the same events: with learning, and with t
 
 python bench/intents.py [--customers N] [--days D] [--seed S …] [--dirt] [--run learning|frozen …]
 
-Only the intents run (the other detectors don't touch them), on a shard of the production code. Cases of customers who refuse marketing or
-profiling are left out (docs/consent.md).
+A world is lived through once; the weeks that traces saw in it then pass through the production code of the intents. Cases of customers
+who refuse marketing or profiling are left out (docs/consent.md).
 """
 
 from __future__ import annotations
@@ -22,37 +22,33 @@ from typing import Any
 import numpy as np
 from intent_priors import ahead, area
 from intent_weeks import ROOT as ROOT
-from intent_weeks import clean_world
+from intent_weeks import Moment, Player, clean_world, world_of
 
 from dataflows.knowledge.offline import OfflineKnowledge
 from operators.across import Across
 from operators.catalogue import read_configs
-from operators.customer_step import CustomerStep, make_policy
-from operators.decode import Decoder, Rejection
+from operators.customer_step import CustomerStep
 from operators.detector import HOOKS, Detector, DetectorConfig
 from operators.encode import encode, is_written
 from operators.intent import churn, home_purchase, life_event, product, traces
 from operators.knowledge.board import Board
-from operators.knowledge.facts import TRANSACTION, Example
-from simulation.log import write_truth
-from simulation.runs import messages
+from operators.knowledge.facts import Example
 from simulation.scorecard import score
 from simulation.scorecard_card import Scorecard
 from simulation.scorecard_matching import judge
 from simulation.scorecard_rules import Case, rules_of
 from simulation.scorecard_run import Run, read_run
-from simulation.scorecard_truth import Truth, read_truth
+from simulation.scorecard_truth import Truth
 from simulation.settings import WorldSettings
-from simulation.world import TRUTHS, World
-from state.events import Event
-from state.memory_store import MemoryStore
 from state.records import Record
 from state.settings import load_settings
-from state.shard import Shard
 
-INTENTS: tuple[Detector, ...] = (traces, home_purchase, churn, life_event, product)
+INTENTS: tuple[Detector, ...] = (home_purchase, churn, life_event, product)
 QUARTER_US = 91 * traces.DAY_US
-LEARNING: dict[str, dict[str, str]] = {"learning": {}, "frozen": {"SEGONE__INTENT_LEARNER__ENABLED": "false"}}
+LEARNING: dict[str, dict[str, str]] = {
+    "learning": {},
+    "frozen": {"SEGONE__DETECTORS__INTENT_LEARNER__ENABLED": "false"},
+}
 """What is compared: settings from the environment, by the name of the run."""
 
 
@@ -119,61 +115,39 @@ class Ranks:
 
 
 class Subject:
-    """The intents of one run: a shard of the production code, the knowledge step beside it, and the topics that are written."""
+    """The intents of one run: the customer step of the production code, the knowledge step beside it, and the topics that are written."""
 
     TOPICS = ("signals.intent", "scores")
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         loaded, board, self.clock, self.ranks = load_settings(environment=environment), Board(), Clock(), Ranks()
         self.knowledge = OfflineKnowledge(loaded, board)
-        self.step = CustomerStep(
-            loaded.detectors,
-            "bench",
-            (*(self.clock.watched(one) for one in INTENTS), self.ranks.detector),
-            across=Across(loaded.knowledge, board),
-        )
-        self.shard = Shard(0, self.step, make_policy(loaded, self.step, 1), MemoryStore())
+        detectors = (Player.detector, *(self.clock.watched(one) for one in INTENTS), self.ranks.detector)
+        step = CustomerStep(loaded.detectors, "bench", detectors, across=Across(loaded.knowledge, board))
+        self.player = Player(step)
         self.folder, self.learn_s, self._files = folder, 0.0, {}
         for topic in self.TOPICS:
             (folder / topic).mkdir(parents=True)
             self._files[topic] = (folder / topic / "0.jsonl").open("wb")
 
-    def take(self, record: Record, event: Event) -> None:
+    def take(self, moment: Moment) -> None:
         began_s = perf_counter()
-        for begins_us, _ in self.knowledge.by_bucket([record]):
+        for begins_us, _ in self.knowledge.by_bucket([Record("", 0, 0, moment.arrival_us, None, b"")]):
             if begins_us is not None:
-                for _ in self.knowledge.close(begins_us, {0: self.shard.counters.customers}):
+                for _ in self.knowledge.close(begins_us, {0: len(self.player.customers)}):
                     pass
         self.learn_s += perf_counter() - began_s
-        for emission in self.shard.apply([event], 0):
+        for emission in self.player.pass_by(moment):
             if isinstance(emission.body, Example):
-                if emission.body.model != TRANSACTION:  # this bench is of the intents
-                    self.knowledge.learn(emission.body)
+                self.knowledge.learn(emission.body)
             elif is_written(emission) and (output := encode(emission)).topic in self._files:
                 self._files[output.topic].write(output.value + b"\n")
 
     def run(self) -> Run:
         for file in self._files.values():
             file.close()
-        assert not self.step.detector_errors, self.step.detector_errors
+        assert not self.player.step.detector_errors, self.player.step.detector_errors
         return read_run(self.folder)
-
-
-def run_world(settings: WorldSettings, names: Sequence[str], folder: Path) -> tuple[dict[str, Subject], Truth, int]:
-    """A world through all of the named runs at once; the truth, and the number of events."""
-    subjects = {name: Subject(LEARNING[name], folder / name) for name in names}
-    world, decoder, events = World(settings, folder), Decoder(), 0
-    world.live()
-    write_truth(folder, settings, {kind: world.truth(kind) for kind in TRUTHS})
-    for message in messages(world.lines()):
-        record = Record(message.topic, 0, events, message.arrival_us, message.key, message.value)
-        event = decoder.decode(record)
-        if isinstance(event, Rejection) or not event.customer_id:
-            continue
-        events += 1
-        for subject in subjects.values():
-            subject.take(record, event)
-    return subjects, read_truth(folder / "truth"), events
 
 
 def show(card: Scorecard) -> None:
@@ -226,14 +200,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="+", default=[31, 35, 36])
     parser.add_argument("--dirt", action="store_true", help="with disorder, duplicates, reversals and broken records")
     parser.add_argument("--run", choices=list(LEARNING), nargs="+", default=list(LEARNING), help="both unless told")
+    parser.add_argument("--cache", type=Path, default=None, help="a folder that keeps the weeks of worlds already seen")
     args = parser.parse_args()
     for seed in args.seed:
         settings = clean_world(seed, args.customers, args.days)
         if args.dirt:
             settings = WorldSettings(args.customers, args.days, seed)
+        lives = world_of(settings, args.cache)
+        truth, events = lives.told, lives.events
+        assert truth.world.start_us is not None and truth.world.end_us is not None
         with TemporaryDirectory(prefix="segone-intents-") as name:
-            subjects, truth, events = run_world(settings, args.run, Path(name))
-            for run_name, subject in subjects.items():
+            for run_name in args.run:
+                subject = Subject(LEARNING[run_name], Path(name) / run_name)
+                for moment in lives.moments:
+                    subject.take(moment)
                 spent_us, learn_us = (seconds / events * 1e6 for seconds in (subject.clock.spent_s, subject.learn_s))
                 print(
                     f"\nseed {seed}, {run_name}, {args.customers} customers x {args.days} days, {events:,} events, "
@@ -241,7 +221,6 @@ def main() -> None:
                 )
                 run = subject.run()
                 show(score(run, truth, resamples=0))
-                assert truth.world.start_us is not None and truth.world.end_us is not None
                 subject.ranks.show(truth.cases, (truth.world.start_us + truth.world.end_us) // 2)
                 print("\n".join(quarters(run, truth, truth.world.start_us, truth.world.end_us)), flush=True)
 

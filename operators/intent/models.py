@@ -35,27 +35,29 @@ class Models:
         """Scores features, which are in the order of the model's schema, as they will be learned from: rounded to half floats.
         A feature without a text is no reason: it belongs to the base."""
         schema, prior = self._priors[name]
-        champion, shadow = self._board.champion(name) or prior, self._board.shadow(name)
-        packed = schema.layout.pack([feature.x for feature in features])
-        places = schema.layout.places(schema.layout.unpack(packed))
+        champion = self._board.champion(name) or prior
         base = champion.linear.base
-        reasons = []
-        for feature, contribution in zip(features, champion.linear.contributions(places), strict=True):
+        packed = schema.layout.pack([feature.x for feature in features])
+        values = schema.layout.unpack(packed)
+        places = schema.layout.places(values)
+        reasons, speaks = [], False
+        for feature, contribution, weight in zip(
+            features, champion.linear.contributions(places), prior.linear.weights, strict=True
+        ):
             if not feature.text:
                 base += contribution
-            elif contribution:
-                one = Reason(
-                    feature.name.upper(), feature.name, feature.value, feature.baseline, contribution, feature.text
-                )
-                reasons.append(one)
-        speaks = any(
-            contribution and feature.text
-            for feature, contribution in zip(features, prior.linear.contributions(places), strict=True)
-        )
-        if speaks:
-            packed = schema.pack_scores(packed, champion.logit(places), shadow.logit(places) if shadow else None)
+            elif feature.x:
+                speaks = speaks or bool(weight)
+                if contribution:
+                    said = (feature.name.upper(), feature.name, feature.value, feature.baseline, contribution)
+                    reasons.append(Reason(*said, feature.text))
         reasons.sort(key=_strength)
-        return Judged(name, champion.version, base, tuple(reasons), champion.calibrated, packed if speaks else b"")
+        if speaks:
+            shadow = self._board.shadow(name)
+            packed = schema.pack_scores(packed, champion.logit(places), shadow.logit(places) if shadow else None)
+        else:
+            packed = b""
+        return Judged(name, champion.version, base, tuple(reasons), champion.calibrated, packed)
 
 
 def prior_of(name: str, schema: Schema, score_base: float, weights: Mapping[str, float], threshold: float) -> Prior:

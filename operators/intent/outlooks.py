@@ -48,6 +48,8 @@ class Config(learner.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The table [intent_learner] of config/intents.toml: the learner's, and what is learned at all."""
 
     enabled: bool = True
+    round_buckets: Annotated[int, Meta(ge=1, le=366)] = 7
+    """So many buckets are learned at once."""
     negative_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
     kept_score: Annotated[float, Meta(gt=0, lt=1)] = 0.05
 

@@ -42,12 +42,14 @@ def build_learner(tables: Tables, bucket_us: int) -> Learner:
 def build_intent_learners(tables: Tables, bucket_us: int) -> Learners:
     """The learners of all intents' models, each from its prior. Raises ConfigError for wrong numbers."""
     config = read_knowledge(tables).intent_learner
+    round_us = config.round_buckets * bucket_us
     priors = intent_priors(CATALOGUE, read_configs(tables)[2])
     return Learners(
         {
-            name: Learner(name, schema, config, Prior(model.linear, model.threshold, 0.0, strangeness=False), bucket_us)
+            name: Learner(name, schema, config, Prior(model.linear, model.threshold, 0.0, strangeness=False), round_us)
             for name, (schema, model) in priors.items()
-        }
+        },
+        round_us,
     )
 
 
