@@ -184,8 +184,3 @@ def world_of(settings: WorldSettings, cache: Path | None) -> Lives:
     if path is not None:
         path.write_bytes(pickle.dumps(lives))
     return lives
-
-
-if __name__ == "__main__":
-    for given in sys.argv[2:]:
-        world_of(clean_world(int(given), 400, 540), Path(sys.argv[1]))

