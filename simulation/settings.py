@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from state.settings import ConfigError
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the same settings would give other bytes."""
 
 
