@@ -10,14 +10,13 @@ learned from say how good the models are: the area under the ROC curve and the m
 from __future__ import annotations
 
 import argparse
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from intent_weeks import Lives, clean_world, watch
+from intent_weeks import Lives, clean_world, world_of
 
 from operators.catalogue import read_configs
 from operators.intent import churn, home_purchase, life_event, product
@@ -45,14 +44,15 @@ class Target(NamedTuple):
     rows: Callable[[list[Week], list[Case]], Rows]
 
 
-def ahead(week: Week, case: Case, days: float) -> bool:
-    return 0 < case.start_us - week.end_us <= days * DAY_US
+def ahead(end_us: int, case: Case, days: float) -> bool:
+    """Whether a week that ended then foresees the case."""
+    return 0 < case.start_us - end_us <= days * DAY_US
 
 
 def of_home(weeks: list[Week], cases: list[Case]) -> Rows:
     config = CONFIGS["home_purchase"]
     for week in weeks:
-        outcome = any(c.kind == "home_purchase" and ahead(week, c, config.horizon_days) for c in cases)
+        outcome = any(c.kind == "home_purchase" and ahead(week.end_us, c, config.horizon_days) for c in cases)
         yield home_purchase.features_of(config, week), outcome
 
 
@@ -60,7 +60,10 @@ def of_churn(weeks: list[Week], cases: list[Case]) -> Rows:
     config = CONFIGS["churn"]
     for week in weeks:
         if week.weeks >= config.weeks_min:
-            yield churn.features_of(week), any(c.kind == "churn" and ahead(week, c, config.horizon_days) for c in cases)
+            yield (
+                churn.features_of(week),
+                any(c.kind == "churn" and ahead(week.end_us, c, config.horizon_days) for c in cases),
+            )
 
 
 def of_life_event(kind: str) -> Callable[[list[Week], list[Case]], Rows]:
@@ -82,7 +85,7 @@ def of_product(weeks: list[Week], cases: list[Case]) -> Rows:
         taken = [c for c in cases if c.kind == "product" and c.detail.get("product") == name]
         for week in weeks:
             features = [*product.features_of(config, week, name), Feature(BY_PRODUCT + name, 1.0, True, False, "")]
-            yield features, any(ahead(week, c, config.horizon_days) for c in taken)
+            yield features, any(ahead(week.end_us, c, config.horizon_days) for c in taken)
 
 
 TARGETS = (
@@ -151,22 +154,12 @@ def expected_days(worlds: Sequence[Lives]) -> dict[str, float]:
             for case in world.truth.get(customer_id, []):
                 if case.kind != "product":
                     continue
-                for week in (week for week in weeks if ahead(week, case, config.horizon_days)):
+                for week in (week for week in weeks if ahead(week.end_us, case, config.horizon_days)):
                     name = str(case.detail["product"])
                     if week.brief(f"{name}.views") + week.brief(f"{name}.calculators") > 0:
                         stage = product.stage_of(week, name)
                         days.setdefault(stage, []).append((case.start_us - week.end_us) / DAY_US)
     return {stage: median(found) for stage, found in days.items()}
-
-
-def world_of(seed: int, customers: int, days: int, cache: Path | None) -> Lives:
-    path = cache / f"w{seed}.pkl" if cache is not None else None
-    if path is not None and path.is_file():
-        return pickle.loads(path.read_bytes())  # type: ignore[no-any-return]
-    lives = watch(clean_world(seed, customers, days))
-    if path is not None:
-        path.write_bytes(pickle.dumps(lives))
-    return lives
 
 
 def main() -> None:
@@ -177,8 +170,8 @@ def main() -> None:
     parser.add_argument("--test", type=int, nargs="*", default=[])
     parser.add_argument("--cache", type=Path, default=None, help="a folder that keeps the weeks of worlds already seen")
     args = parser.parse_args()
-    learned = [world_of(seed, args.customers, args.days, args.cache) for seed in args.seed]
-    unseen = [world_of(seed, args.customers, args.days, args.cache) for seed in args.test]
+    learned = [world_of(clean_world(seed, args.customers, args.days), args.cache) for seed in args.seed]
+    unseen = [world_of(clean_world(seed, args.customers, args.days), args.cache) for seed in args.test]
     for target in TARGETS:
         names, values, outcomes = matrix(target, learned)
         base, *weights = learn(values, outcomes)

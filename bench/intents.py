@@ -1,10 +1,10 @@
 """How good are the intents on planted worlds: what `segone score` says of them, by quarter too; how well products are ranked week by
-week; what an event costs.
+week; what an event costs. Twice over the same events: with learning, and with the priors frozen at the start.
 
-python bench/intents.py [--customers N] [--days D] [--seed S …] [--dirt]
+python bench/intents.py [--customers N] [--days D] [--seed S …] [--dirt] [--run learning|frozen …]
 
-Only the intents run (the other detectors don't touch them), on a shard of the production code. Cases of customers who refuse marketing or
-profiling are left out (docs/consent.md).
+A world is lived through once; the weeks that traces saw in it then pass through the production code of the intents. Cases of customers
+who refuse marketing or profiling are left out (docs/consent.md).
 """
 
 from __future__ import annotations
@@ -22,32 +22,34 @@ from typing import Any
 import numpy as np
 from intent_priors import ahead, area
 from intent_weeks import ROOT as ROOT
-from intent_weeks import clean_world
+from intent_weeks import Moment, Player, clean_world, world_of
 
+from dataflows.knowledge.offline import OfflineKnowledge
+from operators.across import Across
 from operators.catalogue import read_configs
-from operators.customer_step import CustomerStep, make_policy
-from operators.decode import Decoder, Rejection
+from operators.customer_step import CustomerStep
 from operators.detector import HOOKS, Detector, DetectorConfig
-from operators.encode import encode
+from operators.encode import encode, is_written
 from operators.intent import churn, home_purchase, life_event, product, traces
-from operators.intent.frame import reasons_of, score_of
-from simulation.log import write_truth
-from simulation.runs import messages
+from operators.knowledge.board import Board
+from operators.knowledge.facts import Example
 from simulation.scorecard import score
 from simulation.scorecard_card import Scorecard
 from simulation.scorecard_matching import judge
 from simulation.scorecard_rules import Case, rules_of
 from simulation.scorecard_run import Run, read_run
-from simulation.scorecard_truth import Truth, read_truth
+from simulation.scorecard_truth import Truth
 from simulation.settings import WorldSettings
-from simulation.world import TRUTHS, World
-from state.memory_store import MemoryStore
 from state.records import Record
 from state.settings_reading import load_settings
-from state.shard import Shard
 
-INTENTS: tuple[Detector, ...] = (traces, home_purchase, churn, life_event, product)
+INTENTS: tuple[Detector, ...] = (home_purchase, churn, life_event, product)
 QUARTER_US = 91 * traces.DAY_US
+LEARNING: dict[str, dict[str, str]] = {
+    "learning": {},
+    "frozen": {"SEGONE__DETECTORS__INTENT_LEARNER__ENABLED": "false"},
+}
+"""What is compared: settings from the environment, by the name of the run."""
 
 
 class Clock:
@@ -55,7 +57,6 @@ class Clock:
 
     def __init__(self) -> None:
         self.spent_s = 0.0
-        self._within = False
 
     def watched(self, detector: Detector) -> Any:
         hooks = {name: self._timed(getattr(detector, name)) for name in HOOKS if hasattr(detector, name)}
@@ -76,18 +77,14 @@ class Ranks:
 
     def __init__(self) -> None:
         self._config = read_configs(load_settings(environment={}).detectors)[2]["product"]
-        self._weeks: dict[str, list[tuple[traces.Week, dict[str, float]]]] = defaultdict(list)
+        self._weeks: dict[str, list[tuple[int, dict[str, float]]]] = defaultdict(list)
         self.detector: Any = SimpleNamespace(
             NAME="ranks", VERSION=1, SIGNAL=None, Config=DetectorConfig, State=None, look=self._look
         )
 
     def _look(self, config: Any, state: Any, week: traces.Week, customer: Any) -> None:
-        model = self._config
-        scores = {}
-        for name in (name for name, one in model.products.items() if one.intent == product.NAME):
-            base = model.score_base + model.by_product.get(name, 0.0)
-            scores[name] = score_of(base, reasons_of(model.weights, product.features_of(model, week, name)))
-        self._weeks[customer.customer_id].append((week, scores))
+        scores = {name: one.score for name, one in product.judged(self._config, week).items()}
+        self._weeks[customer.customer_id].append((week.end_us, scores))
 
     def show(self, cases: Sequence[Case], from_us: int) -> None:
         """Over the weeks from `from_us` on: the area under the ROC curve for each product (taken within the horizon), and how often
@@ -99,14 +96,14 @@ class Ranks:
                 taken[case.customer_id].append(case)
         among: list[bool] = []
         for customer_id, weeks in self._weeks.items():
-            for week, scores in weeks:
-                if week.end_us < from_us:
+            for end_us, scores in weeks:
+                if end_us < from_us:
                     continue
-                coming = [c for c in taken[customer_id] if ahead(week, c, days)]
+                coming = [c for c in taken[customer_id] if ahead(end_us, c, days)]
                 for name, one in scores.items():
                     rows[name].append((one, any(c.detail["product"] == name for c in coming)))
                 for case in coming:
-                    if 14 <= (case.start_us - week.end_us) / traces.DAY_US < 21:
+                    if 14 <= (case.start_us - end_us) / traces.DAY_US < 21:
                         likeliest = sorted(scores, key=scores.__getitem__, reverse=True)[: product.NEXT_MAX]
                         among.append(case.detail["product"] in likeliest)
         for name, found in rows.items():
@@ -117,36 +114,40 @@ class Ranks:
             print(f"next product among the three likeliest two weeks before: {sum(among)} of {len(among)}")
 
 
-def run_world(settings: WorldSettings, ranks: Ranks) -> tuple[Run, Truth, int, float]:
-    """What the intents say in a world, the truth, the number of events and the seconds spent in the hooks."""
-    clock, loaded, decoder = Clock(), load_settings(environment={}), Decoder()
-    detectors = (*(clock.watched(one) for one in INTENTS), ranks.detector)
-    step = CustomerStep(loaded.detectors, "bench", detectors)
-    shard, events = Shard(0, step, make_policy(loaded, step, 1), MemoryStore()), 0
-    with TemporaryDirectory(prefix="segone-intents-") as name:
-        folder = Path(name)
-        world = World(settings, folder)
-        world.live()
-        write_truth(folder, settings, {kind: world.truth(kind) for kind in TRUTHS})
-        for topic in ("signals.intent", "scores"):
-            (folder / "run" / topic).mkdir(parents=True)
-        with (
-            (folder / "run" / "signals.intent" / "0.jsonl").open("wb") as signals,
-            (folder / "run" / "scores" / "0.jsonl").open("wb") as scores,
-        ):
-            files = {"signals.intent": signals, "scores": scores}
-            for message in messages(world.lines()):
-                record = Record(message.topic, 0, events, message.arrival_us, message.key, message.value)
-                event = decoder.decode(record)
-                if isinstance(event, Rejection) or not event.customer_id:
-                    continue
-                events += 1
-                for emission in shard.apply([event], 0):
-                    output = encode(emission)
-                    if output.topic in files:
-                        files[output.topic].write(output.value + b"\n")
-        assert not step.detector_errors, step.detector_errors
-        return read_run(folder / "run"), read_truth(folder / "truth"), events, clock.spent_s
+class Subject:
+    """The intents of one run: the customer step of the production code, the knowledge step beside it, and the topics that are written."""
+
+    TOPICS = ("signals.intent", "scores")
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        loaded, board, self.clock, self.ranks = load_settings(environment=environment), Board(), Clock(), Ranks()
+        self.knowledge = OfflineKnowledge(loaded, board)
+        detectors = (Player.detector, *(self.clock.watched(one) for one in INTENTS), self.ranks.detector)
+        step = CustomerStep(loaded.detectors, "bench", detectors, across=Across(loaded.knowledge, board))
+        self.player = Player(step)
+        self.folder, self.learn_s, self._files = folder, 0.0, {}
+        for topic in self.TOPICS:
+            (folder / topic).mkdir(parents=True)
+            self._files[topic] = (folder / topic / "0.jsonl").open("wb")
+
+    def take(self, moment: Moment) -> None:
+        began_s = perf_counter()
+        for begins_us, _ in self.knowledge.by_bucket([Record("", 0, 0, moment.arrival_us, None, b"")]):
+            if begins_us is not None:
+                for _ in self.knowledge.close(begins_us, {0: len(self.player.customers)}):
+                    pass
+        self.learn_s += perf_counter() - began_s
+        for emission in self.player.pass_by(moment):
+            if isinstance(emission.body, Example):
+                self.knowledge.learn(emission.body)
+            elif is_written(emission) and (output := encode(emission)).topic in self._files:
+                self._files[output.topic].write(output.value + b"\n")
+
+    def run(self) -> Run:
+        for file in self._files.values():
+            file.close()
+        assert not self.player.step.detector_errors, self.player.step.detector_errors
+        return read_run(self.folder)
 
 
 def show(card: Scorecard) -> None:
@@ -198,20 +199,30 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=540)
     parser.add_argument("--seed", type=int, nargs="+", default=[31, 35, 36])
     parser.add_argument("--dirt", action="store_true", help="with disorder, duplicates, reversals and broken records")
+    parser.add_argument("--run", choices=list(LEARNING), nargs="+", default=list(LEARNING), help="both unless told")
+    parser.add_argument("--cache", type=Path, default=None, help="a folder that keeps the weeks of worlds already seen")
     args = parser.parse_args()
     for seed in args.seed:
         settings = clean_world(seed, args.customers, args.days)
         if args.dirt:
             settings = WorldSettings(args.customers, args.days, seed)
-        ranks = Ranks()
-        run, truth, events, spent_s = run_world(settings, ranks)
-        print(
-            f"\nseed {seed}, {args.customers} customers x {args.days} days, {events:,} events, {spent_s / events * 1e6:.1f} µs an event"
-        )
-        show(score(run, truth, resamples=0))
+        lives = world_of(settings, args.cache)
+        truth, events = lives.told, lives.events
         assert truth.world.start_us is not None and truth.world.end_us is not None
-        ranks.show(truth.cases, (truth.world.start_us + truth.world.end_us) // 2)
-        print("\n".join(quarters(run, truth, truth.world.start_us, truth.world.end_us)))
+        with TemporaryDirectory(prefix="segone-intents-") as name:
+            for run_name in args.run:
+                subject = Subject(LEARNING[run_name], Path(name) / run_name)
+                for moment in lives.moments:
+                    subject.take(moment)
+                spent_us, learn_us = (seconds / events * 1e6 for seconds in (subject.clock.spent_s, subject.learn_s))
+                print(
+                    f"\nseed {seed}, {run_name}, {args.customers} customers x {args.days} days, {events:,} events, "
+                    f"{spent_us:.1f} µs an event in the intents, {learn_us:.1f} in the learners"
+                )
+                run = subject.run()
+                show(score(run, truth, resamples=0))
+                subject.ranks.show(truth.cases, (truth.world.start_us + truth.world.end_us) // 2)
+                print("\n".join(quarters(run, truth, truth.world.start_us, truth.world.end_us)), flush=True)
 
 
 if __name__ == "__main__":

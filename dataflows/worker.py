@@ -20,7 +20,7 @@ from dataflows.knowledge.machines import knowledge_keys, make_machine
 from dataflows.knowledge.pacing import Pacemaker
 from dataflows.knowledge.pins import read_pins, those_kept
 from dataflows.knowledge.reporting import Reporter
-from dataflows.knowledge.shelf import MODEL_PREFIX, Fold, Shelf, shelf_folder
+from dataflows.knowledge.shelf import Fold, Shelf, shelf_folder
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
 from dataflows.state_note import note_versions, prepare_state
@@ -29,6 +29,7 @@ from dataflows.witness import Witness
 from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
+from operators.knowledge.facts import MODEL_PREFIX
 from state.events import BROADCAST, TOPICS
 from state.settings import ConfigError, Settings
 from state.shard import Shard

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 from operators.knowledge.board import Board
-from operators.knowledge.facts import Example, MerchantFact
+from operators.knowledge.facts import TRANSACTION, Example, MerchantFact
 from state.awaiting import Awaited, EarlyLabel
 from state.customer import Customer
 from state.digest import digest64
@@ -19,7 +19,7 @@ from state.habits import log_amount
 from state.settings import KnowledgeSettings
 from state.step import Emission
 
-MODEL = "transaction"
+MODEL = TRANSACTION
 LABELS = {"fraud": 1, "not_fraud": 0}
 COUNTED = ("awaiting", "joined", "early", "unknown", "unlabelled", "crowded_out")
 

@@ -11,9 +11,13 @@ import msgspec
 from operators.across import MODEL, Across
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE, read_configs, read_consents
-from operators.detector import Detector, DetectorConfig, Finding, Look, Say, Wake
+from operators.detector import Answer, Detector, DetectorConfig, Finding, Look, Outlook, Say, Wake
 from operators.episodes import CONSENT_TIMER, Cause, Episodes
+from operators.intent import outlooks
+from operators.intent.models import Models
+from operators.intent.outcomes import TOPICS as OUTCOME_TOPICS
 from operators.knowledge.board import Board
+from operators.knowledge.building import intent_priors, make_outlooks
 from operators.knowledge.facts import ScoreCount
 from operators.view import View
 from state.customer import Customer, Recent, Said, Timer
@@ -56,7 +60,7 @@ class CustomerStep:
         priors, self._fused_config, configs = read_configs(tables, detectors)
         self.priors = priors
         self._detectors = [d for d in detectors if configs[d.NAME].enabled]
-        self._stateful: list[Any] = [*self._detectors, fused]
+        self._stateful: list[Any] = [*self._detectors, fused, outlooks]
         """Modules with states of their own in the customer."""
         self._bound = self._hooks("step", configs)
         self._learners = self._hooks("learn", configs)
@@ -77,7 +81,11 @@ class CustomerStep:
         names[fused.SIGNAL] = f"{fused.NAME}@{fused.VERSION}"
         by_signal[fused.SIGNAL] = self._fused_config
         self._episodes = Episodes(by_signal, names, config_digest, read_consents(tables))
-        self._fusion = fused.Fusion(self._fused_config, across.board if across is not None else Board())
+        board = across.board if across is not None else Board()
+        self._fusion = fused.Fusion(self._fused_config, board)
+        self._models = Models(board, intent_priors(self._detectors, configs))
+        self._outlooks = make_outlooks(tables, self._detectors, configs) if across is not None else None
+        self._foreseeing = [(d, configs[d.NAME]) for d in self._detectors if hasattr(d, "outcomes")]
         self.across = across
         self._view = View(priors)
         self.detector_errors: dict[str, int] = {}
@@ -152,6 +160,8 @@ class CustomerStep:
             memory = customer.states.get(fused.NAME)
             if fraud_us is not None and memory is not None:
                 memory.tell_fraud(fraud_us)
+        if event.TOPIC in OUTCOME_TOPICS and self._outlooks is not None:
+            self._become(self._outlooks, customer, event, out)
         if isinstance(event, Consent):
             self._episodes.obey(customer, event, out)
         hooks = self._on_event.get(event.TOPIC)
@@ -196,7 +206,7 @@ class CustomerStep:
 
     def _do(
         self,
-        answer: tuple[Say | Wake | Look, ...],
+        answer: Answer,
         name: str,
         signal: str | None,
         customer: Customer,
@@ -210,11 +220,14 @@ class CustomerStep:
                 self._look(one, customer, cause, out)
             elif isinstance(one, Wake):
                 self._episodes.wake(name, one, customer)
+            elif isinstance(one, Outlook):
+                self._await(one, signal, customer, out)
             elif signal is not None:
                 self._episodes.say(signal, one, customer, cause, out)
 
     def _look(self, look: Look, customer: Customer, cause: Cause, out: list[Emission]) -> None:
         """Shows the intents a week that is over. What they say stands, should the event that ended the week be reversed."""
+        look.week.models = self._models
         self._ask(self._lookers, look.week, customer, cause._replace(digest=0), out)
 
     def reverse(self, customer: Customer, digest: int) -> None:
@@ -222,6 +235,21 @@ class CustomerStep:
         memory = customer.states.get(fused.NAME)
         if memory is not None:
             memory.reverse(digest)
+
+    def _await(self, outlook: Outlook, signal: str | None, customer: Customer, out: list[Emission]) -> None:
+        """What an intent saw is to be learned from, unless the customer refuses a purpose that it serves."""
+        if self._outlooks is not None and not self._refuses(customer, signal):
+            self._outlooks.looked(customer, _outlooks_of(customer), outlook, out)
+
+    def _become(self, awaited: outlooks.Outlooks, customer: Customer, event: Event, out: list[Emission]) -> None:
+        """An event may tell of an outcome that intents foresee."""
+        for detector, config in self._foreseeing:
+            for subject, time_us in detector.outcomes(config, event):
+                if not self._refuses(customer, detector.SIGNAL):
+                    awaited.became(customer, _outlooks_of(customer), subject, time_us, out)
+
+    def _refuses(self, customer: Customer, signal: str | None) -> bool:
+        return signal is not None and self._episodes.withheld(customer, signal, False, customer.newest_us) is not None
 
     def withdraw(
         self,
@@ -303,7 +331,14 @@ class CustomerStep:
         )
 
 
-def _check(answer: Say | Wake | Look) -> None:
+def _outlooks_of(customer: Customer) -> outlooks.State:
+    state: outlooks.State | None = customer.states.get(outlooks.NAME)
+    if state is None:
+        state = customer.states[outlooks.NAME] = outlooks.State()
+    return state
+
+
+def _check(answer: Say | Wake | Look | Outlook) -> None:
     if isinstance(answer, Say):
         numbers = [answer.score, *(reason.contribution for reason in answer.reasons)]
         if not all(math.isfinite(number) for number in numbers if number is not None):

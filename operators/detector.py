@@ -106,6 +106,8 @@ class Say(msgspec.Struct, frozen=True):
     """In log-odds, if not `Config.score_base`."""
     inputs: Mapping[str, Any] = {}
     """Values from across customers that were used."""
+    model: str | None = None
+    """The version that scored, if one was learned or could be."""
 
 
 class Wake(msgspec.Struct, frozen=True):
@@ -125,7 +127,18 @@ class Look(msgspec.Struct, frozen=True):
     """Of the event that showed that the week is over: what is said then has it as its event time."""
 
 
-Answer = Iterable[Say | Wake | Look]
+class Outlook(msgspec.Struct, frozen=True):
+    """What an intent saw at the end of a week, to be learned from when its outcome is known (operators/intent/outlooks.py).
+    `packed`: features and scores by the model's schema. `subject`: of what the outcome is awaited, if a model is asked for several
+    things (one product of many); else the model's name."""
+
+    model: str
+    end_us: int
+    packed: bytes
+    subject: str
+
+
+Answer = Iterable[Say | Wake | Look | Outlook]
 
 
 class Learn(Protocol):

@@ -71,7 +71,7 @@ class Episodes:
         threshold = config.threshold if finding.threshold is None else finding.threshold
         if score < threshold or _goes_on(customer, type_, finding.kind, transaction.time_us):
             return
-        if self._withheld(customer, type_, finding.sensitive, transaction.time_us):
+        if self.withheld(customer, type_, finding.sensitive, transaction.time_us):
             return
         time_us, id_ = transaction.time_us, transaction.transaction_id
         quiet_s = config.quiet_s if finding.quiet_s is None else finding.quiet_s
@@ -99,16 +99,16 @@ class Episodes:
         base = config.score_base if say.score_base is None else say.score_base
         score = sigmoid(base + sum(r.contribution or 0.0 for r in say.reasons)) if say.score is None else say.score
         said = open_episode(customer, type_, say.kind)
-        withheld = self._withheld(customer, type_, say.sensitive, cause.time_us)
+        withheld = self.withheld(customer, type_, say.sensitive, cause.time_us)
         if said is None:
             if say.state == "OPEN" and score >= config.threshold and not withheld:
                 episode = f"{say.kind}:{cause.name}" if say.kind else cause.name
                 if any(old.type == type_ and old.episode == episode for old in customer.said):
                     return  # it was opened by this very cause before, and is over
-                self._open(type_, say, episode, score, NEVER_US, customer, cause, None, out)
+                self._open(type_, say, episode, score, NEVER_US, customer, cause, say.model, out)
         elif say.state != "OPEN" and not (say.state == "UPDATE" and withheld):
             said = said._replace(revision=said.revision + 1, score=score)
-            self._emit(type_, say, said, customer, cause, None, out)
+            self._emit(type_, say, said, customer, cause, say.model, out)
             at = next(i for i, other in enumerate(customer.said) if other.open_id == said.open_id)
             if say.state == "UPDATE":
                 customer.said[at] = said
@@ -135,7 +135,7 @@ class Episodes:
         """Withdraws all open episodes that serve a purpose to which there is no consent any more."""
         now_us = max(cause.time_us, customer.newest_us)
         for i, said in enumerate(customer.said):
-            purpose = self._withheld(customer, said.type, said.sensitive, now_us) if said.state == "OPEN" else None
+            purpose = self.withheld(customer, said.type, said.sensitive, now_us) if said.state == "OPEN" else None
             if purpose is not None:
                 text = f"there is no consent to {purpose}"
                 reason = Reason("CONSENT_WITHHELD", "purpose", purpose, None, None, text)
@@ -144,7 +144,8 @@ class Episodes:
                     state="RETRACT", revision=said.revision + 1, active_until_us=said.time_us
                 )
 
-    def _withheld(self, customer: Customer, type_: str, sensitive: bool, time_us: int) -> str | None:
+    def withheld(self, customer: Customer, type_: str, sensitive: bool, time_us: int) -> str | None:
+        """The purpose of this signal type to which there is no consent, if there is one."""
         config = self._configs[type_]
         if not config.purposes and not sensitive:
             return None

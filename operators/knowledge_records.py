@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from operators.knowledge import features
 from operators.knowledge.facts import Example
 from operators.knowledge.merchant_row import MerchantRow
+from operators.knowledge.schemas import schema_of
 from operators.knowledge.versions import CHAMPION, SHADOW, ModelVersion
 from state.times import rfc3339
 
@@ -27,7 +27,8 @@ def model_record(version: ModelVersion) -> Record:
 
 class ExampleRecord(msgspec.Struct, frozen=True):
     """What a transaction looked like when it was scored, and what it turned out to be. A `transaction_id` that begins with # is the
-    64-bit digest of the id of one that nobody labelled; `weight` says for how many such it speaks."""
+    64-bit digest of the id of one that nobody labelled; `weight` says for how many such it speaks. Of an intent's model it is no
+    transaction but a week: what was foreseen, and the day before which the week ended ("product/loan:2025-03-06")."""
 
     model: str
     customer_id: str
@@ -42,8 +43,10 @@ class ExampleRecord(msgspec.Struct, frozen=True):
 
 def example_record(example: Example) -> ExampleRecord:
     """An example with its features by name."""
-    seen = features.unpack(example.features)
-    names = (feature.name for feature in features.LAYOUT.features)
+    schema = schema_of(example.model)
+    assert schema is not None, f"examples are of models that are learned, {example.model} is none"
+    seen = schema.unpack(example.features)
+    names = (feature.name for feature in schema.layout.features)
     given = {CHAMPION: seen.champion, SHADOW: seen.shadow}
     return ExampleRecord(
         example.model,

@@ -94,6 +94,8 @@ BILLER_KINDS = {
     "garage": ("5511", "Motors"),
 }
 BILLERS_PER_KIND = 6
+FALL_BP = 200
+LENT = ("mortgage", "loan")
 
 
 class Rate(NamedTuple):
@@ -162,7 +164,8 @@ class Bank:
         ]
 
     def rates(self) -> list[Rate]:
-        """Weekly observations of the market: random walks that stay between 25 and 900 basis points."""
+        """Weekly observations of the market: random walks that stay between 25 and 900 basis points. What is lent falls by FALL_BP in
+        the second half of the period, so that many a loan could be had for less."""
         walks = (
             ("mortgage_20y", "mortgage", 380),
             ("deposit", "savings", 250),
@@ -174,8 +177,18 @@ class Bank:
             draws = Draws(self.seed, "rates", number)
             for day in range(0, self.days, 7):
                 value_bp = min(900, max(25, value_bp + 5 * draws.between(-3, 3)))
-                rates.append(Rate(day, series, product, value_bp))
+                fallen_bp = fall_bp(day, self.days) if product in LENT else 0
+                rates.append(Rate(day, series, product, max(25, value_bp - fallen_bp)))
         return rates
+
+
+def fall_bp(day: int, days: int) -> int:
+    """How far the rates of what is lent have fallen: by a tenth more each week, from three fifths of the period on.
+
+    >>> fall_bp(300, 500), fall_bp(335, 500), fall_bp(499, 500)
+    (0, 100, 200)
+    """
+    return min(FALL_BP, max(0, day - days * 3 // 5) // 7 * FALL_BP // 10)
 
 
 def price_levels(days: int) -> Ints:

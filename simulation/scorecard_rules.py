@@ -146,6 +146,9 @@ STATES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """What a type's alarm says in its `details`, and under which names the truth's `detail` may give the right answer."""
 
+EFFECTS: dict[str, tuple[str, tuple[str, ...]]] = {"intent.refinance": ("saving_per_month", ("saving_per_month",))}
+"""As STATES, where what is said is an amount: it is right to the cent or wrong, and no class of its own."""
+
 DATES: dict[str, tuple[str, ...]] = {
     "alert.overdraft_ahead": ("date",),
     "intent.product": ("expected_on",),
@@ -185,7 +188,7 @@ def expected_value(signal_type: str, rule: Rule, case: Case) -> str | None:
     """What an alarm of this type should say of this case; None if the truth doesn't tell."""
     if rule.value is not None:
         return rule.value
-    for name in STATES.get(signal_type, ("", ()))[1]:
+    for name in (STATES.get(signal_type) or EFFECTS.get(signal_type) or ("", ()))[1]:
         value = case.detail.get(name)
         if isinstance(value, str):
             return value

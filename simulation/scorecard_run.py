@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 import orjson
 
-from simulation.scorecard_rules import DATES, STATES
+from simulation.scorecard_rules import DATES, EFFECTS, STATES
 from simulation.scorecard_truth import parse_time, time_us_of
 from state.settings import ConfigError
 
@@ -113,7 +113,7 @@ def _signals(files: list[tuple[Path, int | None]], notes: list[str]) -> Iterator
 
 
 def _alarm(signal: _Signal, customer_id: str) -> Alarm:
-    stated = STATES.get(signal.type)
+    stated = STATES.get(signal.type) or EFFECTS.get(signal.type)
     dates = DATES.get(signal.type, ())
     value = date_us = None
     if stated or dates:

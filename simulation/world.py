@@ -31,6 +31,7 @@ from simulation.life import TOPIC, Life
 from simulation.person import become_person
 from simulation.plants import cast, demands, tell_stories
 from simulation.randomness import identify
+from simulation.refinancing import refinance_cases
 from simulation.runs import Message, merged, messages, run_line, write_run
 from simulation.savings import look_after_money, report_accounts
 from simulation.settings import WorldSettings
@@ -83,6 +84,7 @@ def live_chunk(settings: WorldSettings, first: int, last: int, folder: Path) -> 
     """Customers first to last - 1: writes their run and their truth into `folder` and returns what there is to count."""
     tally: Tally = Counter()
     lines: list[bytes] = []
+    rates = surroundings(settings)[0].rates()
     with (
         without_garbage_collection(),
         truth_path(folder, first).open("wb") as truth,
@@ -100,6 +102,7 @@ def live_chunk(settings: WorldSettings, first: int, last: int, folder: Path) -> 
             found = streams(life, ledger.bookings)
             standing.writelines(stream_line(life, series) for series in found if series.payments)
             money.writelines(truth_line(life, case) for case in money_cases(life, found))
+            money.writelines(truth_line(life, case) for case in refinance_cases(life, ledger.bookings, rates))
             consents.writelines(refusal_lines(life))
             tally["customers"] += 1
             tally["transactions"] += len(ledger.bookings)

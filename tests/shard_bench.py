@@ -14,6 +14,7 @@ from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep
 from operators.detector import Detector
 from operators.encode import encode, is_written
+from operators.intent import outlooks
 from operators.knowledge.board import Board
 from operators.knowledge.facts import Example, MerchantFact, ScoreCount
 from state.customer import Customer
@@ -153,7 +154,7 @@ def refrozen(bench: Bench, customer_id: str) -> tuple[bytes, bytes]:
 
 def profile(customer: Customer) -> dict[str, Any]:
     """What must not depend on the order of arrival: all of the profile except what was said and is to be done about it, what was
-    scored (the fused detector's memory), the arrival itself, and when something that no longer counts had happened."""
+    scored (the fused detector's memory, what intents saw), the arrival itself, and when something that no longer counts had happened."""
     ring = customer.ring
     counted = [i for i in range(len(ring)) if ring.flags[i] & COUNTED]
     return {
@@ -169,7 +170,7 @@ def profile(customer: Customer) -> dict[str, Any]:
         "merchants": list(customer.merchants),
         "countries": list(customer.countries.items()),
         "devices": list(customer.devices),
-        "states": {name: state for name, state in customer.states.items() if name != fused.NAME},
+        "states": {name: state for name, state in customer.states.items() if name not in (fused.NAME, outlooks.NAME)},
         "streams": customer.streams,
         "hours": customer.hours,
         "place": customer.place,

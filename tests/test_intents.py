@@ -14,8 +14,12 @@ from shard_bench import TABLES, Bench, Said
 from streams import DAY_US, HOUR_US, NOON_US, end_of, moved, shuffled, transaction
 
 from operators.intent import churn, frame, home_purchase, life_event, product, traces
+from operators.intent.models import Models, prior_of
 from operators.intent.regular import succession
 from operators.intent.traces import Rates, Week
+from operators.knowledge.board import Board
+from operators.knowledge.schema import plain
+from state.estimators import sigmoid
 from state.events import Event, Interaction
 from state.policy import Policy
 
@@ -65,7 +69,7 @@ def seen(events: list[Event], policy: Policy = POLICY) -> tuple[list[Week], Benc
 
         @staticmethod
         def look(config: Any, state: Any, week: Week, customer: Any) -> None:
-            weeks.append(msgspec.structs.replace(week, evidence=dict(week.evidence), streams=[]))
+            weeks.append(msgspec.structs.replace(week, evidence=dict(week.evidence), streams=[], models=None))
 
     bench = Bench(TABLES, policy, (traces, Watcher))  # type: ignore[arg-type]
     bench.run(events)
@@ -218,11 +222,14 @@ def test_a_product_is_told_with_its_terms_by_the_income_and_the_likeliest_come_f
     assert chances == sorted(chances, reverse=True) and len(chances) == product.NEXT_MAX
 
 
-def test_reasons_of_the_model_are_only_of_features_that_count() -> None:
+def test_reasons_of_the_model_are_only_of_features_that_count_and_what_has_no_text_is_part_of_the_base() -> None:
     features = [
         frame.Feature("a", 2.0, 1, 0, "a"),
         frame.Feature("b", 0.0, 1, 0, "b"),
         frame.Feature("c", 1.0, 1, 0, "c"),
+        frame.Feature("d", 0.5, 1, 0, ""),
     ]
-    reasons = frame.reasons_of({"a": 0.5, "b": 3.0}, features)
-    assert [(reason.code, reason.contribution) for reason in reasons] == [("A", 1.0)]
+    prior = prior_of("m", plain(1, "a", "b", "c", "d"), -2.0, {"a": 0.5, "b": 3.0, "d": 1.0}, 0.5)
+    judged = Models(Board(), {"m": prior}).judge("m", features)
+    assert [(reason.code, reason.contribution) for reason in judged.reasons] == [("A", 1.0)]
+    assert (judged.score_base, judged.score, judged.version) == (-1.5, sigmoid(-0.5), "m@prior")

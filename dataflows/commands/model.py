@@ -14,8 +14,8 @@ from rich.table import Table
 
 from dataflows.commands.terminal import console
 from dataflows.knowledge.pins import model_versions, models_in, read_pins, write_pins
-from operators.knowledge import features
-from operators.knowledge.versions import CHAMPION, SHADOW, ModelVersion, PayloadError, compile_version
+from operators.knowledge.schemas import compiled
+from operators.knowledge.versions import CHAMPION, SHADOW, ModelVersion, PayloadError
 from operators.knowledge_records import model_record
 from state.settings import ConfigError
 
@@ -106,7 +106,7 @@ def _set_pin(directory: Path, name: str, role: str, version: ModelVersion | None
         print(f"{name}: no {role} is pinned; the newest version is in force from the next bucket on")
     else:
         try:
-            compile_version(version, features.VERSION, features.LAYOUT)
+            compiled(version)
         except PayloadError as error:
             raise ConfigError(f"{error}; pin another version") from error
         roles[role] = version.version

@@ -8,7 +8,6 @@ from typing import cast
 
 from dataflows.knowledge.pins import Pins, model_versions, pins_path, read_pins
 from dataflows.knowledge.shelf import (
-    MODEL_PREFIX,
     base_path,
     increment_path,
     listing,
@@ -17,6 +16,7 @@ from dataflows.knowledge.shelf import (
 )
 from operators.knowledge.board import Board
 from operators.knowledge.buckets import NONE_CLOSED, Versions
+from operators.knowledge.facts import MODEL_PREFIX
 from operators.knowledge.merchant_row import MerchantRow
 from operators.knowledge.versions import ModelVersion, PayloadError
 

@@ -1,4 +1,4 @@
-"""The knowledge keys and what each of them runs: parts of the merchant table, and a learner for each model."""
+"""The knowledge keys and what each of them runs: parts of the merchant table, the learner of transactions, those of the intents."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Final
 
 import msgspec
 
-from dataflows.knowledge.shelf import MODEL_PREFIX
-from operators.across import MODEL
 from operators.knowledge import learner, merchant_table
 from operators.knowledge.buckets import Machine
-from operators.knowledge.building import build_learner, build_merchant_table
+from operators.knowledge.building import build_intent_learners, build_learner, build_merchant_table
+from operators.knowledge.facts import INTENTS, TRANSACTION, model_key
 from state.frozen import FrozenError
 from state.settings import ConfigError, Settings
 
@@ -31,17 +30,20 @@ def require_readable(machine: str, version: int) -> None:
 
 
 def knowledge_keys(settings: Settings) -> list[str]:
-    """merchants-0 … and model-transaction; none where nothing is learned across customers."""
+    """merchants-0 …, model-transaction and model-intents; none where nothing is learned across customers."""
     if not settings.knowledge.enabled:
         return []
-    return [*(f"merchants-{part}" for part in range(settings.knowledge.merchant_keys)), f"{MODEL_PREFIX}{MODEL}"]
+    merchants = (f"merchants-{part}" for part in range(settings.knowledge.merchant_keys))
+    return [*merchants, model_key(TRANSACTION), model_key(INTENTS)]
 
 
 def make_machine(settings: Settings, key: str) -> Machine:
     """Raises ConfigError for a wrong table in detectors.toml."""
     bucket_us = settings.knowledge.bucket_us
-    if key.startswith(MODEL_PREFIX):
+    if key == model_key(TRANSACTION):
         return build_learner(settings.detectors, bucket_us)
+    if key == model_key(INTENTS):
+        return build_intent_learners(settings.detectors, bucket_us)
     return build_merchant_table(key, settings.detectors, bucket_us)
 
 

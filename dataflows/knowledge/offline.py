@@ -8,12 +8,11 @@ from typing import Any
 
 from dataflows.knowledge.board import put_up
 from dataflows.knowledge.machines import knowledge_keys, make_machine
-from dataflows.knowledge.shelf import MODEL_PREFIX
 from operators.across import MODEL
 from operators.encode import encode_version
 from operators.knowledge.board import Board
 from operators.knowledge.buckets import FOREVER_US, NONE_CLOSED, Buckets
-from operators.knowledge.facts import Example, MerchantFact, ScoreCount, merchants_key
+from operators.knowledge.facts import Example, MerchantFact, ScoreCount, merchants_key, model_key
 from state.records import Output, Record
 from state.settings import Settings
 
@@ -49,12 +48,12 @@ class OfflineKnowledge:
         if isinstance(item, MerchantFact):
             self._keys[merchants_key(item.merchant_id, self._merchant_keys)].feed(item)
         elif isinstance(item, Example | ScoreCount):
-            self._keys[f"{MODEL_PREFIX}{item.model}"].feed(item)
+            self._keys[model_key(item.model)].feed(item)
 
     def close(self, begins_us: int, customers: Mapping[int, int]) -> Iterable[Output]:
         """Closes all buckets before the one that begins then, and puts up what came of them. `customers`: known to each shard."""
         for shard, count in customers.items() if self._keys else ():
-            self._keys[f"{MODEL_PREFIX}{MODEL}"].feed(ScoreCount(MODEL, shard, begins_us, count, {}))
+            self._keys[model_key(MODEL)].feed(ScoreCount(MODEL, shard, begins_us, count, {}))
         for key, buckets in self._keys.items():
             for _, versions in buckets.close_until(begins_us // self._bucket_us - 1):
                 put_up(self._board, key, versions)

@@ -12,8 +12,9 @@ from typing import cast
 
 import msgspec
 
-from dataflows.knowledge.shelf import MODEL_PREFIX, base_path, increment_path, listing, read_versions, shelf_folder
+from dataflows.knowledge.shelf import base_path, increment_path, listing, read_versions, shelf_folder
 from operators.knowledge.buckets import Versions
+from operators.knowledge.facts import MODEL_PREFIX, model_key
 from operators.knowledge.versions import ModelVersion
 from state.store_error import StoreError, unopened, unwritten
 
@@ -51,7 +52,11 @@ def write_pins(state_dir: Path, pins: Pins) -> None:
 
 def model_versions(state_dir: Path, name: str) -> list[ModelVersion]:
     """All versions of a model that are still kept, oldest first."""
-    key = f"{MODEL_PREFIX}{name}"
+    return [version for version in _versions_of(state_dir, model_key(name)) if version.name == name]
+
+
+def _versions_of(state_dir: Path, key: str) -> list[ModelVersion]:
+    """All versions on a shelf, oldest first."""
     folder = shelf_folder(state_dir, key)
     found = listing(folder)
     paths = [base_path(folder, bucket) for bucket in found.bases[-1:]]
@@ -62,18 +67,17 @@ def model_versions(state_dir: Path, name: str) -> list[ModelVersion]:
 
 
 def models_in(state_dir: Path) -> list[str]:
-    """The models that have a shelf in a state folder."""
-    folders = sorted((state_dir / "knowledge").glob(f"{MODEL_PREFIX}*/shelf"))
-    return [folder.parent.name.removeprefix(MODEL_PREFIX) for folder in folders]
+    """The models that versions are kept of in a state folder."""
+    keys = [folder.parent.name for folder in (state_dir / "knowledge").glob(f"{MODEL_PREFIX}*/shelf")]
+    return sorted({version.name for key in keys for version in _versions_of(state_dir, key)})
 
 
 def those_kept(versions: Versions, kept: int, pins: Pins) -> Versions:
-    """Of a model, the newest `kept` of each role and what is pinned."""
+    """Of each model, the newest `kept` of each role and what is pinned."""
     models = cast(list[ModelVersion], list(versions))
     pinned = {version for roles in pins.values() for version in roles.values()}
-    newest = {
-        version.version
-        for role in {version.role for version in models}
-        for version in [version for version in models if version.role == role][-kept:]
-    }
+    lines: dict[tuple[str, str], list[str]] = {}
+    for version in models:
+        lines.setdefault((version.name, version.role), []).append(version.version)
+    newest = {version for line in lines.values() for version in line[-kept:]}
     return [version for version in models if version.version in newest | pinned]

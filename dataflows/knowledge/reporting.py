@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 from dataflows.batches import KnowledgeBatch, KnowledgeItem
 from dataflows.knowledge.board import BoardReader
-from dataflows.knowledge.shelf import MODEL_PREFIX
 from dataflows.route import ShardBatch
 from operators.across import MODEL
-from operators.knowledge.facts import Example, MerchantFact, ScoreCount, merchants_key
+from operators.knowledge.facts import Example, MerchantFact, ScoreCount, merchants_key, model_key
 from state.step import Emission
 
 
@@ -38,20 +37,18 @@ class Reporter:
 
     def news(self, batch: ShardBatch, customers: int) -> list[KnowledgeBatch]:
         """For every key, if the partition's horizon has moved or the partition is new: after everything before it was reported.
-        Learners are told how many customers the shard knows, too."""
+        The learner of transactions is told how many customers the shard knows, too."""
         news = (batch.horizon_us, batch.nonce)
         if not batch.nonce or self._told.get(batch.partition) == news:
             return []
         self._told[batch.partition] = news
         count: list[KnowledgeItem] = [ScoreCount(MODEL, self._shard, batch.clock_us, customers, {})]
         return [
-            KnowledgeBatch(
-                key, self._shard, batch.partition, count if key.startswith(MODEL_PREFIX) else [], *news, True
-            )
+            KnowledgeBatch(key, self._shard, batch.partition, count if key == model_key(MODEL) else [], *news, True)
             for key in self._keys
         ]
 
     def _key_of(self, item: KnowledgeItem) -> str:
         if isinstance(item, MerchantFact):
             return merchants_key(item.merchant_id, self._merchant_keys)
-        return f"{MODEL_PREFIX}{item.model}"
+        return model_key(item.model)

@@ -17,13 +17,13 @@ from typing import NamedTuple
 import msgspec
 
 from operators.knowledge.buckets import NONE_CLOSED, Versions
+from operators.knowledge.facts import MODEL_PREFIX
 from operators.knowledge.merchant_row import MerchantRow
 from operators.knowledge.versions import ModelVersion
 from state.redo_log import sync_folder
 from state.store import no_crash
 from state.store_error import StoreError, unopened, unwritten
 
-MODEL_PREFIX = "model-"
 INCREMENTS_MAX = 32
 """After so many files a new base is written."""
 

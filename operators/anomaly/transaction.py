@@ -104,7 +104,7 @@ class Fusion:
             places = features.LAYOUT.places(values)
             logit = champion.logit(places)
             shadow = self._board.shadow(NAME)
-            packed = features.pack_scores(packed_values, logit, shadow.logit(places) if shadow else None)
+            packed = features.SCHEMA.pack_scores(packed_values, logit, shadow.logit(places) if shadow else None)
         score = sigmoid(logit)
         rises: Mapping[int, int] = {}
         if packed:

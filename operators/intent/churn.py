@@ -6,15 +6,19 @@ these signs each; whoever leaves shows several.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import log1p
 from typing import Final
 
-from operators.detector import Say
-from operators.intent.frame import Feature, IntentConfig, Reading, change, iso_day, speak
+from operators.detector import Outlook, Say
+from operators.intent.frame import Feature, IntentConfig, Reading, answer, change, iso_day
 from operators.intent.frame import State as State
+from operators.intent.models import Prior, prior_of
 from operators.intent.regular import bills_stopped, income_of, is_income
 from operators.intent.traces import Week
+from operators.knowledge.schema import plain
 from state.customer import Customer
+from state.events import Event, Label
 
 NAME = "churn"
 VERSION = 1
@@ -22,6 +26,7 @@ SIGNAL = "intent.churn"
 STAGES: Final = ("engagement_falls", "salary_moved", "balance_drained", "silent")
 FLOORS: Final = {"activity": 0.5, "purchases": 1.0, "income": 30.0, "sent": 5.0}
 """Weekly rates, and amounts in major units, that chance alone makes."""
+SCHEMA: Final = plain(1, "activity", "activity_lasting", "purchases", "income", "income_gone", "bills_stopped", "sent")
 
 
 class Config(IntentConfig, frozen=True, kw_only=True):
@@ -35,8 +40,17 @@ class Config(IntentConfig, frozen=True, kw_only=True):
     """By stage: when the end is to be expected, from and to."""
 
 
-def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say]:
-    return speak(SIGNAL, config, state, week, customer, read(config, week))
+def priors(config: Config) -> dict[str, Prior]:
+    return {NAME: prior_of(NAME, SCHEMA, config.score_base, config.weights, config.threshold)}
+
+
+def outcomes(config: Config, event: Event) -> Iterator[tuple[str, int]]:
+    if isinstance(event, Label) and event.label == "churned":
+        yield NAME, event.occurred_us or event.time_us
+
+
+def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say | Outlook]:
+    return answer(SIGNAL, config, state, week, customer, read(config, week))
 
 
 def read(config: Config, week: Week) -> Reading:
@@ -46,7 +60,8 @@ def read(config: Config, week: Week) -> Reading:
     gone = [stream.last_id for stream in week.streams if is_income(stream, week) and stream.missed(week.day)]
     ids = tuple(dict.fromkeys((*gone, *week.transactions("sent"))))
     done = "left" if week.fast("churned") > 0 else ""
-    return Reading(features_of(week), stage, {"stage": stage, "window": window}, ids, done=done)
+    judged = week.models.judge(NAME, features_of(week))
+    return Reading(judged, stage, {"stage": stage, "window": window}, ids, done=done)
 
 
 def stage_of(config: Config, week: Week) -> str:

@@ -1,20 +1,25 @@
-"""What all intents share: a logistic model over the features of a week, with exact reasons, and episodes with hysteresis.
+"""What all intents share: features of a week, judged by a model with exact reasons, and episodes with hysteresis.
 
-An intent module reads its features out of a `Week` and says what they would mean (`Reading`); `speak` does the rest. The score is
-sigmoid(score_base + Σ weight × feature): the probability that the outcome comes within the intent's horizon. The weights in
-config/intents.toml are learned by bench/intent_priors.py.
+An intent module reads its features out of a `Week`, has them judged (`Week.models`) and says what they would mean (`Reading`);
+`answer` does the rest. The score is the probability that the outcome comes within the intent's horizon. The weights in
+config/intents.toml are what is believed on day one; the models go on from there (operators/intent/outlooks.py).
+
+An intent module also has
+    SCHEMA                      the features of its models, in order
+    priors(config)              its models before any outcome
+    outcomes(config, event)     what an event tells of an outcome: (model, when) of each
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from operators.detector import DetectorConfig, Say, open_episode
+from operators.detector import DetectorConfig, Outlook, Say, open_episode
 from operators.intent.traces import Week
 from state.customer import Customer
 from state.estimators import sigmoid
@@ -36,6 +41,12 @@ class IntentConfig(DetectorConfig, frozen=True, kw_only=True):
     """Before, too little is known of a customer."""
     horizon_days: Positive = 120.0
     """Within it the outcome counts as foreseen."""
+    after_days: float = 0.0
+    """For so long after the outcome it still shows: such weeks count as foreseen, too."""
+    told_days: float = 7.0
+    """So long after the outcome the bank has heard of it, if it ever does."""
+    told_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    """Of the outcomes, how many the bank hears of."""
     weights: dict[str, float] = {}
     """Log-odds for each unit of a feature."""
 
@@ -57,41 +68,58 @@ class Feature(NamedTuple):
     text: str
 
 
+class Judged(NamedTuple):
+    """What a model makes of a week. The score is sigmoid(score_base + Σ contribution), summed in the order of the reasons."""
+
+    model: str
+    """The name of the model, and which version of it scored."""
+    version: str
+    score_base: float
+    reasons: tuple[Reason, ...]
+    """The features that count, the strongest first."""
+    calibrated: bool
+    packed: bytes
+    """Features and scores, for whoever learns from the week; empty if nothing spoke: such a week teaches nothing."""
+
+    @property
+    def score(self) -> float:
+        return sigmoid(self.score_base + sum(reason.contribution or 0.0 for reason in self.reasons))
+
+
 class Reading(NamedTuple):
     """What an intent reads out of a week. `done` says why an episode is over whatever the score: the outcome came."""
 
-    features: Sequence[Feature]
+    judged: Judged
     stage: str
     details: Mapping[str, Any]
     transaction_ids: tuple[str, ...]
     kind: str = ""
     done: str = ""
-    score_base: float | None = None
-    """If not the table's, so for the weights: those of the model of this kind."""
-    weights: Mapping[str, float] | None = None
 
 
-def reasons_of(weights: Mapping[str, float], features: Sequence[Feature]) -> tuple[Reason, ...]:
-    """The features that count, the strongest first; with the base they sum up to the score's log-odds."""
-    found = [
-        Reason(one.name.upper(), one.name, one.value, one.baseline, weight * one.x, one.text)
-        for one in features
-        if one.x and (weight := weights.get(one.name, 0.0))
-    ]
-    return tuple(sorted(found, key=lambda reason: -abs(reason.contribution or 0.0)))
-
-
-def score_of(score_base: float, reasons: Sequence[Reason]) -> float:
-    return sigmoid(score_base + sum(reason.contribution or 0.0 for reason in reasons))
+def answer(
+    signal: str,
+    config: IntentConfig,
+    state: State,
+    week: Week,
+    customer: Customer,
+    reading: Reading,
+    subject: str = "",
+) -> list[Say | Outlook]:
+    """What is to be said of a reading, and what is to be learned from it once its outcome is known. `subject`: see `Outlook`."""
+    judged = reading.judged
+    said: list[Say | Outlook] = [*speak(signal, config, state, week, customer, reading)]
+    if judged.packed and week.weeks >= config.weeks_min:
+        said.append(Outlook(judged.model, week.end_us, judged.packed, subject or judged.model))
+    return said
 
 
 def speak(
     signal: str, config: IntentConfig, state: State, week: Week, customer: Customer, reading: Reading
 ) -> list[Say]:
     """What is to be said of a reading: an OPEN at the threshold, an UPDATE when stage or score have moved, a CLOSE when it is over."""
-    reasons = reasons_of(config.weights if reading.weights is None else reading.weights, reading.features)
-    base = config.score_base if reading.score_base is None else reading.score_base
-    score = score_of(base, reasons)
+    judged = reading.judged
+    score = judged.score
     said = open_episode(customer, signal, reading.kind)
     if said is None:
         if reading.done or score < config.threshold or week.weeks < config.weeks_min:
@@ -114,12 +142,13 @@ def speak(
     return [
         Say(
             step,  # type: ignore[arg-type]
-            reasons,
+            judged.reasons,
             reading.kind,
             transaction_ids=reading.transaction_ids,
             details={**reading.details, **outcome},
-            calibrated=True,
-            score_base=base,
+            calibrated=judged.calibrated,
+            score_base=judged.score_base,
+            model=judged.version,
         )
     ]
 

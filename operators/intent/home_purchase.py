@@ -6,15 +6,20 @@ often than somebody who has a mortgage. Refinancers and people who save for a ca
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import log1p
 from typing import Final
 
-from operators.detector import Say
-from operators.intent.frame import Feature, IntentConfig, Reading, change, iso_day, speak
+from operators.detector import Outlook, Say
+from operators.intent.frame import Feature, IntentConfig, Reading, answer, change, iso_day
 from operators.intent.frame import State as State
+from operators.intent.models import Prior, prior_of
+from operators.intent.outcomes import taken
 from operators.intent.regular import rent_of
-from operators.intent.traces import Week
+from operators.intent.traces import Product, Week
+from operators.knowledge.schema import plain
 from state.customer import Customer
+from state.events import Event
 
 NAME = "home_purchase"
 VERSION = 1
@@ -22,6 +27,18 @@ SIGNAL = "intent.home_purchase"
 STAGES: Final = ("exploring", "calculating", "advised", "applying")
 MONTHLY_RATE_FLOOR: Final = 0.1
 """Views a week that everybody has."""
+SCHEMA: Final = plain(
+    1,
+    "home_views",
+    "home_calculators",
+    "home_growth",
+    "advice",
+    "refinance_views",
+    "other_credit",
+    "saving",
+    "has_mortgage",
+    "pays_rent",
+)
 
 
 class Config(IntentConfig, frozen=True, kw_only=True):
@@ -29,10 +46,21 @@ class Config(IntentConfig, frozen=True, kw_only=True):
     other_product: str = "loan"
     window_days: dict[str, tuple[int, int]] = {}
     """By stage: when the purchase is to be expected, from and to."""
+    products: dict[str, Product] = {}
 
 
-def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say]:
-    return speak(SIGNAL, config, state, week, customer, read(config, week))
+def priors(config: Config) -> dict[str, Prior]:
+    return {NAME: prior_of(NAME, SCHEMA, config.score_base, config.weights, config.threshold)}
+
+
+def outcomes(config: Config, event: Event) -> Iterator[tuple[str, int]]:
+    for name, time_us in taken(config.products, event):
+        if name == config.product:
+            yield NAME, time_us
+
+
+def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say | Outlook]:
+    return answer(SIGNAL, config, state, week, customer, read(config, week))
 
 
 def read(config: Config, week: Week) -> Reading:
@@ -42,7 +70,7 @@ def read(config: Config, week: Week) -> Reading:
     window = {"from": iso_day(week.end_us, first), "to": iso_day(week.end_us, last)}
     done = "bought" if week.fast(f"{product}.completed") > 0 else ""
     return Reading(
-        features_of(config, week),
+        week.models.judge(NAME, features_of(config, week)),
         stage,
         {"stage": stage, "window": window},
         week.transactions("saved", "sent"),

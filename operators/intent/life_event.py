@@ -7,17 +7,21 @@ Doctors and pharmacies are not looked at: that would be health data, which needs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import log1p
+from typing import Final
 
 import msgspec
 
-from operators.detector import Say
-from operators.intent.frame import Feature, IntentConfig, Reading, change, speak
+from operators.detector import Outlook, Say
+from operators.intent.frame import Feature, IntentConfig, Reading, answer, change
 from operators.intent.frame import State as State
+from operators.intent.models import Prior, prior_of
 from operators.intent.regular import succession
 from operators.intent.traces import Week
+from operators.knowledge.schema import plain
 from state.customer import Customer
+from state.events import Event, Label
 
 NAME = "life_event"
 VERSION = 1
@@ -28,6 +32,20 @@ WEEKS = 8.6
 """Of the 60 days over which rates are taken: rate × WEEKS is about the number of purchases."""
 HUNDRED = 100.0
 """Amounts count in hundreds of major units."""
+SCHEMA: Final = plain(
+    1,
+    "child_weeks",
+    "child_lasting",
+    "moving_amount",
+    "home_more",
+    "jeweller_amount",
+    "venue_amount",
+    "university_amount",
+    "study_weeks",
+    "study_amount",
+    "income_up",
+    "income_down",
+)
 
 
 class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,16 +68,36 @@ class Config(IntentConfig, frozen=True, kw_only=True):
     """After the first new payment; later it is no news."""
 
 
-def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say]:
+def priors(config: Config) -> dict[str, Prior]:
+    return {
+        (name := model_of(kind)): prior_of(name, SCHEMA, model.score_base, model.weights, config.threshold)
+        for kind, model in config.kinds.items()
+    }
+
+
+def outcomes(config: Config, event: Event) -> Iterator[tuple[str, int]]:
+    if isinstance(event, Label) and event.label == "life_event" and event.kind in config.kinds:
+        yield model_of(event.kind), event.occurred_us or event.time_us
+
+
+def model_of(kind: str) -> str:
+    """
+    >>> model_of("child")
+    'life_event.child'
+    """
+    return f"{NAME}.{kind}"
+
+
+def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say | Outlook]:
     features = features_of(config, week)
     found = succession(week)
-    said: list[Say] = []
+    said: list[Say | Outlook] = []
     for kind, model in config.kinds.items():
         ids = week.transactions(*model.evidence)
         if found is not None and not model.evidence:
             ids = (found.new.last_id, found.old.last_id)
-        reading = Reading(features, kind, {"kind": kind}, ids, kind, "", model.score_base, model.weights)
-        said += speak(SIGNAL, config, state, week, customer, reading)
+        reading = Reading(week.models.judge(model_of(kind), features), kind, {"kind": kind}, ids, kind)
+        said += answer(SIGNAL, config, state, week, customer, reading)
     return said
 
 

@@ -6,14 +6,19 @@ only read, whose application is declined, or who abandon a calculator do some of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import log1p
-from typing import Any
+from typing import Any, Final
 
-from operators.detector import Say
-from operators.intent.frame import Feature, IntentConfig, Reading, change, iso_day, reasons_of, score_of, speak
+from operators.detector import Outlook, Say
+from operators.intent.frame import Feature, IntentConfig, Judged, Reading, answer, change, iso_day
 from operators.intent.frame import State as State
+from operators.intent.models import Prior, prior_of
+from operators.intent.outcomes import taken
 from operators.intent.traces import Product, Week
+from operators.knowledge.schema import plain
 from state.customer import Customer
+from state.events import Event
 from state.money import EXPONENT, format_minor
 
 NAME = "product"
@@ -27,6 +32,11 @@ AMOUNT_STEP = 50
 NEXT_MAX = 3
 """So many products are named as the likeliest."""
 UNDER_WAY = ("started", "submitted", "approved")
+USUAL: Final = "usual"
+"""How much likelier the product is than others: it belongs to the base, so that it is no reason."""
+SCHEMA: Final = plain(
+    1, "views_now", "calculators_now", "growth", "others", "owned", "applying", "ended", "abandoned", USUAL
+)
 
 
 class Config(IntentConfig, frozen=True, kw_only=True):
@@ -37,14 +47,37 @@ class Config(IntentConfig, frozen=True, kw_only=True):
     """How much likelier a product is than others, in log-odds: on top of `score_base`."""
 
 
-def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say]:
-    asked = [name for name, product in config.products.items() if product.intent == NAME]
-    features = {name: features_of(config, week, name) for name in asked}
-    bases = {name: config.score_base + config.by_product.get(name, 0.0) for name in asked}
-    scores = {name: score_of(bases[name], reasons_of(config.weights, features[name])) for name in asked}
-    ranked = sorted(asked, key=lambda name: (-scores[name], name))[:NEXT_MAX]
-    said: list[Say] = []
-    for name in asked:
+def priors(config: Config) -> dict[str, Prior]:
+    return {NAME: prior_of(NAME, SCHEMA, config.score_base, {**config.weights, USUAL: 1.0}, config.threshold)}
+
+
+def outcomes(config: Config, event: Event) -> Iterator[tuple[str, int]]:
+    """Of the one model, which is asked once for each product."""
+    for name, time_us in taken(config.products, event):
+        if config.products[name].intent == NAME:
+            yield subject_of(name), time_us
+
+
+def subject_of(product: str) -> str:
+    """
+    >>> subject_of("loan")
+    'product/loan'
+    """
+    return f"{NAME}/{product}"
+
+
+def judged(config: Config, week: Week) -> dict[str, Judged]:
+    """What the model thinks of each product that it is asked for."""
+    asked = (name for name, product in config.products.items() if product.intent == NAME)
+    return {name: week.models.judge(NAME, features_of(config, week, name)) for name in asked}
+
+
+def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say | Outlook]:
+    found = judged(config, week)
+    scores = {name: one.score for name, one in found.items()}
+    ranked = sorted(found, key=lambda name: (-scores[name], name))[:NEXT_MAX]
+    said: list[Say | Outlook] = []
+    for name in found:
         stage = stage_of(week, name)
         expected_on = iso_day(week.end_us, config.expected_days.get(stage, 30.0))
         details = {
@@ -55,8 +88,8 @@ def look(config: Config, state: State, week: Week, customer: Customer) -> list[S
             "next": [{"product": other, "probability": scores[other]} for other in ranked],
         }
         done = "taken" if week.brief(f"{name}.completed") > 0 else ""
-        reading = Reading(features[name], stage, details, week.transactions(), name, done, bases[name])
-        said += speak(SIGNAL, config, state, week, customer, reading)
+        reading = Reading(found[name], stage, details, week.transactions(), name, done)
+        said += answer(SIGNAL, config, state, week, customer, reading, subject_of(name))
     return said
 
 
@@ -105,6 +138,7 @@ def features_of(config: Config, week: Week, product: str) -> list[Feature]:
             0.0,
             "broke off an application",
         ),
+        Feature(USUAL, config.by_product.get(product, 0.0), None, None, ""),
     ]
 
 

@@ -20,6 +20,7 @@ from state.events import Event, MarketRate
 from state.money import EXPONENT, format_minor
 from state.payee import counterparty_digest
 from state.recurring import Stream
+from state.rhythm import MONTHS, SEMI_MONTHLY, Rhythm
 from state.signals import Reason
 
 NAME = "refinance"
@@ -173,7 +174,7 @@ def offer_of(
         return None
     payment_minor = account.payment_minor
     if payment_minor is None and stream is not None and stream.rhythm is not None:
-        payment_minor = round(stream.usual_minor()[0] * MONTH_DAYS / stream.rhythm.period_days)
+        payment_minor = round(stream.usual_minor()[0] / months_of(stream.rhythm))
     if payment_minor:
         now = pay_off(owed_minor, account.interest_rate, payment_minor)
     else:
@@ -183,6 +184,16 @@ def offer_of(
     unit = 10 ** EXPONENT[account.currency]
     cost_minor = cost.fixed * unit + round(owed_minor * cost.percent / 100)
     return Offer(now, annuity(owed_minor, value, now.months), cost_minor)
+
+
+def months_of(rhythm: Rhythm) -> float:
+    """How many months lie between two payments.
+
+    >>> from state.rhythm import CADENCES
+    >>> months_of(Rhythm(CADENCES.index("monthly"), 1, 1)), months_of(Rhythm(CADENCES.index("quarterly"), 1, 1))
+    (1, 3)
+    """
+    return MONTHS.get(rhythm.name) or (0.5 if rhythm.cadence == SEMI_MONTHLY else rhythm.period_days / MONTH_DAYS)
 
 
 def _evidence(customer: Customer, stream: Stream | None) -> tuple[str, ...]:

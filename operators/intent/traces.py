@@ -13,7 +13,7 @@ import re
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -143,6 +143,8 @@ class Week(msgspec.Struct, gc=False):
     last_id: str
     currency: str = ""
     """Of all amounts."""
+    models: Any = None
+    """What intents are judged by (operators/intent/models.py); the customer step adds it."""
 
     @property
     def day(self) -> int:

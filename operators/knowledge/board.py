@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from operators.knowledge import features
 from operators.knowledge.merchant_row import POPULATION, MerchantRow
-from operators.knowledge.versions import CHAMPION, SHADOW, Model, ModelVersion, compile_version
+from operators.knowledge.schemas import compiled
+from operators.knowledge.versions import CHAMPION, SHADOW, Model, ModelVersion
 
 
 class Board:
@@ -76,5 +76,5 @@ class Board:
             self._models.pop((name, role), None)
             self._in_force.pop((name, role), None)
         elif self._models.get((name, role)) is None or self._models[name, role].version != version.version:
-            self._models[name, role] = compile_version(version, features.VERSION, features.LAYOUT)
+            self._models[name, role] = compiled(version)
             self._in_force[name, role] = version

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
 from zlib import crc32
 
 import msgspec
 
 UNLABELLED = -1
+MODEL_PREFIX: Final = "model-"
+TRANSACTION: Final = "transaction"
+INTENTS: Final = "intents"
 
 
 class MerchantFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -26,8 +30,9 @@ class MerchantFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Example(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A transaction's features and scores as they were when it was scored (packed by operators/knowledge/features.py), and what it
-    turned out to be. `weight` says for how many examples it speaks: kept negatives speak for those that were left out.
+    """A transaction's features and scores as they were when it was scored (packed by its model's schema), and what it turned out to
+    be; of an intent's model, a customer's week and what came of it, with the week's name in place of `transaction_id`. `weight` says
+    for how many examples it speaks: kept negatives speak for those that were left out.
     """
 
     model: str
@@ -62,3 +67,12 @@ def merchants_key(merchant_id: str, keys: int) -> str:
     'merchants-0'
     """
     return f"merchants-{crc32(merchant_id.encode('utf-8', 'surrogatepass')) % keys}"
+
+
+def model_key(model: str) -> str:
+    """The knowledge key that learns a model: intents' models are small, and share one.
+
+    >>> model_key("transaction"), model_key("churn")
+    ('model-transaction', 'model-intents')
+    """
+    return f"{MODEL_PREFIX}{TRANSACTION if model == TRANSACTION else INTENTS}"

@@ -10,15 +10,14 @@ unsupervised half-space trees (forest.py): how strange all this is together, amo
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from operators.detector import Finding
 from operators.knowledge.columns import Cross, Feature, Layout
 from operators.knowledge.memory import Memory
 from operators.knowledge.merchant_row import MerchantRow
-from operators.knowledge.versions import CHAMPION
+from operators.knowledge.schema import Schema
 from operators.view import View
 from state.categories import GROUPS
 from state.events import Transaction
@@ -121,6 +120,7 @@ _STRANGE: Final = (
 )
 """What half-space trees look at: what is 0 in everyday life, or little."""
 STRANGE: Final = tuple(at for at, feature in enumerate(LAYOUT.features) if feature.name in _STRANGE)
+SCHEMA: Final = Schema(VERSION, LAYOUT, STRANGE, STRANGENESS)
 
 
 def of_findings(findings: Mapping[str, Finding] | None) -> list[float]:
@@ -210,38 +210,3 @@ def _look_back(ring: Ring, view: View, own_mean: float, unit: float) -> tuple[fl
         math.log1p(largest_7d * unit) - own_mean if largest_7d >= 0 else 0.0,
         float(raised),
     )
-
-
-class Seen(NamedTuple):
-    """What was packed: the features as they were scored, and the log-odds that the champion and the shadow gave."""
-
-    values: tuple[float, ...]
-    champion: float
-    shadow: float | None
-
-    def given(self, role: str) -> float | None:
-        return self.champion if role == CHAMPION else self.shadow
-
-
-_GIVEN: Final = struct.Struct("<ee")
-PACKED_BYTES: Final = LAYOUT.packed_bytes + _GIVEN.size
-
-
-def pack_scores(packed_values: bytes, champion: float, shadow: float | None) -> bytes:
-    """What waits for a label with a transaction: its features, then the scores that they were given."""
-    return packed_values + _GIVEN.pack(_bounded(champion), math.nan if shadow is None else _bounded(shadow))
-
-
-def _bounded(logit: float) -> float:
-    """Beyond ±60 a score is 0 or 1 to the last digit: half floats need not hold more."""
-    return max(-60.0, min(60.0, logit))
-
-
-def unpack(packed: bytes) -> Seen:
-    """
-    >>> seen = unpack(pack_scores(LAYOUT.pack([1.0] * len(LAYOUT.features)), -3.5, None))
-    >>> seen.values[0], seen.champion, seen.shadow
-    (1.0, -3.5, None)
-    """
-    champion, shadow = _GIVEN.unpack_from(packed, LAYOUT.packed_bytes)
-    return Seen(LAYOUT.unpack(packed[: LAYOUT.packed_bytes]), champion, None if math.isnan(shadow) else shadow)

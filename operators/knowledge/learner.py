@@ -14,13 +14,12 @@ from msgspec import Meta
 from operators.knowledge import line_learner
 from operators.knowledge.backlog import Backlog, bounded, mixed
 from operators.knowledge.facts import Example, ScoreCount
-from operators.knowledge.features import LAYOUT, PACKED_BYTES, STRANGE, STRANGENESS, unpack
-from operators.knowledge.features import VERSION as FEATURES_VERSION
 from operators.knowledge.forest import Config as ForestConfig
 from operators.knowledge.forest import Forest, grow
 from operators.knowledge.line_learner import LineLearner
 from operators.knowledge.linear import Linear
 from operators.knowledge.prequential import bin_of
+from operators.knowledge.schema import Schema
 from operators.knowledge.threshold import Budget
 from operators.knowledge.versions import CHAMPION, LINEAR, SHADOW, ModelVersion, encode_payload, version_name
 from state.windows import DAY_US
@@ -68,8 +67,9 @@ class Learner:
     """Bounded: at most twice `examples_max` examples of the open bucket, `examples_max` that wait, the payments of one window, and the
     fixed size of its lines and its forest."""
 
-    def __init__(self, name: str, config: Config, prior: Prior, bucket_us: int) -> None:
+    def __init__(self, name: str, schema: Schema, config: Config, prior: Prior, bucket_us: int) -> None:
         self.name = name
+        self._schema = schema
         self.left_out = 0
         """Examples beyond `examples_max`."""
         self._config = config
@@ -77,8 +77,8 @@ class Learner:
         self._bucket_us = bucket_us
         shadow = msgspec.structs.replace(config, learning_rate=config.shadow_learning_rate)
         self._lines = {
-            CHAMPION: LineLearner(name, config, _labelled(prior.linear)),
-            SHADOW: LineLearner(f"{name}-shadow", shadow, _labelled(prior.linear)),
+            CHAMPION: LineLearner(name, config, _labelled(schema, prior.linear)),
+            SHADOW: LineLearner(f"{name}-shadow", shadow, _labelled(schema, prior.linear)),
         }
         self._budget = Budget()
         self._backlog = Backlog()
@@ -97,7 +97,7 @@ class Learner:
         if isinstance(item, ScoreCount):
             self._budget.count(item)
             return
-        if len(item.features) != PACKED_BYTES:
+        if len(item.features) != self._schema.packed_bytes:
             self.left_out += 1  # scored by a release with other features: there is nothing to learn from them
             return
         self._open.append(item)
@@ -110,8 +110,8 @@ class Learner:
         self._take_out_frauds(self._open)
         examples = self._backlog.release(self._open, self._config.catch_up, self._config.examples_max)
         for example in examples:
-            seen = unpack(example.features)
-            columns = LAYOUT.columns(seen.values)
+            seen = self._schema.unpack(example.features)
+            columns = self._schema.layout.columns(seen.values)
             for role, line in self._lines.items():
                 line.learn(columns, example.label, example.weight, seen.given(role), example.time_us)
         self._budget.settle(bucket_end_us - self._config.settle_days * DAY_US, self._config.half_life_days)
@@ -145,7 +145,7 @@ class Learner:
             items[FOREST_ITEM] = msgspec.msgpack.encode([self._window, self._forest])
             self._lines_dirty = False
         items[META_ITEM] = msgspec.msgpack.encode([self._budget, self.left_out, self._threshold])
-        items[FEATURES_ITEM] = msgspec.msgpack.encode(FEATURES_VERSION)
+        items[FEATURES_ITEM] = msgspec.msgpack.encode(self._schema.version)
         return items
 
     def thaw(self, items: dict[str, bytes]) -> None:
@@ -154,7 +154,7 @@ class Learner:
         meta: Any = msgspec.msgpack.decode(items[META_ITEM], type=tuple[Budget, int, float])
         self._budget, self.left_out, self._threshold = meta
         chunks = [item for item, raw in items.items() if item.startswith(OPEN_ITEM) and raw]
-        if msgspec.msgpack.decode(items.get(FEATURES_ITEM, FEATURES_BEFORE)) != FEATURES_VERSION:
+        if msgspec.msgpack.decode(items.get(FEATURES_ITEM, FEATURES_BEFORE)) != self._schema.version:
             self._frozen_chunks, self._frozen_examples = len(chunks), 0
             self._rewrite = self._lines_dirty = True
             return
@@ -184,7 +184,7 @@ class Learner:
         highest: dict[tuple[str, int], float] = {}
         for example in examples:
             if example.label:
-                logit = unpack(example.features).champion
+                logit = self._schema.unpack(example.features).champion
                 day = (example.customer_id, example.time_us // DAY_US)
                 highest[day] = max(logit, highest.get(day, logit))
         for day in sorted(highest):
@@ -198,9 +198,9 @@ class Learner:
         self._window += [example.features for example in came]
         if len(self._window) < length:
             return False
-        rows = [unpack(packed).values for packed in self._window[-length:]]
+        rows = [self._schema.unpack(packed).values for packed in self._window[-length:]]
         self._window = []
-        forest = grow(rows, STRANGE, self._config.forest)
+        forest = grow(rows, self._schema.strange, self._config.forest)
         if forest is None:
             return False
         self._forest = forest
@@ -209,7 +209,7 @@ class Learner:
     def _version(self, role: str, bucket_end_us: int, threshold: float) -> ModelVersion:
         line = self._lines[role]
         linear = line.linear if self._backlog.begun else self._prior.linear
-        payload = encode_payload(FEATURES_VERSION, linear, line.line, self._forest)
+        payload = encode_payload(self._schema.version, linear, line.line, self._forest)
         assert len(payload) <= self._config.payload_bytes_max, "a version is larger than learner.payload_bytes_max"
         said = msgspec.msgpack.encode([threshold, line.calibrated])
         return ModelVersion(
@@ -225,10 +225,13 @@ class Learner:
         )
 
 
-def _labelled(prior: Linear) -> Linear:
+def _labelled(schema: Schema, prior: Linear) -> Linear:
     """Where learning begins. Strangeness stands for what no label has told yet: of fraud itself it knows nothing, and with its prior weight
     beside the first labels more is lost than won (docs/bench-fraud.md)."""
-    at = LAYOUT.names.index(STRANGENESS)
-    start, end = LAYOUT.starts[at], LAYOUT.starts[at] + LAYOUT.features[at].width
+    layout = schema.layout
+    if not schema.strangeness:
+        return prior
+    at = layout.names.index(schema.strangeness)
+    start, end = layout.starts[at], layout.starts[at] + layout.features[at].width
     weights = [0.0 if start <= column < end else weight for column, weight in enumerate(prior.weights)]
-    return Linear(LAYOUT, prior.base, weights)
+    return Linear(layout, prior.base, weights)

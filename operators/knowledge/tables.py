@@ -1,4 +1,5 @@
-"""The numbers of knowledge: the tables [merchants] and [learner] of config/detectors.toml, and what is built from them."""
+"""The numbers of knowledge: the tables [merchants] and [learner] of config/detectors.toml and [intent_learner] of config/intents.toml,
+and what is built from them."""
 
 from __future__ import annotations
 
@@ -7,17 +8,20 @@ from typing import Any, Final
 
 import msgspec
 
+from operators.intent import outlooks
 from operators.knowledge import learner, merchant_table
 from state.settings import ConfigError
 
 MERCHANTS: Final = "merchants"
 LEARNER: Final = "learner"
-TABLES: Final = frozenset((MERCHANTS, LEARNER))
+INTENT_LEARNER: Final = "intent_learner"
+TABLES: Final = frozenset((MERCHANTS, LEARNER, INTENT_LEARNER))
 
 
 class KnowledgeConfig(msgspec.Struct, frozen=True):
     merchants: merchant_table.Config
     learner: learner.Config
+    intent_learner: outlooks.Config
 
 
 def read_knowledge(tables: Mapping[str, Mapping[str, Any]]) -> KnowledgeConfig:
@@ -25,6 +29,7 @@ def read_knowledge(tables: Mapping[str, Mapping[str, Any]]) -> KnowledgeConfig:
     return KnowledgeConfig(
         _convert(MERCHANTS, tables.get(MERCHANTS, {}), merchant_table.Config),
         _convert(LEARNER, tables.get(LEARNER, {}), learner.Config),
+        _convert(INTENT_LEARNER, tables.get(INTENT_LEARNER, {}), outlooks.Config),
     )
 
 

@@ -13,7 +13,7 @@ from test_learning import day_of, learner, prior
 
 from operators.knowledge.backlog import Backlog
 from operators.knowledge.facts import Example, ScoreCount
-from operators.knowledge.features import LAYOUT, VERSION, unpack
+from operators.knowledge.features import LAYOUT, SCHEMA, VERSION
 from operators.knowledge.prequential import Prequential, bin_of
 from operators.knowledge.threshold import Budget
 from operators.knowledge.versions import compile_version
@@ -33,10 +33,10 @@ def test_scores_stay_near_the_share_of_frauds_when_labels_begin(horizon_days: in
     for day in range(days):
         examples = day_of(seed, day, model)
         frauds += sum(example.label for example in examples)
-        means.append(sum(sigmoid(unpack(example.features).champion) for example in examples) / len(examples))
+        means.append(sum(sigmoid(SCHEMA.unpack(example.features).champion) for example in examples) / len(examples))
         for example in examples:
             if day >= days - 7:
-                settled.learn(unpack(example.features).champion, example.label, 1.0)
+                settled.learn(SCHEMA.unpack(example.features).champion, example.label, 1.0)
             arrivals[day + (LABEL_DAYS if example.label else horizon_days)].append(example)
         for example in arrivals.pop(day, ()):
             subject.add(example)

@@ -17,7 +17,7 @@ from test_learning import AT, day_of, learner, prior
 from operators.anomaly import transaction as fused
 from operators.knowledge.building import build_learner
 from operators.knowledge.facts import Example
-from operators.knowledge.features import LAYOUT, STRANGE, STRANGENESS, VERSION, unpack
+from operators.knowledge.features import LAYOUT, SCHEMA, STRANGE, STRANGENESS, VERSION
 from operators.knowledge.forest import Config, Forest, Strangeness, grow
 from operators.knowledge.versions import Payload, compile_version
 from state.estimators import grow_half_spaces
@@ -176,4 +176,4 @@ def test_frauds_are_not_in_the_window() -> None:
 def test_what_was_scored_is_kept_with_its_strangeness() -> None:
     values = [0.0] * len(LAYOUT.features)
     values[AT[STRANGENESS]] = 5.25
-    assert unpack(fused.features.pack_scores(LAYOUT.pack(values), -3.0, None)).values[-1] == 5.25
+    assert SCHEMA.unpack(SCHEMA.pack_scores(LAYOUT.pack(values), -3.0, None)).values[-1] == 5.25

@@ -17,7 +17,7 @@ from operators.encode import encode, is_written
 from operators.knowledge.board import Board
 from operators.knowledge.calibration import Line
 from operators.knowledge.facts import Example
-from operators.knowledge.features import LAYOUT, PARTS, STRANGE, STRANGENESS, VERSION, unpack
+from operators.knowledge.features import LAYOUT, PARTS, SCHEMA, STRANGE, STRANGENESS, VERSION
 from operators.knowledge.forest import Config as ForestConfig
 from operators.knowledge.forest import Forest, grow
 from operators.knowledge.linear import Linear
@@ -119,7 +119,7 @@ def test_reasons_add_up_through_calibration_crosses_and_merchants(seed: int) -> 
     for verdict in verdicts:
         assert (verdict.packed == b"") == (verdict.model == fused.PRIOR)
         if verdict.packed:
-            seen = unpack(verdict.packed)
+            seen = SCHEMA.unpack(verdict.packed)
             assert champion.logit(LAYOUT.places(seen.values)) == verdict.logit, "what is kept is what was scored"
             assert seen.champion == pytest.approx(verdict.logit, rel=2e-3, abs=1e-3) and seen.shadow is not None
 
@@ -155,7 +155,7 @@ def test_a_part_that_is_switched_off_is_zero(part: str) -> None:
     for on in (True, False):
         tables = {**TABLES, "transaction": {**TABLES["transaction"], "parts": {part: on}}}
         _, verdicts = run(board, events(3), tables)
-        kept = [unpack(verdict.packed).values for verdict in verdicts if verdict.packed]
+        kept = [SCHEMA.unpack(verdict.packed).values for verdict in verdicts if verdict.packed]
         assert any(any(values) for values in kept)
         seen.append(any(values[at] for values in kept for at in places))
     assert seen == [True, False]

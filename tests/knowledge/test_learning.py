@@ -12,7 +12,7 @@ from shard_bench import TABLES
 
 from operators.knowledge.building import build_learner
 from operators.knowledge.facts import Example, ScoreCount
-from operators.knowledge.features import LAYOUT, VERSION, pack_scores
+from operators.knowledge.features import LAYOUT, SCHEMA, VERSION
 from operators.knowledge.learner import Learner
 from operators.knowledge.prequential import Prequential
 from operators.knowledge.versions import CHAMPION, Model, ModelVersion, compile_version
@@ -52,7 +52,9 @@ def day_of(seed: int, day: int, model: Model, swapped: bool = False) -> list[Exa
         logit = model.logit(LAYOUT.places(LAYOUT.unpack(packed)))
         label, at_us = is_fraud(rng, values, swapped), day * DAY_US + rng.randrange(DAY_US)
         id_ = f"t-{day}-{number}"
-        examples.append(Example("transaction", f"c-{number % 50}", id_, at_us, pack_scores(packed, logit, None), label))
+        examples.append(
+            Example("transaction", f"c-{number % 50}", id_, at_us, SCHEMA.pack_scores(packed, logit, None), label)
+        )
     return examples
 
 

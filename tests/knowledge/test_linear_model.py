@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from operators.knowledge.calibration import IDENTITY, Line
 from operators.knowledge.columns import HALF_MAX, Cross, Feature, Layout
-from operators.knowledge.features import LAYOUT, OWN, PACKED_BYTES, PARTS, VERSION, pack_scores, unpack
+from operators.knowledge.features import LAYOUT, OWN, PARTS, SCHEMA, VERSION
 from operators.knowledge.linear import Linear, prior
 from operators.knowledge.versions import (
     LINEAR,
@@ -76,9 +76,9 @@ def test_a_prior_slope_is_a_straight_line_between_the_outermost_knots(z: float) 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=len(LAYOUT.features), max_size=len(LAYOUT.features)))
 def test_any_features_can_be_packed_and_scored(given_values: list[float]) -> None:
-    packed = pack_scores(LAYOUT.pack(given_values), 3.0, None)
-    assert len(packed) == PACKED_BYTES <= 64
-    seen = unpack(packed)
+    packed = SCHEMA.pack_scores(LAYOUT.pack(given_values), 3.0, None)
+    assert len(packed) == SCHEMA.packed_bytes <= 64
+    seen = SCHEMA.unpack(packed)
     assert all(abs(value) <= HALF_MAX for value in seen.values)
     model = Model("m", prior(LAYOUT, -7.0, dict.fromkeys(OWN, 1.0)), 0.0, False)
     assert math.isfinite(model.logit(LAYOUT.places(seen.values)))

@@ -119,4 +119,4 @@ def test_every_customer_can_be_lived_alone() -> None:
     assert all(life.time_us(0) <= time_us < life.time_us(90) and time_us % 1_000_000 == 0 for time_us in times)
 
 
-GOLDEN = "5ae5e550e00b5a17039a1d020f3a08314c185afb7a07a992f0d5aefaf8fde491"
+GOLDEN = ""
