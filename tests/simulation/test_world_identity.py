@@ -119,4 +119,4 @@ def test_every_customer_can_be_lived_alone() -> None:
     assert all(life.time_us(0) <= time_us < life.time_us(90) and time_us % 1_000_000 == 0 for time_us in times)
 
 
-GOLDEN = ""
+GOLDEN = "c47d11e3b9ca8f0acf9d696d741619eaf1bee8d88ae4818a3b42b3ae2410dbcd"
