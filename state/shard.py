@@ -157,11 +157,14 @@ class Shard:
         for customer in list(self._unlisted.values()):
             self._freeze(customer)
         for customer_id in self._market.turns(partition, count_max):
+            was_hot = customer_id in self._hot
             customer = self._load(customer_id)
             if customer.partition == partition:
                 self._hear_rates(customer, out)
                 self._agenda.schedule(customer)
                 self._touch(customer)
+            if not was_hot:  # so that a rate does not drive those out of memory who have events
+                self._evict(customer_id)
 
     def _hear_rates(self, customer: Customer, out: list[Emission]) -> None:
         """Tells a holder the rates that its source partition has read and it has not heard, each after what was due before it. Whoever
@@ -297,10 +300,12 @@ class Shard:
                     customer.rates_heard = 0 if held else None
         self._hot[customer_id] = customer
         if len(self._hot) > self.policy.hot_customers_max:
-            coldest = next(iter(self._hot))
-            self._freeze(self._hot.pop(coldest))
-            self.evicted += 1
+            self._evict(next(iter(self._hot)))
         return customer
+
+    def _evict(self, customer_id: str) -> None:
+        self._freeze(self._hot.pop(customer_id))
+        self.evicted += 1
 
     def _touch(self, customer: Customer) -> None:
         self._dirty[customer.customer_id] = customer

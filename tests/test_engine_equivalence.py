@@ -165,6 +165,7 @@ def by_the_plain_shard(folder: Path, config: Path) -> Heard:
         while bench.learned:
             knowledge.learn(bench.learned.pop(0))
     for bench in benches:
+        bench.finish()
         for topic, body in zip(bench.topics, bench.said, strict=True):
             said.setdefault((topic, body["customer_id"]), []).append(body)
     return without_position(said)

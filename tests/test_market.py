@@ -64,6 +64,17 @@ def test_a_rate_is_told_to_a_few_holders_after_each_batch_and_to_each_of_them_on
     assert len(heard(made)) == HOLDERS
 
 
+def test_visits_drive_nobody_out_of_memory() -> None:
+    made = Bench(TABLES, Policy(lateness_us=2 * DAY_US, hot_customers_max=10), (refinance,))
+    for number in range(HOLDERS):
+        made.apply([mortgage(f"c-{number:03d}"), purchase(f"c-{number:03d}", 0.001)])
+    hot = list(made.shard._hot)
+    made.apply([rate(3, 3.0)])
+    made.finish()
+    assert len(heard(made)) == HOLDERS
+    assert set(made.shard._hot) >= set(hot[1:])
+
+
 def test_under_load_there_are_fewer_visits_than_events() -> None:
     assert all(visits_due(events) < events for events in range(10, 3000, 7))
     assert visits_due(1) < visits_due(0)

@@ -244,6 +244,8 @@ def undisturbed(history: History, settings: Settings, until_us: int | None) -> E
     for partition, clock_us in enumerate(clocks_us):
         for shard in shards:
             hear(shard.advance(partition, until_us or clock_us))
+            while shard._market.pending(partition):
+                hear(shard.advance(partition, until_us or clock_us))
     for shard in shards:
         if until_us is None:
             hear(shard.finish())
