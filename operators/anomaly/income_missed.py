@@ -149,11 +149,13 @@ def _missed(config: Config, stream: Stream, due_day: int, likely: float) -> Say:
 
 
 def _covered(config: Config, missed: Stream, due_day: int, streams: list[Stream], own: set[int]) -> bool:
-    """Whether other money took the salary's place: a new employer, a benefit, or the same payer in another form."""
+    """Whether other money took the salary's place: a new employer, a benefit, or the same payer in another form. What the bank itself
+    pays, as the refund of a fraud, does not."""
     others = [
         stream
         for stream in streams
         if stream.credit
+        and stream.channel not in NO_INCOME
         and stream.key == missed.key
         and stream.id != missed.id
         and stream.payee not in own

@@ -337,6 +337,7 @@ def _within_limits(customer: Customer) -> None:
         "streams": STREAMS_MAX,
         "recent_events": limits.RECENT_EVENTS_MAX,
         "hours": 24,
+        "counter": 2,
         "ring": CAPACITY,
         "states": len(CATALOGUE) + 1,  # and the fused detector's
         "awaiting": KnowledgeSettings().awaiting_max,
