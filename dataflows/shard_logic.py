@@ -122,10 +122,11 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, Addressed, bytes]):
             raise self._quarantine.add(shard.applying, error) from error
 
     def on_notify(self) -> tuple[Iterable[Addressed], bool]:
-        """On an idle live stream the wall clock stands in for the arrival clock, so that timers fire though nothing comes."""
+        """On an idle live stream the wall clock stands in for the arrival clock, so that timers fire though nothing comes. Not in a stop:
+        sources read no more then, and what arrives meanwhile is older than the clock."""
         emissions: list[Emission] = []
         now_us = int(datetime.now(UTC).timestamp() * 1e6) - MARGIN_US
-        if self._shard is not None:
+        if self._shard is not None and not self._stopping():
             for partition, (clock_us, caught_up) in self._clocks.items():
                 if caught_up and 0 < now_us - clock_us < LIVE_US:
                     emissions += self._shard.advance(partition, now_us)

@@ -14,7 +14,7 @@ from streams import DAY_US, HOUR_US, NOON_US, account, full_life, hostile_life, 
 
 from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep
-from operators.intent import churn, home_purchase, life_event, product, traces
+from operators.intent import churn, home_purchase, life_event, outlooks, product, traces
 from state import frozen
 from state.awaiting import Awaiting
 from state.categories import GROUPS
@@ -103,7 +103,7 @@ def test_hostile_values_survive_to_the_byte(seed: int) -> None:
 
 def test_an_ordinary_customer_is_small() -> None:
     """Half a year with three purchases a day, most of it matured: below one page of the table; and as much again for the two weeks
-    that wait for labels; what intents keep is a tenth of it."""
+    that wait for labels; what intents keep is a tenth of it, and so are the weeks that wait for an outcome."""
     bench = Bench(policy=Policy())
     random_ = random.Random(1)
     for number in range(500):
@@ -113,10 +113,13 @@ def test_an_ordinary_customer_is_small() -> None:
     whole = len(freeze(customer, bench.step.freeze_states(customer)))
     customer.awaiting = Awaiting()
     alone = len(freeze(customer, bench.step.freeze_states(customer)))
+    del customer.states[outlooks.NAME]
+    without_outlooks = len(freeze(customer, bench.step.freeze_states(customer)))
     for intent in INTENTS:
         del customer.states[intent.NAME]
     bare = len(freeze(customer, bench.step.freeze_states(customer)))
-    assert bare <= 4_050 and alone - bare <= 400 and whole - alone <= 4_000
+    assert bare <= 4_050 and without_outlooks - bare <= 400
+    assert alone - without_outlooks <= 400 and whole - alone <= 4_000
 
 
 def test_profiles_already_on_disk_stay_readable() -> None:

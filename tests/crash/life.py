@@ -291,6 +291,8 @@ class Life:
         cluster = self._cluster
         if cluster is None or not cluster.quiet or self._half_line is not None:
             return False
+        if len(cluster.sources) < self.history.partitions:
+            return False  # one has ended, because of a stop: what comes after that is unread
         return all(
             file.position == file._path.stat().st_size
             for source in cluster.sources.values()
