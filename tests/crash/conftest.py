@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-SEEDS = int(os.environ.get("CRASH_SEEDS", "320"))
+SEEDS = int(os.environ.get("CRASH_SEEDS", "240"))
 CHUNK = 20
 
 
