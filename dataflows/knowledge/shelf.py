@@ -146,7 +146,10 @@ class Shelf:
         self._crash_point("shelf.compacted")
         try:
             for bucket in bases:
-                base_path(self.folder, bucket).unlink()
+                if (
+                    bucket != until
+                ):  # a crash right here leaves the increments, and the next base gets the name of this one
+                    base_path(self.folder, bucket).unlink()
             for bucket in covered:
                 increment_path(self.folder, bucket).unlink()
         except OSError as error:

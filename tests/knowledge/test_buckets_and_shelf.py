@@ -112,6 +112,28 @@ def test_a_board_stays_at_the_bucket_in_hand_through_compaction(
         assert all(one.board.merchant(f"m-{bucket}") is not None for bucket in range(10, 16))
 
 
+def test_a_compaction_cut_short_is_done_again_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataflows.knowledge.shelf.INCREMENTS_MAX", 3)
+
+    def die(point: str) -> None:
+        if point == "shelf.compacted":
+            raise KeyboardInterrupt
+
+    shelf = Shelf(tmp_path, MERCHANTS, crash_point=die)
+    for bucket in (10, 11, 12):
+        shelf.put(bucket, rows(bucket, f"m-{bucket}"))
+    with pytest.raises(KeyboardInterrupt):
+        shelf.compact(12, lambda versions: versions)
+    assert listing(shelf.folder) == ([12], [10, 11, 12]), "the base is there, and what it was made of still is"
+    Shelf(tmp_path, MERCHANTS).compact(12, lambda versions: versions)
+    assert listing(shelf.folder) == ([12], [])
+    reader = BoardReader(tmp_path, [MERCHANTS], BUCKET_US)
+    reader.require(13 * BUCKET_US)
+    assert all(reader.board.merchant(f"m-{bucket}") is not None for bucket in (10, 11, 12))
+
+
 def test_a_restored_key_takes_back_what_was_never_committed(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, MERCHANTS)
     for bucket in (10, 11, 12):
