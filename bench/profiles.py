@@ -36,6 +36,7 @@ from state.shard import Shard  # noqa: E402
 from state.store import DiskStore  # noqa: E402
 
 ROUNDS = 7
+LIVE = 4000
 
 
 def events_of(settings: WorldSettings) -> list[Event]:
@@ -64,6 +65,23 @@ def print_bytes(frozen_profiles: list[bytes]) -> None:
     for i, field in enumerate(names):
         sizes = [len(msgspec.msgpack.encode(parts[i])) for parts in decoded]
         print(f"{field.name:<14}{sum(sizes) / len(sizes):>8.0f}{quantile(sizes, 0.5):>8}{quantile(sizes, 0.99):>8}")
+
+
+def print_live(shard: Shard, step: CustomerStep, customers: list[Customer]) -> None:
+    """What a profile takes as live objects: how much anonymous memory grows by LIVE of them."""
+    raws = [frozen.freeze(customer, step.freeze_states(customer)) for customer in customers]
+    live: list[Customer] = []
+    before_kb = anonymous_kb()
+    while len(live) < LIVE:
+        thawed, states = frozen.thaw("c", raws[len(live) % len(raws)], shard.policy.retention_us)
+        step.thaw_states(thawed, states)
+        live.append(thawed)
+    print(f"{'live, in memory':<24}{(anonymous_kb() - before_kb) * 1024 / LIVE:>8.0f} bytes")
+
+
+def anonymous_kb() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
 def best_us(work: Callable[[], None], count: int, prepare: Callable[[], None] = lambda: None) -> float:
@@ -160,6 +178,7 @@ def main() -> None:
     random.Random(args.seed).shuffle(customers)
     print(f"{len(events):,} events of {len(customers):,} customers in {args.days} days, seed {args.seed}")
     print_bytes([frozen.freeze(customer, step.freeze_states(customer)) for customer in customers])
+    print_live(shard, step, customers)
     print_times(shard, step, customers, [newest[customer.customer_id] for customer in customers])
 
 
