@@ -30,15 +30,16 @@ ReporterFactory = Callable[[int], Reporter]
 Addressed = tuple[str, OutputBatch | KnowledgeBatch]
 
 
-SETTLE_SHARE = 0.7
-"""The share of a checkpoint interval after which changed customers are written behind."""
+SETTLE_FROM, SETTLED_AT = 0.4, 0.95
+"""Between these shares of a checkpoint interval changed customers are written behind, little by little."""
 
 
 class ShardLogic(StatefulBatchLogic[ShardBatch, Addressed, bytes]):
     """The engine's view of one shard. `factory` opens shard n; the token in `resume` is applied as soon as n is known. `reporter`
     makes what tells the knowledge keys of it, where something is learned across customers.
 
-    `settle_after_s` after a checkpoint it begins to write changed customers behind, so that the next one pauses the stream less.
+    `interval_s` is between checkpoints. In its second half changed customers are written behind, a few with each batch: so the
+    checkpoint finds few, and no batch has to write many.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, Addressed, bytes]):
         factory: ShardFactory,
         sink_partitions: int,
         live: bool,
-        settle_after_s: float,
+        interval_s: float,
         quarantine: Quarantine,
         stopping: Callable[[], bool] = lambda: False,
         reporter: ReporterFactory | None = None,
@@ -72,8 +73,11 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, Addressed, bytes]):
         self._shard: Shard | None = None
         self._unproven = False
         self._clocks: dict[int, tuple[int, bool]] = {}
-        self._settle_after_s = settle_after_s
-        self._settle_at_s = 0.0
+        self._interval_s = interval_s
+        self._began_s = monotonic()
+        """When the newest checkpoint was taken."""
+        self._unsettled = 0
+        """How many changed customers there were when they began to be written behind."""
 
     def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[Addressed], bool]:
         shard = self._shard
@@ -107,9 +111,15 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, Addressed, bytes]):
                 reports += reporter.news(batch, shard.counters.customers)
             emissions += said
             self._clocks[batch.partition] = (batch.clock_us, batch.caught_up)
-        if monotonic() > self._settle_at_s:
-            shard.settle()
+        self._settle(shard)
         return self._outputs(emissions, reports, proof=True), StatefulBatchLogic.RETAIN
+
+    def _settle(self, shard: Shard) -> None:
+        passed = (monotonic() - self._began_s) / self._interval_s
+        if passed < SETTLE_FROM:
+            self._unsettled = shard.changed_customers
+        else:
+            shard.settle(int(self._unsettled * max(0.0, SETTLED_AT - passed) / (SETTLED_AT - SETTLE_FROM)))
 
     def _apply(self, shard: Shard, batch: ShardBatch) -> list[Emission]:
         try:
@@ -147,7 +157,7 @@ class ShardLogic(StatefulBatchLogic[ShardBatch, Addressed, bytes]):
         started_s = monotonic()
         self._check(self._shard)
         self._unproven = True
-        self._settle_at_s = started_s + self._settle_after_s
+        self._began_s = started_s
         token = self._shard.checkpoint()
         self._tally.snapshot_took(monotonic() - started_s)
         return token

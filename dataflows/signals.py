@@ -26,7 +26,7 @@ from dataflows.log_lines import configure, tell_start
 from dataflows.metered import MeteredInput
 from dataflows.metrics.endpoint import serve
 from dataflows.route import ShardBatch
-from dataflows.shard_logic import SETTLE_SHARE, ShardLogic
+from dataflows.shard_logic import ShardLogic
 from dataflows.witness import WatchedLogic, WatchedOutput
 from dataflows.worker import Worker
 from operators.pseudonym import pseudonyms_of
@@ -44,7 +44,7 @@ def build(worker: Worker) -> Dataflow:
     records = op.input("records", flow, MeteredInput(worker.source, worker.tally, worker.witness))
     routed = op.flat_map_batch("decode", records, decode)
     split = op.branch("accepted", routed, lambda item: isinstance(item[1], ShardBatch))
-    settle_after_s = SETTLE_SHARE * worker.settings.state.checkpoint_interval_ms / 1000
+    interval_s = worker.settings.state.checkpoint_interval_ms / 1000
 
     def shard(resume: bytes | None) -> WatchedLogic:
         logic = ShardLogic(
@@ -52,7 +52,7 @@ def build(worker: Worker) -> Dataflow:
             worker.open_shard,
             worker.sink_partitions,
             worker.live,
-            settle_after_s,
+            interval_s,
             worker.quarantine,
             worker.stopping.is_set,
             worker.reporter if worker.keys else None,

@@ -95,7 +95,6 @@ def _fixed(settings: Settings) -> dict[str, int | str]:
     fixed: dict[str, int | str] = {
         "format": STATE_FORMAT,
         "shards": settings.shard.count,
-        "recovery_partitions": settings.state.recovery_partitions,
     }
     pseudonyms = pseudonyms_of(settings)
     if pseudonyms is not None:

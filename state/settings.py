@@ -103,7 +103,7 @@ class StateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dir: str = ""
     durability: Literal["process", "power"] = "process"
     checkpoint_interval_ms: Annotated[int, Meta(ge=50, le=600_000)] = 1000
-    recovery_partitions: Annotated[int, Meta(ge=1, le=256)] = 4
+    recovery_partitions: Annotated[int, Meta(ge=1, le=256)] = 1
     map_size_gb_max: Annotated[int, Meta(ge=1, le=65_536)] = 64
 
 

@@ -30,7 +30,7 @@ from state.step import CustomerStep, Emission
 from state.store import Store
 from state.times import NEVER_US, rfc3339
 
-DIRTY_SETTLED_MAX: Final = 4
+DIRTY_SETTLED_MAX: Final = 1
 """Changed customers left unfrozen by `settle`, which the driver calls late in an epoch: the checkpoint then has little to do."""
 WRITE_BEHIND_CHUNK: Final = 64
 
@@ -317,9 +317,9 @@ class Shard:
             self._store.put(customer.customer_id, frozen, self._agenda.wake_us(customer), holder_in)
             self._unlisted.pop(customer.customer_id, None)
 
-    def settle(self) -> None:
-        """Writes changed customers behind, all but the newest few. To be called when a checkpoint is near."""
-        self._write_behind(DIRTY_SETTLED_MAX)
+    def settle(self, changed_max: int) -> None:
+        """Writes changed customers behind, all but the newest `changed_max`. To be called when a checkpoint comes near."""
+        self._write_behind(max(DIRTY_SETTLED_MAX, changed_max))
 
     def _write_behind(self, dirty_max: int) -> None:
         while len(self._dirty) > dirty_max:
@@ -356,6 +356,11 @@ class Shard:
 
     def _empty_agenda(self) -> Agenda:
         return Agenda(self.policy, self._store, self._apply_held, self._step.on_timer)
+
+    @property
+    def changed_customers(self) -> int:
+        """How many profiles have changed since they were last written."""
+        return len(self._dirty)
 
     @property
     def hot_customers(self) -> int:

@@ -45,3 +45,28 @@ def test_an_idle_stream_moves_by_the_wall_clock_and_one_that_stops_does_not(stop
     logic._shard, logic._clocks = shard, {0: (now_us - HOUR_US, True), 1: (now_us - HOUR_US, False)}
     logic.on_notify()
     assert shard.moved == moved
+
+
+class Changing:
+    """A shard that notes how many changed customers it may keep."""
+
+    changed_customers = 100
+
+    def __init__(self) -> None:
+        self.allowed: list[int] = []
+
+    def settle(self, changed_max: int) -> None:
+        self.allowed.append(changed_max)
+
+
+def test_changed_customers_are_written_little_by_little_before_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, shard = [1000.0], Changing()
+    monkeypatch.setattr("dataflows.shard_logic.monotonic", lambda: now_s[0])
+    logic: Any = ShardLogic(None, lambda _: None, 1, True, 10.0, None, tally=Tally(), accounting=Accounting())  # type: ignore[arg-type, return-value]
+    for _ in range(11):
+        logic._settle(shard)
+        now_s[0] += 1.0
+    assert shard.allowed == sorted(shard.allowed, reverse=True), "fewer and fewer"
+    assert shard.allowed[0] == 100, "none at once"
+    assert shard.allowed[-1] == 0, "all before the checkpoint"
+    assert max(a - b for a, b in zip(shard.allowed, shard.allowed[1:], strict=False)) <= 20

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from bytewax.recovery import init_db_dir
@@ -34,6 +35,11 @@ def say(note: Path, **changes: Any) -> bytes:
     """The note as another release would have left it."""
     note.write_bytes(orjson.dumps(orjson.loads(note.read_bytes()) | changes))
     return note.read_bytes()
+
+
+def test_a_state_keeps_its_own_recovery_partitions(note: Path) -> None:
+    more = msgspec.structs.replace(SETTINGS, state=msgspec.structs.replace(SETTINGS.state, recovery_partitions=4))
+    assert not prepare_state(note.parent, more)
 
 
 def test_a_new_state_notes_what_this_release_writes(note: Path) -> None:

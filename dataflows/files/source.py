@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from dataflows.batch_size import BatchSize
 from dataflows.batches import RecordBatch
 from dataflows.knowledge.pacing import POLL_S, Pace
 from operators.decode import arrival_of, parse_json
@@ -148,7 +149,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
                 position, offset, arrival_us = state["topics"].get(name, (0, 0, 0))
                 path = folder / topic / f"{number}.jsonl"
                 self._files.append(TopicFile(name, path, topic, number, position, offset, arrival_us))
-        self._batch_records_max = batch_records_max
+        self._size = BatchSize(batch_records_max)
         self._follow = follow
         self._poll = timedelta(seconds=poll_s)
         self._stopping = stopping
@@ -174,11 +175,14 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
             self._snapshot_after_stop = True
             self._awake = datetime.now(UTC) + timedelta(milliseconds=5)
             return self._batch([], False, tick)
+        self._size.asked()
         records = self._merge()
         if not records and self._next_us is not None:
             if not self._pace.approach(max(self._next_us, self._clock_us)):
                 return self._wait(tick)
             records = self._merge()
+        caught_up = len(records) < self._size.records
+        self._size.handed(len(records))
         self._pace.resting = not records and self._is_idle()
         self._awake = None
         if not records and self._follow:
@@ -190,7 +194,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
                 return self._wait(tick)
             self._ended = self._pace.resting = True
         # The last batch goes to all shards, like a tick: each must learn how far the arrival clock came.
-        return self._batch(records, len(records) < self._batch_records_max, tick or self._ended)
+        return self._batch(records, caught_up, tick or self._ended)
 
     def _is_idle(self) -> bool:
         """Whether nothing has come for so long that others need not wait for this partition at the end of a bucket."""
@@ -216,7 +220,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
         ]
 
     def _merge(self) -> list[Record]:
-        """Up to `batch_records_max` records in the order of (arrival, topic order, offset), as far as the pace allows. `_next_us` is
+        """Up to a batch of records in the order of (arrival, topic order, offset), as far as the pace allows. `_next_us` is
         then the arrival of the next one, if there is one to wait for."""
         heads = []
         for order, file in enumerate(self._files):
@@ -226,7 +230,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
         heapq.heapify(heads)
         records: list[Record] = []
         until_us = self._pace.until_us
-        while heads and len(records) < self._batch_records_max and heads[0][0] < until_us:
+        while heads and len(records) < self._size.records and heads[0][0] < until_us:
             _, order, _ = heads[0]
             file = self._files[order]
             record, file.position, file.offset = file.ready.popleft()

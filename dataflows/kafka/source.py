@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from dataflows.batch_size import BatchSize
 from dataflows.batches import RecordBatch
 from dataflows.kafka.arrival_merge import ArrivalMerge
 from dataflows.kafka.client import required_partitions
@@ -117,6 +118,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         self._merge = ArrivalMerge(logs)
         self._kafka = KafkaLogs(self._settings, logs, bounded=source.bounded)
         self._pace = source.make_pace()
+        self._size = BatchSize(self._settings.batch_records_max)
         self._held_since_s: float | None = None
         self._idle_since_s: float | None = None
         self._lag_told_s = 0.0
@@ -136,10 +138,12 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         self._commit_proven()
         if self._source.stopping.is_set():
             return self._fall_silent()
-        limit = self._settings.batch_records_max
+        self._size.asked()
+        limit = self._size.records
         if self._merge.waiting < limit or self._merge.held_up_by():
             self._kafka.fill(limit)
         records = self._take(limit)
+        self._size.handed(len(records))
         caught_up = self._kafka.exhausted
         ended = all(log.ended for log in self._logs) and self._pace.met()
         self._pace.resting = not records and (ended or self._is_idle(caught_up))

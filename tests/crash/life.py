@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -150,17 +151,29 @@ class Life:
             self._stop_in = STEPS_MAX  # it would go on for ever
         self.trace.append(self._execute())
 
+    def _round_clock(self) -> Callable[[], float]:
+        """Rounds of the engine that take no time or long, so that batches shrink and grow."""
+        chosen, now_s = random.Random(self.random.random()), 0.0
+
+        def clock() -> float:
+            nonlocal now_s
+            now_s += chosen.choice((0.01, 0.15, 1.0))
+            return now_s
+
+        return clock
+
     def _execute(self) -> str:
         """One execution on one or more processes; how it ended."""
         self._full_for = None
         with (
             self.disk.seams(),
             patch("dataflows.shard_logic.datetime", self),
+            patch("dataflows.batch_size.monotonic", self._round_clock()),
             patch("dataflows.files.source.FilePartition._is_idle", lambda _: self.live and not self._to_come),
         ):
             try:
                 workers = [self._make_worker() for _ in range(self.random.choice((1, 1, 2, 3)))]
-                settle_after_s = self.random.choice((0.0, 1e9))
+                interval_s = self.random.choice((1e-9, 1e9))  # all are written behind at once, or none: no real time
 
                 def make_logic(worker: Worker, resume: bytes | None) -> ShardLogic:
                     def open_shard(number: int) -> Shard:
@@ -171,7 +184,7 @@ class Life:
                         open_shard,
                         self.sink_partitions,
                         self.live,
-                        settle_after_s,
+                        interval_s,
                         worker.quarantine,
                         worker.stopping.is_set,
                         worker.reporter if worker.keys else None,
