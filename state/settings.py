@@ -68,8 +68,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     merge_wait_ms: Annotated[int, Meta(ge=0, le=600_000)] = 1000
     """How long other topics wait for one that is known to have more but whose next record is not here yet."""
     batch_records_max: Count = 1000
-    commit_interval_ms: Annotated[int, Meta(ge=0, le=60_000)] = 10
-    sink_partitions: Annotated[int, Meta(ge=1, le=256)] = 4
+    commit_interval_ms: Annotated[int, Meta(ge=0, le=60_000)] = 5
+    sink_partitions: Annotated[int, Meta(ge=1, le=256)] = 1
     """Transactional producers; must divide the partition count of every output topic. Fixed when the state is made."""
     partitions: Count = 4
     replication_factor: Annotated[int, Meta(ge=1, le=15)] = 1

@@ -178,7 +178,7 @@ def test_planned_topics_have_no_fault(partitions: int, sink_partitions: int) -> 
 
 
 def test_each_fault_of_topics_is_found() -> None:
-    settings = kafka()
+    settings = kafka(sink_partitions=4)
     present = {plan.name: plan.partitions for plan in plans(settings)}
     assert "no input topic in.labels;" in faults(settings, {k: v for k, v in present.items() if k != "in.labels"})[0]
     assert "no output topic late;" in faults(settings, {k: v for k, v in present.items() if k != "late"})[0]
