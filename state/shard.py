@@ -363,6 +363,11 @@ class Shard:
         return len(self._dirty)
 
     @property
+    def tells_rates(self) -> bool:
+        """Whether holders of loans have yet to hear of a rate."""
+        return self._market.waiting
+
+    @property
     def hot_customers(self) -> int:
         """How many live profiles are in memory."""
         return len(self._hot)

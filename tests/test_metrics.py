@@ -105,6 +105,7 @@ def test_what_the_scrape_counts_is_what_the_files_hold(running: SimpleNamespace)
     assert outcomes == {"applied": 4 * 60 + 1, "duplicate": 4, "dead_letter": 3}
     assert found.total("segone_dead_letters_total", topic="in.transactions", code="amount.format") == 3
     assert found.total("segone_customers") == 4 == found.total("segone_hot_customers")
+    assert found.total("segone_shards_telling_rates") == 0, "nobody here has a loan"
     assert found.total("segone_conservation_difference") == 0
     assert found.total("segone_event_age_seconds_count", topic="in.transactions") == 4 * 61
     assert found.total("segone_processing_latency_seconds_count") == 4 * 61
