@@ -170,6 +170,7 @@ class Customer:
         "countries",
         "customer_id",
         "devices",
+        "encoded",
         "held",
         "hours",
         "labels",
@@ -218,6 +219,8 @@ class Customer:
         self.place: Place | None = None
         self.streams: list[Stream] = []
         """Recurring streams and what may become one (state/recurring.py)."""
+        self.encoded: dict[int, tuple[object, bytes]] = {}
+        """Of state/frozen.py: what can't change, by identity, as it was last encoded."""
         self.accounts: dict[str, Account] = {}
         self.balances: dict[str, Balance] = {}
         """By account (state/balances.py)."""

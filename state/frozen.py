@@ -84,12 +84,16 @@ class FrozenError(Exception):
 def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
     """The bytes of a customer. `states` holds the detectors' own states, each as [version, state]."""
     hours = customer.hours
+    encoded: dict[int, tuple[object, bytes]] = {}
+    recent = _encoded(customer.recent, customer.encoded, encoded)
+    streams = _encoded(customer.streams, customer.encoded, encoded)
+    customer.encoded = encoded
     fields = Fields(
         customer.partition,
         customer.newest_us,
         customer.arrival_us,
         customer.ring.freeze(),
-        customer.recent,
+        recent,
         customer.matured,
         customer.amounts.freeze(),
         customer.merchants.freeze(),
@@ -107,7 +111,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
         states,
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
-        customer.streams,
+        streams,
         customer.awaiting.freeze(),
         customer.balances,
         customer.consents,
@@ -119,6 +123,22 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
     except OverflowError:  # a balance of 15 digits and 4 decimals does not fit 64 bits
         fields.accounts = {key: _account_as_text(account) for key, account in customer.accounts.items()}
         return _VERSION_BYTE + _encoder.encode(fields)
+
+
+def _encoded(
+    items: Sequence[Any], before: dict[int, tuple[object, bytes]], now: dict[int, tuple[object, bytes]]
+) -> list[Any]:
+    """Items that can't change, each encoded once in its life: most are the same as at the last freezing. The item is kept beside its
+    bytes, so that its identity stays its own."""
+    raws = []
+    for item in items:
+        at = id(item)
+        known = before.get(at)
+        if known is None:
+            known = (item, msgspec.Raw(_encoder.encode(item)))
+        now[at] = known
+        raws.append(known[1])
+    return raws
 
 
 def require_readable(version: int) -> None:

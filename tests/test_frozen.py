@@ -63,7 +63,7 @@ def same(one: Any, other: Any) -> bool:
 
 def assert_same(one: Customer, other: Customer) -> None:
     for slot in Customer.__slots__:
-        if slot not in ("_current", "scheduled_us", "states"):
+        if slot not in ("_current", "encoded", "scheduled_us", "states"):
             assert same(getattr(one, slot), getattr(other, slot)), slot
 
 
@@ -75,6 +75,28 @@ def test_every_field_survives(seed: int) -> None:
     assert_same(customer, again)
     ((name, (version, state)),) = states.items()
     assert (name, version, msgspec.msgpack.decode(state)) == ("geo", 3, {"home": 1})
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=20)
+def test_a_customer_frozen_again_and_again_has_the_bytes_of_one_frozen_once(seed: int) -> None:
+    """What can't change is encoded once in its life (`Customer.encoded`)."""
+    bench = Bench(loud())
+    for event in full_life(seed, 60, 6 * HOUR_US):
+        bench.run([event])
+        customer = bench.shard.customer("c-1")
+        again = freeze(customer, {})
+        customer.encoded = {}
+        assert again == freeze(customer, {})
+
+
+def test_what_has_left_the_profile_is_no_longer_kept_encoded() -> None:
+    customer = lived(3, 60).shard.customer("c-1")
+    freeze(customer, {})
+    assert len(customer.encoded) == len(customer.recent) + len(customer.streams)
+    customer.recent, customer.streams = [], []
+    freeze(customer, {})
+    assert customer.encoded == {}
 
 
 def test_a_new_customer_survives() -> None:

@@ -133,7 +133,9 @@ class WorkerCollector(Collector):
         ):
             yield _counter(f"segone_{name}", help_, (), {(): sum(getattr(shard, name) for shard in shards)})
         telling = sum(shard.tells_rates for shard in shards)
-        yield _gauge("segone_shards_telling_rates", "Shards with holders of loans who have yet to hear of a rate.", telling)
+        yield _gauge(
+            "segone_shards_telling_rates", "Shards with holders of loans who have yet to hear of a rate.", telling
+        )
         stored = {(part,): size for part, size in self._worker.store_bytes().items()}
         yield _gauges("segone_store_bytes", "Space that the state of the shards here takes on disk.", ("part",), stored)
         disk = shutil.disk_usage(self._worker.state_dir)
