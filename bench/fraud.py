@@ -5,7 +5,8 @@ python bench/fraud.py FILE --mapping MAPPING [--from DAY --to DAY] [--scenario C
 Replays the file, up to the end of the test period, through the production code (one pass, labels when they became known), then measures
 its scores and those of the baselines in the test period: area under the ROC curve, average precision, card precision@100 and recall
 at 1 % false positives, by scenario. With --parts the replay is repeated without each of these parts; --costs times them. Protocol, test
-periods, parts and baselines are in bench/fraud.toml; docs/bench-fraud.md explains and has figures. Needs `pip install -e .[bench]`.
+periods, parts and baselines are in bench/fraud.toml; docs/bench-fraud.md explains and has figures. The batch models need
+`pip install -e .[bench]`.
 """
 
 # ruff: noqa: E402  (what follows is found from the checkout)
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -25,12 +27,13 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path += [str(ROOT), str(ROOT / "bench")]
 
-from fraud_baselines import BASELINES, BaselineConfig, Task, with_hour_and_group
+from fraud_baselines import BASELINES, BATCH, BaselineConfig, Task, with_hour_and_group
 from fraud_costs import Cost, measure_costs
 from fraud_engine import Replayed, ReplayError, join, replay
 from fraud_measures import Measures, Protocol, Tested, days_of_test, measure
 from fraud_payments import Payments, read_payments
 from fraud_windows import hand_made_windows
+from tables import wide
 
 from state.settings import ConfigError
 from state.settings_reading import read_toml
@@ -119,6 +122,15 @@ def chosen(flag: str, text: str, known: list[str], separator: str) -> list[str]:
     return names
 
 
+def need_libraries(baselines: list[str]) -> None:
+    """Raises ConfigError where the library of a batch model is missing: before the replay, not after it."""
+    for name in baselines:
+        if name in BATCH and find_spec(BATCH[name]) is None:
+            raise ConfigError(
+                f"--baselines {name}: {BATCH[name]} is not installed; pip install -e .[bench], or name other baselines"
+            )
+
+
 def period(args: argparse.Namespace, config: Config) -> FileConfig:
     """Flags before the table that has the mapping's name. Raises ConfigError when neither gives a test period."""
     known = config.files.get(args.mapping.stem)
@@ -176,6 +188,7 @@ def run(args: argparse.Namespace, config: Config) -> Result:
     """Everything that was asked for, the engine first."""
     parts = chosen("--parts", args.parts, list(config.parts), ",")
     baselines = chosen("--baselines", args.baselines, list(BASELINES), ";")
+    need_libraries(baselines)
     file = period(args, config)
     from_us, to_us = day_us("--from", file.from_), day_us("--to", file.to)
     progress = Console(stderr=True)
@@ -237,9 +250,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ReplayError as error:
         print(f"bench/fraud.py: {error}", file=sys.stderr)
         return 1
-    show(Console(), result.lines, config, args.data)
+    show(wide(), result.lines, config, args.data)
     if result.costs:
-        show_costs(Console(), result.costs)
+        show_costs(wide(), result.costs)
     if args.json:
         args.json.write_bytes(orjson.dumps(msgspec.to_builtins(result), option=orjson.OPT_INDENT_2) + b"\n")
     return 0
