@@ -4,8 +4,8 @@ python bench/fraud.py FILE --mapping MAPPING [--from DAY --to DAY] [--scenario C
 
 Replays the file, up to the end of the test period, through the production code (one pass, labels when they became known), then measures
 its scores and those of the baselines in the test period: area under the ROC curve, average precision, card precision@100 and recall
-at 1 % false positives, by scenario. With --parts the replay is repeated without each of these parts; --costs times them. Protocol, test
-periods, parts and baselines are in bench/fraud.toml; docs/bench-fraud.md explains and has figures. The batch models need
+at 1 % false positives, by scenario. With --parts the model learns again without each of these parts; --costs times them. Protocol, test
+periods and baselines are in bench/fraud.toml; docs/bench-fraud.md explains and has figures. The batch models need
 `pip install -e .[bench]`.
 """
 
@@ -31,6 +31,7 @@ from fraud_baselines import BASELINES, BATCH, BaselineConfig, Task, with_hour_an
 from fraud_costs import Cost, measure_costs
 from fraud_engine import Replayed, ReplayError, join, replay
 from fraud_measures import Measures, Protocol, Tested, days_of_test, measure
+from fraud_parts import PARTS, record, replayed
 from fraud_payments import Payments, read_payments
 from fraud_windows import hand_made_windows
 from tables import wide
@@ -56,7 +57,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     protocol: Protocol
     files: dict[str, FileConfig]
-    parts: dict[str, str]
     baselines: BaselineConfig
     costs: dict[str, tuple[str, ...]]
 
@@ -92,7 +92,7 @@ def parse_arguments(config: Config, arguments: list[str] | None) -> argparse.Nam
         "--parts",
         default="",
         metavar="NAMES",
-        help=f"replay without each of them, too: all, or some of {','.join(config.parts)}",
+        help=f"score without each of them, too: all, or some of {','.join(PARTS)}",
     )
     parser.add_argument(
         "--baselines",
@@ -186,7 +186,7 @@ def show_costs(console: Console, costs: list[Cost]) -> None:
 
 def run(args: argparse.Namespace, config: Config) -> Result:
     """Everything that was asked for, the engine first."""
-    parts = chosen("--parts", args.parts, list(config.parts), ",")
+    parts = chosen("--parts", args.parts, list(PARTS), ",")
     baselines = chosen("--baselines", args.baselines, list(BASELINES), ";")
     need_libraries(baselines)
     file = period(args, config)
@@ -201,11 +201,11 @@ def run(args: argparse.Namespace, config: Config) -> Result:
     lines = []
     if args.scores:
         lines.append(engine_line(ENGINE, join(args.scores, payments, to_us), payments, test, config))
-    whole = [] if args.scores else [(ENGINE, "")]
-    for name, overlay in [*whole, *((f"{ENGINE} without {part}", config.parts[part]) for part in parts)]:
-        progress.print(f"replaying: {name}")
-        replayed = replay(args.data, args.mapping, payments, overlay, to_us)
-        lines.append(engine_line(name, replayed, payments, test, config))
+    elif not parts:
+        progress.print(f"replaying: {ENGINE}")
+        lines.append(engine_line(ENGINE, replay(args.data, args.mapping, payments, to_us), payments, test, config))
+    if parts:
+        lines += take_apart(args, parts, payments, test, config, progress)
     lines += compare(payments, test, config, baselines, progress)
     costs: list[Cost] = []
     if args.costs:
@@ -221,6 +221,20 @@ def engine_line(name: str, replayed: Replayed, payments: Payments, test: Tested,
         note += f", {replayed.unscored:,} payments without a score"
     measures = measure(payments, test, config.protocol, replayed.scores)
     return Line(name, measures, replayed.each_us, note=note)
+
+
+def take_apart(
+    args: argparse.Namespace, parts: list[str], payments: Payments, test: Tested, config: Config, progress: Console
+) -> list[Line]:
+    """The engine's line, unless its scores were given, and one without each part. They have no times: the replay does less than usual."""
+    to_us = int(payments.time_us[test.rows].max()) + 1
+    progress.print(f"replaying: {ENGINE}, recorded")
+    recording = record(args.data, args.mapping, to_us)
+    lines = []
+    for part in [*([] if args.scores else [None]), *parts]:
+        name = f"{ENGINE} without {part}" if part else ENGINE
+        lines.append(engine_line(name, replayed(recording, payments, to_us, part), payments, test, config))
+    return lines
 
 
 def compare(payments: Payments, test: Tested, config: Config, names: list[str], progress: Console) -> list[Line]:

@@ -86,7 +86,15 @@ def test_engine_and_baselines_stand_side_by_side_and_a_part_that_is_off_is_misse
     assert recall["segone"]["1"] > 0.8
     assert recall["segone"]["2"] > 0.9
     assert max(recall["segone without merchant"]["2"], recall["customer z"]["2"]) < 0.1
-    assert all(line["score_us"] > 0 for line in lines.values())
+    assert all(lines[name]["score_us"] > 0 for name in names)
+
+
+def test_scores_learned_again_with_nothing_off_are_those_of_the_replay(history: Path) -> None:
+    recording = record(history, MAPPING, DAYS_US[1])
+    again, whole = rescored(recording, None), [row.score for row in recording.judged]
+    assert len(whole) > 3_000
+    assert again == pytest.approx(whole, rel=0.02), "but for the rounding of what strangeness looks at"
+    assert sum(one == other for one, other in zip(again, whole, strict=True)) > 0.9 * len(whole)
 
 
 @pytest.mark.usefixtures("batch_models")
