@@ -12,6 +12,7 @@ import fraud
 import orjson
 import pytest
 from fraud_costs import measure_costs
+from fraud_parts import record, rescored
 
 from state.settings_reading import read_toml
 
@@ -90,7 +91,7 @@ def test_engine_and_baselines_stand_side_by_side_and_a_part_that_is_off_is_misse
 
 
 def test_scores_learned_again_with_nothing_off_are_those_of_the_replay(history: Path) -> None:
-    recording = record(history, MAPPING, DAYS_US[1])
+    recording = record(history, MAPPING, fraud.day_us("--to", PERIOD[3]))
     again, whole = rescored(recording, None), [row.score for row in recording.judged]
     assert len(whole) > 3_000
     assert again == pytest.approx(whole, rel=0.02), "but for the rounding of what strangeness looks at"
