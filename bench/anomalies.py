@@ -19,11 +19,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
+
+from tables import wide
 
 from dataflows.commands.replay import Replay
 from dataflows.history.ordered import open_history
@@ -116,7 +117,7 @@ def show(seed: int, found: list[Row]) -> None:
         numbers = (row.precision, row.recall, row.false_alarms_per_year)
         delay = "–" if row.delay_days is None else f"{row.delay_days:.1f}"
         table.add_row(row.target, str(row.cases), *("–" if n is None else f"{n:.3f}" for n in numbers), delay)
-    Console().print(table)
+    wide().print(table)
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ python bench/fraud.py FILE --mapping MAPPING [--from DAY --to DAY] [--scenario C
 
 Replays the file, up to the end of the test period, through the production code (one pass, labels when they became known), then measures
 its scores and those of the baselines in the test period: area under the ROC curve, average precision, card precision@100 and recall
-at 1 % false positives, by scenario. With --parts the replay is repeated without each of these parts; --costs times them. Protocol, test
-periods, parts and baselines are in bench/fraud.toml; docs/bench-fraud.md explains and has figures. Needs `pip install -e .[bench]`.
+at 1 % false positives, by scenario. With --parts the model learns again without each of these parts; --costs times them. Protocol, test
+periods and baselines are in bench/fraud.toml; docs/bench-fraud.md explains and has figures. The batch models need
+`pip install -e .[bench]`.
 """
 
 # ruff: noqa: E402  (what follows is found from the checkout)
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -25,12 +27,14 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path += [str(ROOT), str(ROOT / "bench")]
 
-from fraud_baselines import BASELINES, BaselineConfig, Task, with_hour_and_group
+from fraud_baselines import BASELINES, BATCH, BaselineConfig, Task, with_hour_and_group
 from fraud_costs import Cost, measure_costs
 from fraud_engine import Replayed, ReplayError, join, replay
 from fraud_measures import Measures, Protocol, Tested, days_of_test, measure
+from fraud_parts import PARTS, record, replayed
 from fraud_payments import Payments, read_payments
 from fraud_windows import hand_made_windows
+from tables import wide
 
 from state.settings import ConfigError
 from state.settings_reading import read_toml
@@ -53,7 +57,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     protocol: Protocol
     files: dict[str, FileConfig]
-    parts: dict[str, str]
     baselines: BaselineConfig
     costs: dict[str, tuple[str, ...]]
 
@@ -89,7 +92,7 @@ def parse_arguments(config: Config, arguments: list[str] | None) -> argparse.Nam
         "--parts",
         default="",
         metavar="NAMES",
-        help=f"replay without each of them, too: all, or some of {','.join(config.parts)}",
+        help=f"score without each of them, too: all, or some of {','.join(PARTS)}",
     )
     parser.add_argument(
         "--baselines",
@@ -117,6 +120,15 @@ def chosen(flag: str, text: str, known: list[str], separator: str) -> list[str]:
         if name not in known:
             raise ConfigError(f"{flag} {name}: not known; known are {f'{separator} '.join(known)}")
     return names
+
+
+def need_libraries(baselines: list[str]) -> None:
+    """Raises ConfigError where the library of a batch model is missing: before the replay, not after it."""
+    for name in baselines:
+        if name in BATCH and find_spec(BATCH[name]) is None:
+            raise ConfigError(
+                f"--baselines {name}: {BATCH[name]} is not installed; pip install -e .[bench], or name other baselines"
+            )
 
 
 def period(args: argparse.Namespace, config: Config) -> FileConfig:
@@ -174,8 +186,9 @@ def show_costs(console: Console, costs: list[Cost]) -> None:
 
 def run(args: argparse.Namespace, config: Config) -> Result:
     """Everything that was asked for, the engine first."""
-    parts = chosen("--parts", args.parts, list(config.parts), ",")
+    parts = chosen("--parts", args.parts, list(PARTS), ",")
     baselines = chosen("--baselines", args.baselines, list(BASELINES), ";")
+    need_libraries(baselines)
     file = period(args, config)
     from_us, to_us = day_us("--from", file.from_), day_us("--to", file.to)
     progress = Console(stderr=True)
@@ -188,11 +201,11 @@ def run(args: argparse.Namespace, config: Config) -> Result:
     lines = []
     if args.scores:
         lines.append(engine_line(ENGINE, join(args.scores, payments, to_us), payments, test, config))
-    whole = [] if args.scores else [(ENGINE, "")]
-    for name, overlay in [*whole, *((f"{ENGINE} without {part}", config.parts[part]) for part in parts)]:
-        progress.print(f"replaying: {name}")
-        replayed = replay(args.data, args.mapping, payments, overlay, to_us)
-        lines.append(engine_line(name, replayed, payments, test, config))
+    elif not parts:
+        progress.print(f"replaying: {ENGINE}")
+        lines.append(engine_line(ENGINE, replay(args.data, args.mapping, payments, to_us), payments, test, config))
+    if parts:
+        lines += take_apart(args, parts, payments, test, config, progress)
     lines += compare(payments, test, config, baselines, progress)
     costs: list[Cost] = []
     if args.costs:
@@ -208,6 +221,20 @@ def engine_line(name: str, replayed: Replayed, payments: Payments, test: Tested,
         note += f", {replayed.unscored:,} payments without a score"
     measures = measure(payments, test, config.protocol, replayed.scores)
     return Line(name, measures, replayed.each_us, note=note)
+
+
+def take_apart(
+    args: argparse.Namespace, parts: list[str], payments: Payments, test: Tested, config: Config, progress: Console
+) -> list[Line]:
+    """The engine's line, unless its scores were given, and one without each part. They have no times: the replay does less than usual."""
+    to_us = int(payments.time_us[test.rows].max()) + 1
+    progress.print(f"replaying: {ENGINE}, recorded")
+    recording = record(args.data, args.mapping, to_us)
+    lines = []
+    for part in [*([] if args.scores else [None]), *parts]:
+        name = f"{ENGINE} without {part}" if part else ENGINE
+        lines.append(engine_line(name, replayed(recording, payments, to_us, part), payments, test, config))
+    return lines
 
 
 def compare(payments: Payments, test: Tested, config: Config, names: list[str], progress: Console) -> list[Line]:
@@ -237,9 +264,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ReplayError as error:
         print(f"bench/fraud.py: {error}", file=sys.stderr)
         return 1
-    show(Console(), result.lines, config, args.data)
+    show(wide(), result.lines, config, args.data)
     if result.costs:
-        show_costs(Console(), result.costs)
+        show_costs(wide(), result.costs)
     if args.json:
         args.json.write_bytes(orjson.dumps(msgspec.to_builtins(result), option=orjson.OPT_INDENT_2) + b"\n")
     return 0

@@ -3,6 +3,8 @@
 Online baselines see payments in the order of arrival, score first, and learn a payment when the label delay has passed. Batch
 models learn once, from everything that was known when the test period began. All of them but `customer z` get the fifteen
 hand-made windows; trees, which can use them, also the hour of the day and the spending group.
+
+Only the batch models need the extra `bench` (scikit-learn, XGBoost): they import it themselves, so that everything else runs without.
 """
 
 from __future__ import annotations
@@ -18,8 +20,6 @@ from fraud_payments import Array, Payments
 from msgspec import Meta
 from rich.progress import track
 from river import forest, linear_model, optim, preprocessing
-from sklearn.ensemble import RandomForestClassifier
-from xgboost import XGBClassifier
 
 from state.windows import DAY_US, HOUR_US
 
@@ -97,7 +97,9 @@ def online_forest(task: Task) -> Scored:
 
 
 def batch_forest(task: Task) -> Scored:
-    """scikit-learn's random forest."""
+    """scikit-learn's random forest. Raises ImportError without the extra `bench`."""
+    from sklearn.ensemble import RandomForestClassifier
+
     config = task.config
     model = RandomForestClassifier(
         config.trees_batch, max_depth=config.depth_random_forest, n_jobs=-1, random_state=config.seed
@@ -106,7 +108,9 @@ def batch_forest(task: Task) -> Scored:
 
 
 def batch_xgboost(task: Task) -> Scored:
-    """XGBoost's classifier."""
+    """XGBoost's classifier. Raises ImportError without the extra `bench`."""
+    from xgboost import XGBClassifier
+
     config = task.config
     return _batch(
         task, XGBClassifier(n_estimators=config.trees_batch, max_depth=config.depth_xgboost, random_state=config.seed)
@@ -120,6 +124,8 @@ BASELINES: dict[str, Callable[[Task], Scored]] = {
     "random forest, batch": batch_forest,
     "XGBoost, batch": batch_xgboost,
 }
+BATCH = {"random forest, batch": "sklearn", "XGBoost, batch": "xgboost"}
+"""The baselines that need the extra `bench`, by the library that each imports."""
 
 
 def with_hour_and_group(payments: Payments, windows: Array) -> Array:

@@ -1,5 +1,4 @@
-"""The engine's own scores: `segone replay --scores` in a process of its own, up to the end of the test period, with parts of
-anomaly.transaction switched off or not."""
+"""The engine's own scores: `segone replay --scores` in a process of its own, up to the end of the test period."""
 
 from __future__ import annotations
 
@@ -36,14 +35,13 @@ class ReplayError(Exception):
     """The replay ended with an error, which it has printed itself."""
 
 
-def replay(data: Path, mapping: Path, payments: Payments, config: str, to_us: int) -> Replayed:
-    """What arrived before `to_us`. `config` is TOML over the default settings. Raises ReplayError when `segone replay` fails."""
+def replay(data: Path, mapping: Path, payments: Payments, to_us: int) -> Replayed:
+    """What arrived before `to_us`. Raises ReplayError when `segone replay` fails."""
     with tempfile.TemporaryDirectory(prefix="segone-fraud-") as name:
         folder = Path(name)
-        (folder / "config.toml").write_text(config, "utf-8")
         command = [sys.executable, "-m", "dataflows.cli", "replay", str(data.resolve())]
         command += ["--mapping", str(mapping.resolve()), "--out", str(folder / "out"), "--scores"]
-        command += ["--config", str(folder / "config.toml"), "--to", rfc3339(to_us)]
+        command += ["--to", rfc3339(to_us)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         # What the replay says about itself is not a result of this measurement; its progress and errors are for people.
         ended = subprocess.run(

@@ -114,7 +114,7 @@ class KnowledgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     enabled: bool = True
     bucket_s: Annotated[int, Meta(ge=1, le=31 * 86_400)] = 86_400
     merchant_keys: Annotated[int, Meta(ge=1, le=256)] = 4
-    label_horizon_s: Seconds = 691_200.0
+    label_horizon_s: Seconds = 950_400.0
     awaiting_max: Annotated[int, Meta(ge=1, le=4096)] = 256
     negative_share: Annotated[float, Meta(gt=0, le=1)] = 0.1
     pacing_wait_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0

@@ -30,6 +30,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     """Ascending, at least two; each has a weight of its own."""
     categories: int = 0
     """So many numbers from 0 on, each with a weight; others have none."""
+    one_sided: bool = False
+    """Before any label only values above zero count; what values below mean is left to labels."""
 
     @property
     def width(self) -> int:
@@ -50,9 +52,15 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
         return [(0, value)] if value else []
 
     def prior(self, slope: float) -> list[float]:
-        """The weights with which the contribution is slope × value (between the outermost knots); none for categories."""
+        """The weights with which the contribution is slope × value (between the outermost knots); none for categories.
+
+        >>> Feature(name="rate", knots=(-1.0, 0.0, 2.0), one_sided=True).prior(0.5)
+        [0.0, 0.0, 1.0]
+        """
         if self.categories:
             return [0.0] * self.categories
+        if self.one_sided:
+            return [slope * max(knot, 0.0) for knot in self.knots]
         return [slope * knot for knot in self.knots] or [slope]
 
 

@@ -64,8 +64,9 @@ _KINDS: Final = 2 * len(GROUPS)
 LAYOUT: Final = Layout(
     (
         *(Feature(name=name) for name in OWN),
-        Feature(name="merchant_rate_7d", knots=_RATES),
-        Feature(name="merchant_rate_30d", knots=_RATES),
+        # Much business without a known fraud is no evidence in a bank that knows of few: a thief shops where everybody does.
+        Feature(name="merchant_rate_7d", knots=_RATES, one_sided=True),
+        Feature(name="merchant_rate_30d", knots=_RATES, one_sided=True),
         Feature(name="merchant_streak", knots=(0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)),
         Feature(
             name="merchant_streak_age_d",

@@ -49,6 +49,9 @@ class Config(line_learner.Config, frozen=True, forbid_unknown_fields=True, kw_on
     """After so many days the labels of a day are known."""
     prior_customer_days: line_learner.Positive = 20_000.0
     """What the prior threshold is worth against counted scores."""
+    prior_alarms: line_learner.Positive = 100.0
+    """What `prior_alarms_false` is worth against alarms that are settled."""
+    prior_alarms_false: line_learner.Share = 0.1
     forest: ForestConfig = ForestConfig()
 
 
@@ -114,14 +117,18 @@ class Learner:
             columns = self._schema.layout.columns(seen.values)
             for role, line in self._lines.items():
                 line.learn(columns, example.label, example.weight, seen.given(role), example.time_us)
-        self._budget.settle(bucket_end_us - self._config.settle_days * DAY_US, self._config.half_life_days)
+        settled_us = bucket_end_us - self._config.settle_days * DAY_US
+        self._budget.settle(settled_us, self._config.half_life_days, self._threshold)
         for line in self._lines.values():
             line.pass_time(self._bucket_us)
         grown = self._prior.strangeness and self._grow(self._open)
         self._open = []
         self._rewrite = self._lines_dirty = True
         threshold = self._budget.threshold(
-            self._prior.alerts_per_1000_customers_day, self._prior.threshold, self._config.prior_customer_days
+            self._prior.alerts_per_1000_customers_day,
+            self._prior.threshold,
+            self._config.prior_customer_days,
+            self._budget.false_share(self._config.prior_alarms_false, self._config.prior_alarms),
         )
         if not examples and not grown and threshold == self._threshold:
             return []
@@ -188,7 +195,7 @@ class Learner:
                 day = (example.customer_id, example.time_us // DAY_US)
                 highest[day] = max(logit, highest.get(day, logit))
         for day in sorted(highest):
-            self._budget.take_out(day[1] * DAY_US, bin_of(highest[day]))
+            self._budget.take_out(day[1] * DAY_US, bin_of(highest[day]), self._threshold)
 
     def _grow(self, examples: list[Example]) -> bool:
         """Whether there is a new forest: the window is full with what came in this bucket. Frauds don't belong in it, but nobody need know

@@ -3,6 +3,9 @@
 What is counted: customers by the highest score of each of their days. An alarm opens an episode of days, so a customer's day raises one
 alarm at most. A day counts at once by what its scores promise, and is settled when labels for it would have come: who turned out to be
 defrauded is taken out by then, since that alarm was right.
+
+Promises are believed as far as settled alarms have kept them: frauds come to an end before labels tell, and scores that were right
+for weeks are then wrong at once.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ class Budget(msgspec.Struct, array_like=True):
     """Days that are not settled yet: customers by bin of the day's highest score."""
     customers: dict[int, int] = {}
     """Known to each shard."""
+    right: float = 0.0
+    """Alarms that turned out right, and those that were settled as false: by the threshold when that became known; both fade."""
+    false: float = 0.0
 
     def count(self, item: ScoreCount) -> None:
         self.customers[item.shard] = max(item.customers, self.customers.get(item.shard, 0))
@@ -41,26 +47,46 @@ class Budget(msgspec.Struct, array_like=True):
         for number, rises in item.rises.items():
             bins[number] = bins.get(number, 0.0) + rises
 
-    def take_out(self, time_us: int, number: int) -> None:
+    def take_out(self, time_us: int, number: int, threshold: float) -> None:
         """A customer's day turned out to be one of fraud. Of a settled day it is too late."""
         bins = self.days.get(time_us // DAY_US)
         if bins is not None:
             bins[number] = bins.get(number, 0.0) - 1.0
+            if number >= threshold * BINS_A_UNIT:
+                self.right += 1.0
 
-    def settle(self, before_us: int, half_life_days: float) -> None:
+    def settle(self, before_us: int, half_life_days: float, threshold: float) -> None:
         """Days that ended before or at `before_us` count from now on; what is longer ago counts for less."""
         for day in sorted(day for day in self.days if (day + 1) * DAY_US <= before_us):
             fading = 0.5 ** (1.0 / half_life_days)
+            false = [rises for number, rises in sorted(self.days[day].items()) if number >= threshold * BINS_A_UNIT]
+            self.right *= fading
+            self.false = self.false * fading + max(0.0, sum(false))
             self.customer_days = self.customer_days * fading + sum(self.customers.values())
             faded = {number: rises * fading for number, rises in self.settled.items()}
             for number, rises in sorted(self.days.pop(day).items()):
                 faded[number] = faded.get(number, 0.0) + rises
             self.settled = {number: rises for number, rises in faded.items() if abs(rises) >= WEIGHT_MIN}
 
-    def threshold(self, alerts_per_1000_customers_day: float, prior: float, prior_customer_days: float) -> float:
+    def false_share(self, prior_share: float, prior_alarms: float) -> float:
+        """Of settled alarms, drawn to `prior_share` as if that had been found of `prior_alarms`.
+
+        >>> Budget(right=290.0, false=10.0).false_share(0.1, 100.0)
+        0.05
+        """
+        return (self.false + prior_share * prior_alarms) / (self.right + self.false + prior_alarms)
+
+    def threshold(
+        self,
+        alerts_per_1000_customers_day: float,
+        prior: float,
+        prior_customer_days: float,
+        false_share_min: float = 0.0,
+    ) -> float:
         """The lowest score in log-odds at which alarms stay within the budget, drawn to `prior` as if that had been found on
         `prior_customer_days`. The newest days that make up as many may raise it: a model that has just changed, or a wave of frauds, is
-        held to the budget at once, not on average with quiet months. A small bank has fewer, and is drawn to what was before.
+        held to the budget at once, not on average with quiet months. A small bank has fewer, and is drawn to what was before. Of days that
+        are not settled at least `false_share_min` is taken to be false, whatever the scores promise.
 
         >>> Budget().threshold(0.25, 0.0, 10_000.0)
         0.0
@@ -72,7 +98,7 @@ class Budget(msgspec.Struct, array_like=True):
         counted = self.customer_days + customers * len(days)
         if not counted:
             return prior
-        found = _lowest(self._false_alarms(self.settled, days), allowed * counted)
+        found = _lowest(self._false_alarms(self.settled, days, false_share_min), allowed * counted)
         usual = (found * counted + prior * prior_customer_days) / (counted + prior_customer_days)
         if not self.customer_days:
             usual = max(
@@ -80,16 +106,17 @@ class Budget(msgspec.Struct, array_like=True):
             )  # how the prior scores says nothing of how the first model will: nothing to lower it by
         newest = days[-max(NEWEST_DAYS, math.ceil(prior_customer_days / max(1, customers))) :]
         counted = customers * len(newest)
-        found = _lowest(self._false_alarms({}, newest), allowed * counted)
+        found = _lowest(self._false_alarms({}, newest, false_share_min), allowed * counted)
         missing = max(0.0, prior_customer_days - counted)
         return max(usual, (found * counted + usual * missing) / (counted + missing))
 
-    def _false_alarms(self, settled: Bins, unsettled: list[int]) -> Bins:
+    def _false_alarms(self, settled: Bins, unsettled: list[int], false_share_min: float) -> Bins:
         """Of a day that is not settled a score of p is taken for 1 − p of a false alarm: calibrated, it is right once in 1 / p."""
         bins = dict(settled)
         for day in unsettled:
             for number, rises in self.days[day].items():
-                bins[number] = bins.get(number, 0.0) + rises * sigmoid(-number / BINS_A_UNIT)
+                share = max(false_share_min, sigmoid(-number / BINS_A_UNIT))
+                bins[number] = bins.get(number, 0.0) + rises * share
         return bins
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import fraud
 import orjson
 import pytest
 from fraud_costs import measure_costs
+from fraud_parts import record, rescored
 
 from state.settings_reading import read_toml
 
 MAPPING = fraud.ROOT / "config" / "mappings" / "fraud_handbook.toml"
 SEED = 5
+PERIOD = ("--from", "2018-08-15", "--to", "2018-08-29", "--no-leave-out-known-cards")
 
 
 @pytest.fixture(scope="module")
@@ -46,37 +49,10 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def bench(*arguments: object) -> int:
-    return fraud.main([str(argument) for argument in arguments])
-
-
-def test_engine_and_baselines_stand_side_by_side_and_a_part_that_is_off_is_missed(history: Path) -> None:
-    path = history.parent / "result.json"
-    period = ("--from", "2018-08-15", "--to", "2018-08-29", "--no-leave-out-known-cards")
-    assert bench(history, "--mapping", MAPPING, *period, "--parts", "merchant", "--json", path) == 0
-    lines = orjson.loads(path.read_bytes())["lines"]
-    by_name = {line["name"]: line["measures"] for line in lines}
-    assert list(by_name) == [
-        "segone",
-        "segone without merchant",
-        "customer z",
-        "logistic regression, online",
-        "adaptive random forest, online",
-        "random forest, batch",
-        "XGBoost, batch",
-    ]
-    recall = {name: measures["recall_by_scenario"] for name, measures in by_name.items()}
-    assert recall["customer z"]["1"] == 1.0
-    assert recall["segone"]["1"] > 0.8
-    assert recall["segone"]["2"] > 0.9
-    assert max(recall["segone without merchant"]["2"], recall["customer z"]["2"]) < 0.1
-    assert all(line["score_us"] > 0 for line in lines)
-
-
-def test_scores_that_are_there_already_are_measured_and_missing_ones_count_as_lowest(
-    history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scores, result = tmp_path / "scores.parquet", tmp_path / "result.json"
+@pytest.fixture(scope="module")
+def oracle(history: Path) -> Path:
+    """Scores of somebody who knows the truth, for all payments but one."""
+    path = history.parent / "scores.parquet"
     with duckdb.connect() as db:
         db.execute(
             f"""
@@ -84,16 +60,71 @@ def test_scores_that_are_there_already_are_measured_and_missing_ones_count_as_lo
                 SELECT 'c-' || CUSTOMER_ID AS customer_id, TRANSACTION_ID::VARCHAR AS transaction_id,
                        TX_FRAUD::DOUBLE AS score, 'oracle' AS model
                 FROM '{history}' WHERE TRANSACTION_ID <> 4000
-            ) TO '{scores}' (FORMAT parquet)
+            ) TO '{path}' (FORMAT parquet)
             """
         )
-    period = ("--from", "2018-08-15", "--to", "2018-08-29", "--no-leave-out-known-cards")
-    period += ("--baselines", "none", "--json", str(result))
-    assert bench(history, "--mapping", MAPPING, *period, "--scores", scores) == 0
+    return path
+
+
+def bench(*arguments: object) -> int:
+    return fraud.main([str(argument) for argument in arguments])
+
+
+def compared(history: Path, *baselines: str, parts: str = "none", scores: Path | None = None) -> dict[str, Any]:
+    """The lines of one run, by name."""
+    path = history.parent / "result.json"
+    arguments = (*PERIOD, "--parts", parts, "--baselines", ";".join(baselines), "--json", path)
+    assert bench(history, "--mapping", MAPPING, *arguments, *(("--scores", scores) if scores else ())) == 0
+    return {line["name"]: line for line in orjson.loads(path.read_bytes())["lines"]}
+
+
+def test_engine_and_baselines_stand_side_by_side_and_a_part_that_is_off_is_missed(history: Path) -> None:
+    names = ["customer z", "logistic regression, online", "adaptive random forest, online"]
+    lines = compared(history, *names, parts="merchant")
+    assert list(lines) == ["segone", "segone without merchant", *names]
+    recall = {name: line["measures"]["recall_by_scenario"] for name, line in lines.items()}
+    assert recall["customer z"]["1"] == 1.0
+    assert recall["segone"]["1"] > 0.8
+    assert recall["segone"]["2"] > 0.9
+    assert max(recall["segone without merchant"]["2"], recall["customer z"]["2"]) < 0.1
+    assert all(lines[name]["score_us"] > 0 for name in names)
+
+
+def test_scores_learned_again_with_nothing_off_are_those_of_the_replay(history: Path) -> None:
+    recording = record(history, MAPPING, fraud.day_us("--to", PERIOD[3]))
+    again, whole = rescored(recording, None), [row.score for row in recording.judged]
+    assert len(whole) > 3_000
+    assert again == pytest.approx(whole, rel=0.02), "but for the rounding of what strangeness looks at"
+    assert sum(one == other for one, other in zip(again, whole, strict=True)) > 0.9 * len(whole)
+
+
+@pytest.mark.usefixtures("batch_models")
+def test_batch_models_learn_what_was_known_before_the_test_period(history: Path, oracle: Path) -> None:
+    lines = compared(history, *fraud.BATCH, scores=oracle)
+    assert list(lines) == ["segone", *fraud.BATCH]
+    for name in fraud.BATCH:
+        assert lines[name]["measures"]["auc"] > 0.9, name
+        assert lines[name]["learn_us"] > 0
+
+
+def test_a_batch_model_without_its_library_is_told_before_anything_is_replayed(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(fraud.BATCH, "XGBoost, batch", "no_such_library")
+    assert bench(history, "--mapping", MAPPING, "--baselines", "XGBoost, batch") == 2
+    assert "no_such_library is not installed; pip install -e .[bench]" in capsys.readouterr().err
+
+
+def test_scores_that_are_there_already_are_measured_and_missing_ones_count_as_lowest(
+    history: Path, oracle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = tmp_path / "result.json"
+    arguments = (*PERIOD, "--baselines", "none", "--json", result)
+    assert bench(history, "--mapping", MAPPING, *arguments, "--scores", oracle) == 0
     (line,) = orjson.loads(result.read_bytes())["lines"]
     assert (line["measures"]["auc"], line["measures"]["recall"], line["score_us"]) == (1.0, 1.0, None)
     assert line["note"] == "1 model versions, 1 payments without a score"
-    assert bench(history, "--mapping", MAPPING, *period, "--scores", tmp_path / "none.parquet") == 2
+    assert bench(history, "--mapping", MAPPING, *arguments, "--scores", tmp_path / "none.parquet") == 2
     assert "segone replay --scores" in capsys.readouterr().err
 
 

@@ -120,7 +120,7 @@ def test_a_model_that_scores_higher_raises_the_threshold_within_three_days(custo
     after = {bin_of(-5.0): customers - customers // 100, bin_of(1.0): customers // 100}  # ten times the budget
     for day in range(20):
         budget.count(ScoreCount("transaction", 0, day * DAY_US, customers, before))
-        budget.settle((day - 13) * DAY_US, 60.0)
+        budget.settle((day - 13) * DAY_US, 60.0, 0.0)
     quiet = budget.threshold(share, -1.0, prior_days)
     for day in range(20, 23):
         budget.count(ScoreCount("transaction", 0, day * DAY_US, customers, after))
@@ -146,7 +146,7 @@ def test_a_wave_is_held_to_the_budget_by_itself_not_averaged_with_quiet_months(
     budget, customers, prior_days = Budget(), 10_000, 30_000.0
     for day, rises in enumerate([*months, *wave]):
         budget.count(ScoreCount("transaction", 0, day * DAY_US, customers, rises))
-    budget.settle((len(months) - 2) * DAY_US, 60.0)
+    budget.settle((len(months) - 2) * DAY_US, 60.0, 0.0)
     threshold = budget.threshold(0.25, 0.0, prior_days)
     promised = sum(
         count * sigmoid(-number / 10) for rises in wave for number, count in rises.items() if number / 10 >= threshold

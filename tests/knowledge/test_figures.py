@@ -89,7 +89,7 @@ def test_alarms_keep_within_the_budget_once_days_are_settled() -> None:
             highest.append(logit)
             rises[bin_of(logit)] = rises.get(bin_of(logit), 0) + 1
         budget.count(ScoreCount("transaction", 0, day * DAY_US, customers, rises))
-        budget.settle((day - 13) * DAY_US, 60.0)
+        budget.settle((day - 13) * DAY_US, 60.0, 0.0)
     threshold = budget.threshold(share, 2.0, 2_000.0)
     alarms = sum(logit >= threshold for logit in highest) / 40 / customers * 1_000
     print(f"seed 10: threshold {threshold}, {alarms:.2f} alarms per 1,000 customers and day")
@@ -102,7 +102,32 @@ def test_days_of_known_fraud_are_no_false_alarms() -> None:
     for one in (budget, same):
         one.count(ScoreCount("transaction", 0, 0, 1_000, {-50: 990, 30: 10}))
     for _ in range(10):
-        budget.take_out(DAY_US // 2, 30)
+        budget.take_out(DAY_US // 2, 30, 0.0)
     for one in (budget, same):
-        one.settle(20 * DAY_US, 60.0)
+        one.settle(20 * DAY_US, 60.0, 0.0)
     assert budget.threshold(1.0, 0.0, 100.0) < 1.0 < 2.5 < same.threshold(1.0, 0.0, 100.0)
+
+
+def test_promises_are_believed_once_settled_alarms_have_kept_them() -> None:
+    """Forty alarms a day at odds of 400 to 1: by their promise a tenth of a false alarm a day, where 1.25 are allowed."""
+    budget, customers, share, prior_alarms = Budget(), 5_000, 0.1, 100.0
+    rises = {bin_of(-7.0): customers - 40, bin_of(6.0): 40}
+
+    def threshold() -> float:
+        return budget.threshold(0.25, 0.0, 20_000.0, budget.false_share(share, prior_alarms))
+
+    for day in range(60):
+        budget.count(ScoreCount("transaction", 0, day * DAY_US, customers, rises))
+        if day == 5:
+            assert budget.threshold(0.25, 0.0, 20_000.0) == 0.0
+            assert threshold() > 6.0, "one in ten of them would be more than the budget"
+        for _ in range(40):
+            budget.take_out((day - 7) * DAY_US, bin_of(6.0), 6.0)
+        budget.settle((day - 13) * DAY_US, 60.0, 6.0)
+    assert budget.false == 0.0 and budget.false_share(share, prior_alarms) < 0.01
+    assert threshold() < 6.0
+    for day in range(60, 90):  # frauds have ended: nobody disputes these payments
+        budget.count(ScoreCount("transaction", 0, day * DAY_US, customers, rises))
+        budget.settle((day - 13) * DAY_US, 60.0, 6.0)
+    assert budget.false_share(share, prior_alarms) > 0.2
+    assert threshold() > 6.0
