@@ -24,7 +24,7 @@ from state.customer import Customer, Recent, Said, Timer
 from state.digest import digest64
 from state.events import Consent, Event, Label, MarketRate, Transaction
 from state.frozen import FrozenError
-from state.policy import Policy
+from state.policy import TIMER_SPREAD_US, Policy
 from state.settings import Settings
 from state.signals import DetectorError, EventTrigger, Score, TimerTrigger
 from state.step import Emission
@@ -354,4 +354,5 @@ def make_policy(settings: Settings, step: CustomerStep, shards_here: int) -> Pol
         duplicate_horizon_us=int(shard.duplicate_horizon_s * 1e6),
         fading_factor=step.priors.fading_factor,
         hot_customers_max=max(16, shard.hot_customers_max // max(1, shards_here)),
+        timer_spread_us=TIMER_SPREAD_US,
     )

@@ -15,10 +15,10 @@ from state.policy import Policy
 from state.step import Emission
 from state.store import Store
 from state.times import NEVER_US
-from state.windows import LENGTHS_US
 
-LOADED_AHEAD_US = LENGTHS_US[1]
-"""How far beyond the clock wake-ups are read from the store: start-up need not read all customers."""
+LOADED_AHEAD_US = 60_000_000
+"""How far beyond the clock wake-ups are read from the store. Each reads a profile that is seldom in memory: a day of them would drive
+everybody else out, and hold up the stream for seconds where there are a million customers."""
 
 
 class Agenda:
@@ -43,7 +43,7 @@ class Agenda:
         held events whose wait is over are applied, and with them all held ones of earlier event time; timers fire."""
         while customer.timers or customer.held:
             timer = min(customer.timers, default=None)
-            fire_us = NEVER_US if timer is None else timer.due_us + self._policy.timer_delay_us
+            fire_us = NEVER_US if timer is None else self._policy.fires_us(timer.due_us, customer.customer_id)
             held_us = min((e.arrival_us for e in customer.held), default=NEVER_US)
             release_us = held_us + self._policy.reorder_wait_us
             if min(fire_us, release_us) >= clock_us:
@@ -67,7 +67,7 @@ class Agenda:
     def wake_us(self, customer: Customer) -> int | None:
         """When the arrival clock gives this customer something to do."""
         due_us = customer.next_timer_us()
-        wake_us = None if due_us is None else due_us + self._policy.timer_delay_us
+        wake_us = None if due_us is None else self._policy.fires_us(due_us, customer.customer_id)
         if customer.held:
             held_us = min(e.arrival_us for e in customer.held) + self._policy.reorder_wait_us
             wake_us = held_us if wake_us is None else min(wake_us, held_us)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+from zlib import crc32
+
 import msgspec
 
 from state.windows import LENGTHS_US
+
+TIMER_SPREAD_US: Final = 600_000_000
+"""Timers of one moment, as midnight is one for many customers, fire within ten minutes instead of all at once."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -17,6 +23,7 @@ class Policy(msgspec.Struct, frozen=True):
     hot_customers_max: int = 4096
     dirty_customers_max: int = 1024
     """Changed customers kept unfrozen between checkpoints."""
+    timer_spread_us: int = 0
 
     @property
     def retention_us(self) -> int:
@@ -33,3 +40,8 @@ class Policy(msgspec.Struct, frozen=True):
         """How far the arrival clock must be past a timer's due time before it fires by itself. Where events are held back for
         sorting, those up to there come a wait late and are held for another; later ones fire it before they are applied."""
         return self.lateness_us + 2 * self.reorder_wait_us
+
+    def fires_us(self, due_us: int, customer_id: str) -> int:
+        """When the arrival clock fires a customer's timer by itself: each customer has its own moment within the spread."""
+        spread_us = crc32(customer_id.encode()) % self.timer_spread_us if self.timer_spread_us else 0
+        return due_us + self.timer_delay_us + spread_us

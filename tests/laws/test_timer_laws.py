@@ -11,11 +11,12 @@ from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, end_of, full_life, hous
 
 from operators.catalogue import CATALOGUE
 from state.events import Event, Transaction
-from state.policy import Policy
+from state.policy import TIMER_SPREAD_US, Policy
 from state.times import parse_rfc3339, rfc3339
 
 LATENESS_US = 2 * DAY_US
 PATIENT = Policy(lateness_us=LATENESS_US)
+SPREAD = Policy(lateness_us=LATENESS_US, timer_spread_us=TIMER_SPREAD_US)
 SPEAKERS = (*CATALOGUE, probe)
 SEEDS = range(8)
 seeds = pytest.mark.parametrize("seed", SEEDS)
@@ -49,12 +50,12 @@ def test_timers_say_the_same_however_the_clock_is_moved(seed: int) -> None:
     events = crowd(seed)
     random_ = random.Random(f"ticks/{seed}")
     end_us = end_of(events) + 60 * DAY_US
-    one_batch = Bench(loud(), PATIENT, SPEAKERS)
+    one_batch = Bench(loud(), SPREAD, SPEAKERS)
     one_batch.apply(events)
-    lazily = Bench(loud(), PATIENT, SPEAKERS)
+    lazily = Bench(loud(), SPREAD, SPEAKERS)
     for event in events:  # each customer's timers fire at its own next event, or at the end
         lazily._hear(lazily.shard.apply([event], 0))
-    eagerly = Bench(loud(), PATIENT, SPEAKERS)
+    eagerly = Bench(loud(), SPREAD, SPEAKERS)
     for event in events:
         for tick_us in sorted(random_.randrange(event.arrival_us - HOUR_US, event.arrival_us + 1) for _ in range(3)):
             eagerly.advance(tick_us)
@@ -72,7 +73,7 @@ def test_timers_say_the_same_however_the_clock_is_moved(seed: int) -> None:
 
 @seeds
 def test_timers_and_held_events_take_turns_however_the_clock_is_moved(seed: int) -> None:
-    policy = Policy(lateness_us=3 * HOUR_US, reorder_wait_us=HOUR_US)
+    policy = Policy(lateness_us=3 * HOUR_US, reorder_wait_us=HOUR_US, timer_spread_us=TIMER_SPREAD_US)
     events = shuffled(crowd(seed), seed, HOUR_US)
     random_ = random.Random(f"ticks/{seed}")
     lazily, eagerly = Bench(loud(), policy, SPEAKERS), Bench(loud(), policy, SPEAKERS)
@@ -88,6 +89,21 @@ def test_timers_and_held_events_take_turns_however_the_clock_is_moved(seed: int)
         bench.finish()
     for number in range(7):
         assert lazily.of(f"c-{number}") == eagerly.of(f"c-{number}")
+
+
+def test_timers_of_one_moment_fire_one_after_the_other() -> None:
+    """Midnight is the moment of many: a million customers' timers must not hold up the stream all at once."""
+    bench = Bench(loud(), SPREAD, SPEAKERS)
+    for number in range(100):
+        bench.apply(burst(f"c-{number}", NOON_US))
+    opened = next(body for body in bench.on("signals") if body["type"] == "anomaly.velocity")
+    due_us = parse_rfc3339(opened["event_time"]) + int(TABLES["velocity"]["quiet_s"] * 1e6) + LATENESS_US
+    closed = []
+    for minute in range(12):
+        said = bench.advance(due_us + minute * MINUTE_US)
+        closed.append(sum(body["type"] == "anomaly.velocity" for body in said))
+    assert closed[0] == 0 and closed[-1] == 0 and sum(closed) == 100
+    assert max(closed) <= 25, "about ten a minute"
 
 
 def test_the_end_of_input_releases_events_held_before_a_restart() -> None:
