@@ -1,4 +1,4 @@
-"""The customer is leaving: the app rests, the salary goes elsewhere, bills follow, cards fall silent, the balance is drained.
+"""The customer is leaving: nobody logs in, the salary goes elsewhere, bills follow, cards fall silent, the balance is drained.
 
 Weeks of seasonal silence, somebody who has only stopped using the app, a lost job and a large transfer by somebody who stays show one of
 these signs each; whoever leaves shows several.
@@ -24,13 +24,12 @@ NAME = "churn"
 VERSION = 1
 SIGNAL = "intent.churn"
 STAGES: Final = ("engagement_falls", "salary_moved", "balance_drained", "silent")
-FLOORS: Final = {"activity": 0.5, "logins": 0.2, "purchases": 1.0, "income": 30.0, "sent": 5.0}
+FLOORS: Final = {"logins": 0.2, "purchases": 1.0, "income": 30.0, "sent": 5.0}
 """Weekly rates, and amounts in major units, that chance alone makes."""
 FALLEN_MAX: Final = 2.5
 """A twelfth of what was usual: what is less is no clearer sign."""
 SCHEMA: Final = plain(
     2,
-    "activity",
     "logins",
     "purchases",
     "purchases_lasting",
@@ -88,7 +87,7 @@ def stage_of(config: Config, week: Week) -> str:
 
 
 def features_of(week: Week) -> list[Feature]:
-    """The app rests months before the end, the salary and the cards two months, bills and the balance weeks: what is compared with
+    """Logins become rare months before the end, the salary and the cards two months, bills and the balance weeks: what is compared with
     what was usual before all that."""
     gone = income_of(week).gone
     bills = bills_stopped(week)
@@ -105,7 +104,6 @@ def features_of(week: Week) -> list[Feature]:
 
     sent, usually_sent = week.brief("sent"), week.slow("sent")
     return [
-        lasting("activity", "activity", "uses the app, times a week"),
         lasting("logins", "logins", "logs in, times a week"),
         these_weeks("purchases", "pays by card, times a week"),
         lasting("purchases_lasting", "purchases", "pays by card, times a week"),

@@ -62,7 +62,7 @@ class Config(IntentConfig, frozen=True, kw_only=True):
     kinds: dict[str, Kind] = {}
     raise_min: float = 1.1
     """Another employer who pays less than this share of the old pay is no step of a career."""
-    raise_max: float = 2.0
+    raise_max: float = 3.5
     pension_min: float = 0.4
     pension_max: float = 0.8
     pause_days_max: int = 70
