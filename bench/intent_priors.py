@@ -2,9 +2,10 @@
 
 python bench/intent_priors.py [--customers N] [--days D] [--seed S …] [--test S …]
 
-Worlds of 300 customers and the seeds 34 and 35 gave the weights in the file. A logistic regression by Newton's method, with a small
-ridge, of whether the outcome came within the horizon: one row for each customer and week. With --test, worlds that were not
-learned from say how good the models are: the area under the ROC curve and the mean calibration error over ten bins.
+Worlds of 400 customers and the seeds 432, 433, 434 and 521 gave the weights in the file; worlds of 300 customers and the seeds 34 and 35
+those of home purchases. A logistic regression by Newton's method, with a small ridge, of whether the outcome came within the horizon: one
+row for each customer and week. With --test, worlds that were not learned from say how good the models are: the area under the ROC curve
+and the mean calibration error over ten bins.
 """
 
 from __future__ import annotations

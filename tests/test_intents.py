@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -161,13 +162,16 @@ def test_what_is_kept_is_bounded() -> None:
     assert bench.on("detector_errors") == []
 
 
-def wages(
-    name: str, first_day: int, count: int, amount_minor: int, payer: str, every_days: int = 14
-) -> list[Any]:
+def wages(name: str, first_day: int, count: int, amount_minor: int, payer: str) -> list[Any]:
+    """Every two weeks."""
+    return pays(name, [first_day + 14 * number for number in range(count)], amount_minor, payer)
+
+
+def pays(name: str, days: list[int], amount_minor: int, payer: str) -> list[Any]:
     return [
         transaction(
             f"{name}-{number}",
-            NOON_US + (first_day + every_days * number) * DAY_US,
+            NOON_US + day * DAY_US,
             amount_minor,
             direction="credit",
             channel="transfer",
@@ -175,7 +179,7 @@ def wages(
             merchant_id=None,
             mcc=None,
         )
-        for number in range(count)
+        for number, day in enumerate(days)
     ]
 
 
@@ -204,11 +208,16 @@ def test_an_income_that_takes_the_place_of_another_is_a_new_job_or_a_pension(the
 
 
 def test_a_new_pay_is_seen_at_its_first_payment_where_the_old_one_came_monthly() -> None:
-    def first(then_minor: int, every_days: int) -> dict[str, float]:
-        count = 300 // every_days
+    began = datetime.fromtimestamp(NOON_US / 1e6, tz=UTC)
+    months = [
+        datetime(began.year, began.month, 12, 12, tzinfo=UTC) + timedelta(days=30.437 * month) for month in range(12)
+    ]
+    monthly = [(month.replace(day=12) - began).days + 1 for month in months[1:]]
+
+    def first(then_minor: int, days: list[int]) -> dict[str, float]:
         pay = [
-            *wages("old", 0, count, 100_000, "Alander Works", every_days),
-            *wages("new", count * every_days, 1, then_minor, "Somewhere Else", every_days),
+            *pays("old", days[:-1], 100_000, "Alander Works"),
+            *pays("new", days[-1:], then_minor, "Somewhere Else"),
         ]
         found: list[dict[str, float]] = []
 
@@ -221,13 +230,15 @@ def test_a_new_pay_is_seen_at_its_first_payment_where_the_old_one_came_monthly()
                 found.append({one.name: one.x for one in life_event.features_of(life_event.Config(), week)})
 
         bench = Bench(TABLES, POLICY, (traces, Watcher))  # type: ignore[arg-type]
-        bench.run(in_time(groceries(330), pay))
+        bench.run(in_time(groceries(days[-1] + 28), pay))
         return {name: x for name, x in found[-1].items() if name.startswith("income_") and x}
 
-    assert first(60_000, 30) == {"income_down_first": 1.0}
-    assert first(120_000, 30) == {"income_up_first": 1.0}
-    assert first(100_000, 30) == {}
-    assert first(60_000, 14) == {}, "a month's pension in place of two weeks' wages looks like anything"
+    assert first(60_000, monthly) == {"income_down_first": 1.0}
+    assert first(120_000, monthly) == {"income_up_first": 1.0}
+    assert first(100_000, monthly) == {}
+    assert first(60_000, list(range(0, 320, 14))) == {}, (
+        "a month's pension in place of two weeks' wages looks like anything"
+    )
 
 
 def test_what_was_usual_before_does_not_follow_a_change_as_the_slow_rate_does() -> None:
@@ -257,10 +268,10 @@ def test_an_application_counts_while_it_waits_is_approved_or_until_it_is_forgott
         weeks, _ = seen(in_time(groceries(100), applied))
         return product.application_of(weeks[-1], "loan")
 
-    assert after((88, "started")) == (True, False)
-    assert after((86, "started"), (87, "approved")) == (False, True)
-    assert after((70, "started"), (87, "declined")) == (False, False)
-    assert after((80, "approved"), (88, "completed")) == (False, False)
+    assert after((82, "started")) == (True, False)
+    assert after((80, "started"), (81, "approved")) == (False, True)
+    assert after((66, "started"), (82, "declined")) == (False, False)
+    assert after((75, "approved"), (83, "completed")) == (False, False)
     assert after((40, "started")) == (False, False), "nobody is still waiting for it"
 
 
@@ -271,7 +282,7 @@ def test_a_product_is_told_with_its_terms_by_the_income_and_the_likeliest_come_f
         for at, kind in enumerate(("page", "calculator"))
     ]
     bench = Bench(TABLES, POLICY, INTENTS)
-    day_us = NOON_US + 86 * DAY_US
+    day_us = NOON_US + 82 * DAY_US
     applied = [
         Application(
             customer_id="c-1",

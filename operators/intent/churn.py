@@ -94,7 +94,9 @@ def features_of(week: Week) -> list[Feature]:
 
     def fallen(feature: str, name: str, now: float, text: str) -> Feature:
         usual = week.before(name)
-        return Feature(feature, max(-FALLEN_MAX, change(now, usual, FLOORS[name])), round(now, 2), round(usual, 2), text)
+        return Feature(
+            feature, max(-FALLEN_MAX, change(now, usual, FLOORS[name])), round(now, 2), round(usual, 2), text
+        )
 
     def these_weeks(name: str, text: str) -> Feature:
         return fallen(name, name, week.brief(name), text)

@@ -119,7 +119,9 @@ def features_of(config: Config, week: Week) -> list[Feature]:
         return Feature(name + "_more", max(0.0, change(now, usual, RATE_FLOOR)), round(now, 2), round(usual, 2), text)
 
     found = succession(week)
-    succeeds = found is not None and found.pause_days <= config.pause_days_max and found.age_days <= config.fresh_days_max
+    succeeds = (
+        found is not None and found.pause_days <= config.pause_days_max and found.age_days <= config.fresh_days_max
+    )
     ratio = round(found.ratio, 3) if found is not None else None
 
     def income(name: str, least: float, most: float, confirmed: bool, text: str) -> Feature:
