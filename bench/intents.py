@@ -151,8 +151,9 @@ class Subject:
 
 
 def show(card: Scorecard) -> None:
+    said = {detector.SIGNAL for detector in INTENTS}
     for signal in card.signals:
-        if not signal.type.startswith("intent.") or signal.second_half.rates is None:
+        if signal.type not in said or signal.second_half.rates is None:
             continue
         figures, rates = signal.second_half, signal.second_half.rates
         days = figures.days.p50 if figures.days is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ from operators.intent.traces import Rates, Week
 from operators.knowledge.board import Board
 from operators.knowledge.schema import plain
 from state.estimators import sigmoid
-from state.events import Event, Interaction
+from state.events import Application, Event, Interaction
 from state.policy import Policy
 
 POLICY = Policy(lateness_us=2 * DAY_US)
@@ -162,10 +163,15 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def wages(name: str, first_day: int, count: int, amount_minor: int, payer: str) -> list[Any]:
+    """Every two weeks."""
+    return pays(name, [first_day + 14 * number for number in range(count)], amount_minor, payer)
+
+
+def pays(name: str, days: list[int], amount_minor: int, payer: str) -> list[Any]:
     return [
         transaction(
             f"{name}-{number}",
-            NOON_US + (first_day + 14 * number) * DAY_US,
+            NOON_US + day * DAY_US,
             amount_minor,
             direction="credit",
             channel="transfer",
@@ -173,7 +179,7 @@ def wages(name: str, first_day: int, count: int, amount_minor: int, payer: str) 
             merchant_id=None,
             mcc=None,
         )
-        for number in range(count)
+        for number, day in enumerate(days)
     ]
 
 
@@ -201,6 +207,74 @@ def test_an_income_that_takes_the_place_of_another_is_a_new_job_or_a_pension(the
     assert (features["income_up"], features["income_down"]) == (float(kind == "job"), float(kind == "retirement"))
 
 
+def test_a_new_pay_is_seen_at_its_first_payment_where_the_old_one_came_monthly() -> None:
+    began = datetime.fromtimestamp(NOON_US / 1e6, tz=UTC)
+    months = [
+        datetime(began.year, began.month, 12, 12, tzinfo=UTC) + timedelta(days=30.437 * month) for month in range(12)
+    ]
+    monthly = [(month.replace(day=12) - began).days + 1 for month in months[1:]]
+
+    def first(then_minor: int, days: list[int]) -> dict[str, float]:
+        pay = [
+            *pays("old", days[:-1], 100_000, "Alander Works"),
+            *pays("new", days[-1:], then_minor, "Somewhere Else"),
+        ]
+        found: list[dict[str, float]] = []
+
+        class Watcher:
+            NAME, VERSION, SIGNAL, State = "watcher", 1, None, None
+            Config = home_purchase.Config
+
+            @staticmethod
+            def look(config: Any, state: Any, week: Week, customer: Any) -> None:
+                found.append({one.name: one.x for one in life_event.features_of(life_event.Config(), week)})
+
+        bench = Bench(TABLES, POLICY, (traces, Watcher))  # type: ignore[arg-type]
+        bench.run(in_time(groceries(days[-1] + 28), pay))
+        return {name: x for name, x in found[-1].items() if name.startswith("income_") and x}
+
+    assert first(60_000, monthly) == {"income_down_first": 1.0}
+    assert first(120_000, monthly) == {"income_up_first": 1.0}
+    assert first(100_000, monthly) == {}
+    assert first(60_000, list(range(0, 320, 14))) == {}, (
+        "a month's pension in place of two weeks' wages looks like anything"
+    )
+
+
+def test_what_was_usual_before_does_not_follow_a_change_as_the_slow_rate_does() -> None:
+    weeks, _ = seen(in_time(groceries(240, 1), groceries(300, 4)))
+    last = weeks[-1]
+    assert last.fast("purchases") < last.slow("purchases") < last.before("purchases")
+    steady, _ = seen(in_time(groceries(240, 1)))
+    assert steady[-1].before("purchases") == pytest.approx(7.0, rel=0.02)
+    assert seen(in_time(groceries(20, 1)))[0][0].before("purchases") <= 7.0
+
+
+def test_an_application_counts_while_it_waits_is_approved_or_until_it_is_forgotten() -> None:
+    def after(*steps: tuple[int, str]) -> tuple[bool, bool]:
+        applied = [
+            Application(
+                customer_id="c-1",
+                time_us=NOON_US + day * DAY_US,
+                arrival_us=NOON_US + day * DAY_US,
+                partition=0,
+                offset=0,
+                application_id="f-1",
+                product="loan",
+                status=status,
+            )
+            for day, status in steps
+        ]
+        weeks, _ = seen(in_time(groceries(100), applied))
+        return product.application_of(weeks[-1], "loan")
+
+    assert after((82, "started")) == (True, False)
+    assert after((80, "started"), (81, "approved")) == (False, True)
+    assert after((66, "started"), (82, "declined")) == (False, False)
+    assert after((75, "approved"), (83, "completed")) == (False, False)
+    assert after((40, "started")) == (False, False), "nobody is still waiting for it"
+
+
 def test_a_product_is_told_with_its_terms_by_the_income_and_the_likeliest_come_first() -> None:
     visits = [
         page(2 * day + at, NOON_US + day * DAY_US + at, f"loan/{kind}", kind)
@@ -208,10 +282,23 @@ def test_a_product_is_told_with_its_terms_by_the_income_and_the_likeliest_come_f
         for at, kind in enumerate(("page", "calculator"))
     ]
     bench = Bench(TABLES, POLICY, INTENTS)
-    bench.run(in_time(groceries(100), visits, wages("pay", 0, 7, 100_000, "Alander Works")))
+    day_us = NOON_US + 82 * DAY_US
+    applied = [
+        Application(
+            customer_id="c-1",
+            time_us=day_us,
+            arrival_us=day_us,
+            partition=0,
+            offset=0,
+            application_id="f-1",
+            product="loan",
+            status="started",
+        )
+    ]
+    bench.run(in_time(groceries(100), visits, applied, wages("pay", 0, 7, 100_000, "Alander Works")))
     opened = next(body for body in said(bench) if body["type"] == "intent.product")
     details = opened["details"]
-    assert (details["product"], details["stage"]) == ("loan", "calculating")
+    assert (details["product"], details["stage"]) == ("loan", "applying")
     assert details["expected_on"] > opened["event_time"][:10]
     monthly = 1_000 * 30.4 / 14  # paid every two weeks
     usual = TABLES["traces"]["products"]["loan"]["amount_incomes"] * monthly

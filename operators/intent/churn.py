@@ -1,4 +1,4 @@
-"""The customer is leaving: the app rests, the salary goes elsewhere, bills follow, cards fall silent, the balance is drained.
+"""The customer is leaving: nobody logs in, the salary goes elsewhere, bills follow, cards fall silent, the balance is drained.
 
 Weeks of seasonal silence, somebody who has only stopped using the app, a lost job and a large transfer by somebody who stays show one of
 these signs each; whoever leaves shows several.
@@ -24,9 +24,21 @@ NAME = "churn"
 VERSION = 1
 SIGNAL = "intent.churn"
 STAGES: Final = ("engagement_falls", "salary_moved", "balance_drained", "silent")
-FLOORS: Final = {"activity": 0.5, "purchases": 1.0, "income": 30.0, "sent": 5.0}
+FLOORS: Final = {"logins": 0.2, "purchases": 1.0, "income": 30.0, "sent": 5.0}
 """Weekly rates, and amounts in major units, that chance alone makes."""
-SCHEMA: Final = plain(1, "activity", "activity_lasting", "purchases", "income", "income_gone", "bills_stopped", "sent")
+FALLEN_MAX: Final = 2.5
+"""A twelfth of what was usual: what is less is no clearer sign."""
+SCHEMA: Final = plain(
+    2,
+    "logins",
+    "purchases",
+    "purchases_lasting",
+    "income",
+    "income_lasting",
+    "income_gone",
+    "bills_stopped",
+    "sent",
+)
 
 
 class Config(IntentConfig, frozen=True, kw_only=True):
@@ -75,27 +87,37 @@ def stage_of(config: Config, week: Week) -> str:
 
 
 def features_of(week: Week) -> list[Feature]:
+    """Logins become rare months before the end, the salary and the cards two months, bills and the balance weeks: what is compared with
+    what was usual before all that."""
     gone = income_of(week).gone
     bills = bills_stopped(week)
 
-    def fallen(name: str, text: str) -> Feature:
-        now, usual = week.brief(name), week.slow(name)
-        return Feature(name, max(-2.0, change(now, usual, FLOORS[name])), round(now, 2), round(usual, 2), text)
+    def fallen(feature: str, name: str, now: float, text: str) -> Feature:
+        usual = week.before(name)
+        return Feature(
+            feature, max(-FALLEN_MAX, change(now, usual, FLOORS[name])), round(now, 2), round(usual, 2), text
+        )
 
-    activity = fallen("activity", "uses the app, times a week")
-    sent = fallen("sent", "sends to others, a week")
+    def these_weeks(name: str, text: str) -> Feature:
+        return fallen(name, name, week.brief(name), text)
+
+    def lasting(feature: str, name: str, text: str) -> Feature:
+        return fallen(feature, name, week.fast(name), f"{text} over two months")
+
+    sent, usually_sent = week.brief("sent"), week.slow("sent")
     return [
-        activity,
-        Feature(
-            "activity_lasting",
-            max(-2.0, change(week.fast("activity"), week.slow("activity"), FLOORS["activity"])),
-            round(week.fast("activity"), 2),
-            round(week.slow("activity"), 2),
-            "uses the app, times a week over two months",
-        ),
-        fallen("purchases", "pays by card, times a week"),
-        fallen("income", "receives, a week"),
+        lasting("logins", "logins", "logs in, times a week"),
+        these_weeks("purchases", "pays by card, times a week"),
+        lasting("purchases_lasting", "purchases", "pays by card, times a week"),
+        these_weeks("income", "receives, a week"),
+        lasting("income_lasting", "income", "receives, a week"),
         Feature("income_gone", gone, round(gone, 2), 0.0, "share of regular income that failed to come"),
         Feature("bills_stopped", log1p(min(4, bills)), bills, 0, "regular payments that have stopped"),
-        sent._replace(x=max(0.0, sent.x)),
+        Feature(
+            "sent",
+            max(0.0, change(sent, usually_sent, FLOORS["sent"])),
+            round(sent, 2),
+            round(usually_sent, 2),
+            "sends to others, a week",
+        ),
     ]

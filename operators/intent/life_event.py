@@ -33,7 +33,7 @@ WEEKS = 8.6
 HUNDRED = 100.0
 """Amounts count in hundreds of major units."""
 SCHEMA: Final = plain(
-    1,
+    2,
     "child_weeks",
     "child_lasting",
     "moving_amount",
@@ -44,7 +44,9 @@ SCHEMA: Final = plain(
     "study_weeks",
     "study_amount",
     "income_up",
+    "income_up_first",
     "income_down",
+    "income_down_first",
 )
 
 
@@ -60,6 +62,7 @@ class Config(IntentConfig, frozen=True, kw_only=True):
     kinds: dict[str, Kind] = {}
     raise_min: float = 1.1
     """Another employer who pays less than this share of the old pay is no step of a career."""
+    raise_max: float = 3.5
     pension_min: float = 0.4
     pension_max: float = 0.8
     pause_days_max: int = 70
@@ -116,11 +119,18 @@ def features_of(config: Config, week: Week) -> list[Feature]:
         return Feature(name + "_more", max(0.0, change(now, usual, RATE_FLOOR)), round(now, 2), round(usual, 2), text)
 
     found = succession(week)
-    up = down = 0.0
-    if found is not None and found.pause_days <= config.pause_days_max and found.age_days <= config.fresh_days_max:
-        up = float(found.ratio >= config.raise_min)
-        down = float(config.pension_min <= found.ratio <= config.pension_max)
-    ratio = None if found is None else round(found.ratio, 3)
+    succeeds = (
+        found is not None and found.pause_days <= config.pause_days_max and found.age_days <= config.fresh_days_max
+    )
+    ratio = round(found.ratio, 3) if found is not None else None
+
+    def income(name: str, least: float, most: float, confirmed: bool, text: str) -> Feature:
+        """Whether what has taken the salary's place is so much of it; one payment says less than two."""
+        fits = found is not None and succeeds and found.confirmed == confirmed and least <= found.ratio <= most
+        return Feature(name, float(fits), ratio, 1.0, text)
+
+    raised = (config.raise_min, config.raise_max)
+    pension = (config.pension_min, config.pension_max)
     return [
         often("child", "share of recent weeks in which something for children was bought"),
         Feature(
@@ -137,6 +147,8 @@ def features_of(config: Config, week: Week) -> list[Feature]:
         much("university", "paid to a university, a week"),
         often("study", "share of recent weeks in which something for studies was bought"),
         much("study", "spent on studies, a week"),
-        Feature("income_up", up, ratio, 1.0, "another employer pays more"),
-        Feature("income_down", down, ratio, 1.0, "another payer pays less in place of the salary"),
+        income("income_up", *raised, True, "another employer pays more"),
+        income("income_up_first", *raised, False, "another employer has paid more, once"),
+        income("income_down", *pension, True, "another payer pays less in place of the salary"),
+        income("income_down_first", *pension, False, "another payer has paid less in place of the salary, once"),
     ]

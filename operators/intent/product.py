@@ -7,7 +7,7 @@ only read, whose application is declined, or who abandon a calculator do some of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import log1p
+from math import exp, log1p
 from typing import Any, Final
 
 from operators.detector import Outlook, Say
@@ -27,15 +27,33 @@ SIGNAL = "intent.product"
 VIEWS_FLOOR = 0.1
 """Views a week that everybody has."""
 MONTH_WEEKS = 30.4 / 7
+TWO_MONTHS_WEEKS: Final = 8.6
 AMOUNT_STEP = 50
 """Amounts are told in steps of so many major units."""
 NEXT_MAX = 3
 """So many products are named as the likeliest."""
 UNDER_WAY = ("started", "submitted", "approved")
+PENDING = ("started", "submitted")
+ENDED = ("declined", "withdrawn", "completed")
+MOVED_MIN: Final = 0.05
+"""Of an application that has not moved for three weeks so much is left: it is forgotten."""
+LOOKS_TELLING: Final = 3.0
+"""After so many looks in two months interest is two thirds proven; ten say hardly more than six."""
 USUAL: Final = "usual"
 """How much likelier the product is than others: it belongs to the base, so that it is no reason."""
 SCHEMA: Final = plain(
-    1, "views_now", "calculators_now", "growth", "others", "owned", "applying", "ended", "abandoned", USUAL
+    2,
+    "looked",
+    "views_now",
+    "calculators_now",
+    "growth",
+    "others",
+    "owned",
+    "pending",
+    "approved",
+    "ended",
+    "abandoned",
+    USUAL,
 )
 
 
@@ -101,11 +119,13 @@ def stage_of(week: Week, product: str) -> str:
 
 def features_of(config: Config, week: Week, product: str) -> list[Feature]:
     views, calculators = f"{product}.views", f"{product}.calculators"
+    looks = TWO_MONTHS_WEEKS * (week.fast(views) + week.fast(calculators))
     others = sum(week.fast(f"{other}.views") for other in config.products if other != product)
     owned = config.products[product].account in week.owned
-    applying = any(week.fast(f"{product}.{status}") > 0 for status in UNDER_WAY)
-    ended = any(week.fast(f"{product}.{status}") > 0 for status in ("declined", "withdrawn", "completed"))
+    pending, approved = application_of(week, product)
+    ended = any(week.fast(f"{product}.{status}") > 0 for status in ENDED)
     return [
+        Feature("looked", 1.0 - exp(-looks / LOOKS_TELLING), round(looks, 2), 0.0, f"looks at {product} in two months"),
         Feature(
             "views_now",
             log1p(3 * week.brief(views)),
@@ -129,7 +149,8 @@ def features_of(config: Config, week: Week, product: str) -> list[Feature]:
         ),
         Feature("others", log1p(3 * others), round(others, 2), 0.0, "looks at other products, times a week"),
         Feature("owned", float(owned), owned, False, "has one"),
-        Feature("applying", float(applying and not ended), applying, False, "has applied"),
+        Feature("pending", float(pending), pending, False, "has applied"),
+        Feature("approved", float(approved), approved, False, "the application is approved"),
         Feature("ended", float(ended), ended, False, "an application has just ended"),
         Feature(
             "abandoned",
@@ -140,6 +161,17 @@ def features_of(config: Config, week: Week, product: str) -> list[Feature]:
         ),
         Feature(USUAL, config.by_product.get(product, 0.0), None, None, ""),
     ]
+
+
+def application_of(week: Week, product: str) -> tuple[bool, bool]:
+    """Whether an application waits for the bank's decision, or is approved. What happened last has faded least."""
+
+    def newest(statuses: tuple[str, ...]) -> float:
+        return max(week.brief(f"{product}.{status}") for status in statuses)
+
+    begun, approved, ended = newest(PENDING), newest(("approved",)), newest(ENDED)
+    pending = begun > max(MOVED_MIN, approved, ended)
+    return pending, approved > max(MOVED_MIN, ended)
 
 
 def terms_of(product: Product, week: Week) -> dict[str, Any]:

@@ -16,6 +16,9 @@ LASTED_DAYS_MIN: Final = 240
 """What lasted less than eight months was a benefit or a stopgap: what follows it is no new life, but the old one again."""
 STEADY: Final = 1.15
 """The first payments of a new employer differ by this factor at most."""
+MONTH_DAYS: Final = 30.4
+MONTHLY_DAYS_MIN: Final = 28
+"""The period of what comes once a month."""
 
 
 def is_income(stream: Stream, week: Week) -> bool:
@@ -94,9 +97,15 @@ class Succession(NamedTuple):
     age_days: int
     """Since the first payment of the new one."""
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether the new one has come again."""
+        return self.new.hits > 1
+
 
 def succession(week: Week) -> Succession | None:
-    """The largest income that has stopped and been replaced by another payer's, if any."""
+    """The largest income that has stopped and been replaced by another payer's, if any. In place of a monthly income one payment may be
+    enough to see it; rather one that has come again."""
     best: Succession | None = None
     for old in week.streams:
         if not is_income(old, week) or not old.missed(week.day) or lasted_days(old) < LASTED_DAYS_MIN:
@@ -104,21 +113,27 @@ def succession(week: Week) -> Succession | None:
         for new in week.streams:
             if not _replaces(new, old, week):
                 continue
-            ratio = weekly(new) / max(0.01, weekly(old))
+            ratio = _begun_weekly(new) / max(0.01, weekly(old))
             found = Succession(old, new, ratio, new.days[0] - old.last_day, week.day - new.days[0])
-            if best is None or weekly(old) > weekly(best.old):
+            if best is None or (found.confirmed, weekly(old)) > (best.confirmed, weekly(best.old)):
                 best = found
     return best
 
 
 def _replaces(new: Stream, old: Stream, week: Week) -> bool:
-    if (
-        not new.credit
-        or new.payee == old.payee
-        or new.rhythm is None
-        or new.channel in NOT_EARNED
-        or new.payee in week.own
-    ):
+    if not new.credit or new.payee == old.payee or new.channel in NOT_EARNED or new.payee in week.own:
         return False
+    if new.hits == 1:
+        assert old.rhythm is not None
+        begun = old.rhythm.period_days >= MONTHLY_DAYS_MIN and new.channel == old.channel
+    else:
+        begun = new.rhythm is not None and max(new.amounts) <= STEADY * min(new.amounts)
     fresh = new.hits == len(new.days) and new.days[0] > old.last_day - OVERLAP_DAYS
-    return new.hits >= 2 and fresh and max(new.amounts) <= STEADY * min(new.amounts) and new.currency == old.currency
+    return begun and fresh and new.currency == old.currency
+
+
+def _begun_weekly(stream: Stream) -> float:
+    """What a stream brings a week; of which one payment has come, if it comes monthly."""
+    if stream.rhythm is not None:
+        return weekly(stream)
+    return major_units(stream.amounts[-1], stream.currency) * 7 / MONTH_DAYS

@@ -39,6 +39,8 @@ TRACES_MAX: Final = 96
 ACCOUNTS_MAX: Final = 32
 WEEKS_OPEN_MAX: Final = 8
 """Weeks that are being counted: those since the last look of a customer without matured payments."""
+HELD_MIN: Final = 0.3
+"""Below, the two sums hold the same weeks."""
 FAINT: Final = 1e-3
 """A weekly rate below is forgotten."""
 KINDS: Final = ("current", "savings", "credit_card", "loan", "mortgage", "investment")
@@ -108,8 +110,8 @@ def trace(name: str) -> int:
     return crc32(name.encode()) & 0xFFFF
 
 
-ACTIVITY, PURCHASES, SPENT, INCOME, SAVED, SENT, RECEIVED, ADVICE, REFINANCE = map(
-    trace, ("activity", "purchases", "spent", "income", "saved", "sent", "received", "advice", "refinance")
+ACTIVITY, LOGINS, PURCHASES, SPENT, INCOME, SAVED, SENT, RECEIVED, ADVICE, REFINANCE = map(
+    trace, ("activity", "logins", "purchases", "spent", "income", "saved", "sent", "received", "advice", "refinance")
 )
 CHURNED = trace("churned")
 
@@ -145,6 +147,9 @@ class Week(msgspec.Struct, gc=False):
     """Of all amounts."""
     models: Any = None
     """What intents are judged by (operators/intent/models.py); the customer step adds it."""
+    fast_days: float = 30.0
+    """The mean ages of what counts in `fast` and `slow` rates."""
+    slow_days: float = 90.0
 
     @property
     def day(self) -> int:
@@ -160,11 +165,31 @@ class Week(msgspec.Struct, gc=False):
     def slow(self, name: str) -> float:
         return self.rates.get(trace(name), NO_RATES).slow
 
+    def before(self, name: str) -> float:
+        """What was usual before the newest two months: of the slow rate, what the fast one does not hold. So a change that lasts does not
+        soon become its own measure."""
+        rates = self.rates.get(trace(name), NO_RATES)
+        fast, slow = weeks_held(self.fast_days, self.weeks), weeks_held(self.slow_days, self.weeks)
+        if slow - fast < HELD_MIN:
+            return rates.slow
+        return max(0.0, (rates.slow * slow - rates.fast * fast) / (slow - fast))
+
     def transactions(self, *names: str) -> tuple[str, ...]:
         """Evidence: the newest transactions of some traces, else the newest of all."""
         known = [self.evidence[number] for name in names if (number := trace(name)) in self.evidence]
         ids = dict.fromkeys(id_ for _, id_ in sorted(known, reverse=True))
         return tuple(ids) or (self.last_id,)
+
+
+@lru_cache(maxsize=1024)
+def weeks_held(mean_days: float, weeks: int) -> float:
+    """How many weeks an exponentially weighted sum holds after so many weeks: what a constant rate of one a week has summed up to.
+
+    >>> weeks_held(30.0, 1), round(weeks_held(30.0, 104), 1), round(weeks_held(90.0, 104), 1)
+    (1.0, 4.8, 13.4)
+    """
+    fade = math.exp(-WEEK_DAYS / mean_days)
+    return float((1 - fade**weeks) / (1 - fade))
 
 
 def week_of(time_us: int) -> int:
@@ -204,6 +229,8 @@ def _observe(state: State, event: Account) -> None:
 def _traces_of(config: Config, event: Event) -> Iterator[int]:
     if isinstance(event, Interaction):
         yield ACTIVITY
+        if event.kind == "login":
+            yield LOGINS
         product = _product_of(config, event.page, event.query)
         if product:
             kind = {"calculator": "calculators", "abandon": "abandoned"}.get(event.kind, "views")
@@ -285,8 +312,7 @@ def _fold(config: Config, state: State, week: int) -> dict[int, Rates]:
             sums[number] = tuple(fade * was + more for fade, was in zip(fades, before, strict=True))
     kept = sorted((number for number in sums if sums[number][2] > FAINT), key=lambda n: (-sums[n][2], n))[:TRACES_MAX]
     state.packed = b"".join(PACKED.pack(number, *sums[number]) for number in sorted(kept))
-    # What a constant rate of one a week would have summed up to by now.
-    full = [(1 - fade**state.weeks) / (1 - fade) for fade in fades]
+    full = [weeks_held(days, state.weeks) for days in (config.brief_days, config.fast_days, config.slow_days)]
     return {number: Rates(*(part / whole for part, whole in zip(sums[number], full, strict=True))) for number in kept}
 
 
@@ -310,4 +336,6 @@ def _close(config: Config, state: State, week: int, customer: Customer) -> Week:
         state.evidence,
         state.last_id,
         state.currency,
+        fast_days=config.fast_days,
+        slow_days=config.slow_days,
     )

@@ -78,7 +78,8 @@ class Learner:
         self._config = config
         self._prior = prior
         self._bucket_us = bucket_us
-        shadow = msgspec.structs.replace(config, learning_rate=config.shadow_learning_rate)
+        # The shadow shows what was learned, proven or not.
+        shadow = msgspec.structs.replace(config, learning_rate=config.shadow_learning_rate, proof_sds=0.0)
         self._lines = {
             CHAMPION: LineLearner(name, config, _labelled(schema, prior.linear)),
             SHADOW: LineLearner(f"{name}-shadow", shadow, _labelled(schema, prior.linear)),
@@ -215,8 +216,10 @@ class Learner:
 
     def _version(self, role: str, bucket_end_us: int, threshold: float) -> ModelVersion:
         line = self._lines[role]
-        linear = line.linear if self._backlog.begun else self._prior.linear
-        payload = encode_payload(self._schema.version, linear, line.line, self._forest)
+        linear, calibration = line.published
+        if not self._backlog.begun:
+            linear = self._prior.linear
+        payload = encode_payload(self._schema.version, linear, calibration, self._forest)
         assert len(payload) <= self._config.payload_bytes_max, "a version is larger than learner.payload_bytes_max"
         said = msgspec.msgpack.encode([threshold, line.calibrated])
         return ModelVersion(

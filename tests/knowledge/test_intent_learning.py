@@ -28,6 +28,7 @@ from operators.knowledge.building import build_intent_learners, intent_priors
 from operators.knowledge.facts import Example
 from operators.knowledge.learners import Learners
 from operators.knowledge.schema import Schema, plain
+from operators.knowledge.schemas import compiled
 from operators.knowledge.versions import CHAMPION, ModelVersion
 from state.customer import Customer
 from state.events import Application, Consent, Event, Interaction, Label
@@ -40,6 +41,8 @@ POLICY = Policy(lateness_us=2 * DAY_US)
 INTENTS: Any = (traces, home_purchase, churn, life_event, product)
 PRIORS = intent_priors(CATALOGUE, read_configs(TABLES)[2])
 WEEK_US = traces.WEEK_US
+AT_ONCE = {**TABLES, "intent_learner": {**TABLES["intent_learner"], "proof_sds": 0.0}}
+"""What was learned is in force without proof."""
 SCHEMA = plain(1, "views", "growth")
 SPAN = Span(10 * WEEK_US, 0, 11 * WEEK_US, 1.0)
 
@@ -283,9 +286,33 @@ def test_versions_are_the_same_in_any_order_and_however_often_the_learners_are_f
     assert plainly == run(build_intent_learners(TABLES, DAY_US), weeks, order, freeze=True)
 
 
+def test_what_was_learned_scores_only_once_it_is_proven_better_than_the_prior_and_the_shadow_shows_it_before() -> None:
+    learners = build_intent_learners(TABLES, DAY_US)
+    schema, prior = PRIORS[churn.NAME]
+    values = [0.0] * (len(schema.layout.names) - 1) + [3.0]
+    packed = schema.layout.pack(values)
+    places = schema.layout.places(schema.layout.unpack(packed))
+    believed = prior.logit(places)
+    said: list[list[float]] = []
+    for number in range(30):
+        for one in range(20):
+            example = schema.pack_scores(packed, believed, believed)
+            learners.add(Example(churn.NAME, f"c-{number}-{one}", "x", number * DAY_US, example, int(one % 2)))
+        versions = learners.close((7 * number + 14) * DAY_US)
+        said.append([compiled(version).logit(places) for version in versions])
+    assert said[0][0] == pytest.approx(believed), "one round proves nothing"
+    assert said[0][1] > believed
+    assert said[-1][0] > believed + 1.0, "every other one left, and the prior was sure that nobody does"
+    again = build_intent_learners(TABLES, DAY_US)
+    again.thaw({item: raw for item, raw in learners.freeze().items() if raw})
+    for one in (learners, again):
+        one.add(Example(churn.NAME, "c-x", "x", 300 * DAY_US, schema.pack_scores(packed, believed, believed), 0))
+    assert learners.close(400 * DAY_US) == again.close(400 * DAY_US), "what is proven stays so through a restart"
+
+
 def test_a_learned_version_judges_with_exact_reasons_and_its_name_is_on_the_signal() -> None:
     board = Board()
-    learners = build_intent_learners(TABLES, DAY_US)
+    learners = build_intent_learners(AT_ONCE, DAY_US)
     schema, prior = PRIORS[home_purchase.NAME]
     for number in range(80):
         packed = schema.layout.pack([1.0 + number % 3, 0.5, 0.4, 0, 0, 0, 0, 0, 1.0])
