@@ -23,7 +23,7 @@ from cashflow import Bank, detector_with
 from operators.alerts import overdraft_ahead as alert
 from operators.customer_step import CustomerStep, make_policy
 from operators.overdraft import values
-from simulation.settings import CLEAN, WorldSettings
+from simulation.settings import Dirt, WorldSettings
 from state.business_days import DAY_US
 from state.customer import Customer
 from state.events import Event, Transaction
@@ -31,7 +31,7 @@ from state.memory_store import MemoryStore
 from state.settings_reading import load_settings
 from state.shard import Shard
 
-NAMES = ("margin", "margin_above", "margin_below", "fixed", "drop", "reserve")
+NAMES = ("margin", "margin_above", "below", "fixed", "reserve")
 WARM_DAYS = 90
 RIDGE = 0.1
 """Keeps weights finite where a value never varies."""
@@ -129,7 +129,7 @@ def main() -> None:
     config = alert.Config(**load_settings(environment={}).detectors[alert.NAME])
     taken: list[Look] = []
     for seed in args.seeds:
-        bank = Bank(WorldSettings(args.customers, args.days, seed, dirt=CLEAN))
+        bank = Bank(WorldSettings(args.customers, args.days, seed, dirt=Dirt()))
         taken += looks(bank, config.horizon_days)
     rows = np.array([one.values for one in taken])
     came = np.array([float(one.came_us is not None) for one in taken])
