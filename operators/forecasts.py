@@ -104,10 +104,9 @@ def at_hand(habits: Mapping[str, CashHabit], customer: Customer, currency: str) 
 
 def together(outlooks: Sequence[Outlook]) -> Outlook:
     """The sum of several accounts' forecasts of the same days."""
-    first, *others = outlooks
-    if others:
+    if len(outlooks) > 1:
         outlooks = [ahead._replace(sds=[SHRUNK * sd for sd in ahead.sds]) for ahead in outlooks]
-        first, *others = outlooks
+    first, *others = outlooks
     for other in others:
         first = Outlook(
             first.day,

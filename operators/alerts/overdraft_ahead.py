@@ -1,13 +1,16 @@
 """Will the account fall below zero within two weeks?
 
-looks at   the balance, the recurring payments expected, everyday movements, what lies on savings accounts
+looks at   the balance, the recurring payments expected, everyday movements, what lies on savings accounts; and what came of
+           earlier alerts, of all customers (operators/alerts/overdraft_outcomes.py)
 needs      balances (balance_after or in.accounts), and two months of history
 says       alert.overdraft_ahead with the date, the probability, the shortfall, what leads there and the amount that prevents
            it; closed when it has come, when the danger has passed or the two weeks are over; withdrawn when money came in that
            was not expected
-state      for each account the everyday habit and how wide the forecast's bands must be (state/cash_habit.py)
+state      for each account the everyday habit and how wide the forecast's bands must be (state/cash_habit.py); beside it, alerts
+           that wait for what comes of them
 blind to   payments that never came before; accounts at other banks
-source     Gibbs and Candès, Adaptive conformal inference under distribution shift, 2021 (bands)
+source     Gibbs and Candès, Adaptive conformal inference under distribution shift, 2021 (bands); Platt, Probabilistic outputs for
+           support vector machines, 1999 (calibration)
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import msgspec
 from operators.alerts import overdraft_outcomes
 from operators.alerts import overdraft_words as words
 from operators.cashflow import Z10, Outlook, outlook, span_us
-from operators.detector import Answer, DetectorConfig, Say, Wake
+from operators.detector import Answer, DetectorConfig, Lesson, Say, Wake
 from operators.forecasts import of_account, of_customer
 from operators.knowledge.versions import Model
 from operators.overdraft import Circumstances, covering_minor, danger, enough_minor, log_odds
@@ -114,9 +117,10 @@ def learn(config: Calibrated, state: State, recent: Recent, customer: Customer) 
         habit.balance_minor = recent.balance_minor
         if habit.told is None and habit.days >= config.band_days:
             habit.told = _told(config, state, recent, customer)
-    below = recent.balance_minor is not None and recent.balance_minor < 0
-    horizon_us = config.horizon_days * DAY_US
-    lessons = tuple(overdraft_outcomes.resolve(customer, recent.account, horizon_us, recent.time_us, below))
+    lessons: tuple[Lesson, ...] = ()
+    if overdraft_outcomes.NAME in customer.states:
+        below, horizon_us = (recent.balance_minor or 0) < 0, config.horizon_days * DAY_US
+        lessons = tuple(overdraft_outcomes.resolve(customer, recent.account, horizon_us, recent.time_us, below))
     episodes = _open_episodes(customer, recent.account)
     for said in episodes:
         if said.transaction_id == recent.transaction_id:
