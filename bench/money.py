@@ -5,7 +5,8 @@ python bench/money.py --seeds 101 102 103 [--customers N] [--days D] [--json FIL
 For each seed, with its dirt and over the second half of the period: the scorecard of every signal about money; of missed income the
 false alarms of irregular earners by themselves; recurring streams and next payments (bench/recurring.py); the cash-flow forecast's bands
 and its pinball loss, and how often an alert's own amount withdraws it (bench/cashflow.py); the bytes that a customer's profile takes at
-the end, and what an event costs. "Withdrawn ones counted" scores every alarm that was ever given. Only the detectors of money run:
+the end, and what an event costs. The probability of overdrafts is learned on the way, as in a replay: `overdraft_line` is what was learned
+by the end. "Withdrawn ones counted" scores every alarm that was ever given. Only the detectors of money run:
 the profile's bytes are without what others learn.
 """
 

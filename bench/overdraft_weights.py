@@ -1,6 +1,6 @@
 """Makes the weights of alert.overdraft_ahead: [overdraft_ahead] in config/detectors.toml.
 
-python bench/overdraft_weights.py --seeds 71 72 [--customers N] [--days D] [--odds L]
+python bench/overdraft_weights.py --seeds 501 502 503 [--customers N] [--days D] [--odds L]
 
 1. Every look that the alert takes at an account (after the 90th day) is an example: was it overdrawn within the two weeks? A
    logistic regression over `operators.overdraft.values` answers.
