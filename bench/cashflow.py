@@ -62,6 +62,8 @@ EVERY_DAYS = 10
 """How often an account's forecast is held against what came."""
 QUANTILES = ((0.1, -Z10), (0.5, 0.0), (0.9, Z10))
 REPLAYS_MAX = 40
+TOLD_DAYS = 20
+"""After so many days an alert's two weeks are over, and what became of it is said."""
 SECOND_US = 1_000_000
 
 
@@ -271,12 +273,13 @@ def with_credit(events: Sequence[Event], opened: Signal, shift_us: int) -> list[
 def withdrawals(
     bank: Bank, signals: Sequence[Signal], tries: int = REPLAYS_MAX, versions: Sequence[ModelVersion] = ()
 ) -> dict[str, Any]:
-    """Of about `tries` alerts spread over the second half, the share that their own amount withdraws: they are not given when it
-    came before, and end without an overdraft when it comes after."""
+    """Of about `tries` alerts spread over the second half, as far as their end can be told, the share that their own amount withdraws:
+    they are not given when it came before, and end without an overdraft when it comes after."""
     of_customer: dict[str, list[Event]] = defaultdict(list)
     for event in bank.events:
         of_customer[event.customer_id].append(event)
-    opened = [s for s in signals if s.state == "OPEN" and parse_rfc3339(s.event_time) >= bank.half_us]
+    ends_us = bank.events[-1].arrival_us - TOLD_DAYS * DAY_US
+    opened = [s for s in signals if s.state == "OPEN" and bank.half_us <= parse_rfc3339(s.event_time) < ends_us]
     opened = opened[:: max(1, len(opened) // tries)]
     not_given = ended = 0
     for one in opened:

@@ -17,7 +17,7 @@ from state.recurring import Flow
 HORIZON_DAYS = 30
 KNOWN_DAYS_MAX = 60.0
 """A mean that fades is never known from more days."""
-DRIFT = 1.0
+DRIFT = 0.5
 """Habits change, so the mean's error is larger than its days alone would give. Chosen by hand, so that bands of 7, 14 and 30 days
 became about equally wide of their promise on development worlds (seeds 501, 502); not estimated."""
 EVENED = 0.55

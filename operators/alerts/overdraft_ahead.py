@@ -49,7 +49,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     weights: Mapping[str, float] = {}
     ease: float = 0.5
     update_step: float = 0.2
-    covered_sds: float = Z10
+    covered_sds: float = 1.645
     ahead_days: int = 8
     horizon_days: int = 14
     matured_min: int = 60
@@ -58,7 +58,8 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     busy_share: float = 0.05
     band_days: int = 14
     band_miss: float = 0.2
-    band_step: float = 0.1
+    band_step: float = 0.07
+    band_from_days: int = 100
     turnover_min: float = 100.0
     card_memory: float = 0.3
 
@@ -115,7 +116,7 @@ def learn(config: Calibrated, state: State, recent: Recent, customer: Customer) 
     habit.add(day, everyday_minor, config.memory_days, config.weekday_memory)
     if recent.balance_minor is not None:
         habit.balance_minor = recent.balance_minor
-        if habit.told is None and habit.days >= config.band_days:
+        if habit.told is None and habit.days >= config.band_from_days:
             habit.told = _told(config, state, recent, customer)
     lessons: tuple[Lesson, ...] = ()
     if overdraft_outcomes.NAME in customer.states:
