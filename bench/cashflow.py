@@ -29,11 +29,15 @@ sys.path.insert(0, str(ROOT))
 
 from recurring import read_series  # noqa: E402
 
+from operators.across import Across  # noqa: E402
 from operators.alerts import overdraft_ahead as alert  # noqa: E402
 from operators.cashflow import Z10  # noqa: E402
 from operators.customer_step import CustomerStep, make_policy  # noqa: E402
 from operators.decode import Decoder, Rejection  # noqa: E402
 from operators.forecasts import at_hand, of_customer  # noqa: E402
+from operators.knowledge.board import Board  # noqa: E402
+from operators.knowledge.buckets import FOREVER_US  # noqa: E402
+from operators.knowledge.versions import ModelVersion  # noqa: E402
 from simulation.log import write_truth  # noqa: E402
 from simulation.runs import messages  # noqa: E402
 from simulation.scorecard import score  # noqa: E402
@@ -50,6 +54,7 @@ from state.records import Record  # noqa: E402
 from state.settings_reading import load_settings  # noqa: E402
 from state.shard import Shard  # noqa: E402
 from state.signals import EventTrigger, Signal  # noqa: E402
+from state.step import Emission  # noqa: E402
 from state.times import parse_rfc3339  # noqa: E402
 
 AHEAD_DAYS = (7, 14, 30)
@@ -57,6 +62,8 @@ EVERY_DAYS = 10
 """How often an account's forecast is held against what came."""
 QUANTILES = ((0.1, -Z10), (0.5, 0.0), (0.9, Z10))
 REPLAYS_MAX = 40
+TOLD_DAYS = 20
+"""After so many days an alert's two weeks are over, and what became of it is said."""
 SECOND_US = 1_000_000
 
 
@@ -169,19 +176,31 @@ def detector_with(forecasts: Forecasts | None) -> Any:
             forecasts.ask(config, state, event, customer)
         return alert.on_event(config, state, event, customer)
 
-    names = ("NAME", "VERSION", "SIGNAL", "Config", "State", "TOPICS", "learn", "on_timer")
+    names = ("NAME", "VERSION", "SIGNAL", "Config", "State", "TOPICS", "learn", "on_timer", "in_force")
     return SimpleNamespace(on_event=on_event, **{name: getattr(alert, name) for name in names})
 
 
-def signals_of(events: Sequence[Event], forecasts: Forecasts | None = None) -> list[Signal]:
-    settings = load_settings(environment={})
-    step = CustomerStep(settings.detectors, settings.digest(), (detector_with(forecasts),))
+def signals_of(
+    events: Sequence[Event], forecasts: Forecasts | None = None, versions: Sequence[ModelVersion] = ()
+) -> list[Signal]:
+    """What the alert says of events, in order of arrival. `versions` come into force as they did when they were learned."""
+    settings, board = load_settings(environment={}), Board()
+    across = Across(settings.knowledge, board)
+    step = CustomerStep(settings.detectors, settings.digest(), (detector_with(forecasts),), across)
     shard = Shard(0, step, make_policy(settings, step, 1), MemoryStore())
-    said = []
-    for first in range(0, len(events), 500):
-        batch = events[first : first + 500]
+    said: list[Emission] = []
+    coming, first = list(versions), 0
+    while first < len(events):
+        while coming and coming[0].effective_from_us <= events[first].arrival_us:
+            board.apply_versions([coming.pop(0)])
+        ends_us = coming[0].effective_from_us if coming else FOREVER_US
+        last = first + 1
+        while last < min(first + 500, len(events)) and events[last].arrival_us < ends_us:
+            last += 1
+        batch = events[first:last]
         said += shard.apply(batch, 0)
         said += shard.advance(0, max(event.arrival_us for event in batch))
+        first = last
     assert not step.detector_errors, step.detector_errors
     return [emission.body for emission in said if isinstance(emission.body, Signal)]
 
@@ -251,20 +270,27 @@ def with_credit(events: Sequence[Event], opened: Signal, shift_us: int) -> list[
     return sorted([*changed, credit], key=lambda event: event.arrival_us)
 
 
-def withdrawals(bank: Bank, signals: Sequence[Signal], tries: int = REPLAYS_MAX) -> dict[str, Any]:
-    """Of about `tries` alerts spread over the second half, the share that their own amount withdraws: they are not given when it
-    came before, and end without an overdraft when it comes after."""
+def withdrawals(
+    bank: Bank, signals: Sequence[Signal], tries: int = REPLAYS_MAX, versions: Sequence[ModelVersion] = ()
+) -> dict[str, Any]:
+    """Of about `tries` alerts spread over the second half, as far as their end can be told, the share that their own amount withdraws:
+    they are not given when it came before, and end without an overdraft when it comes after."""
     of_customer: dict[str, list[Event]] = defaultdict(list)
     for event in bank.events:
         of_customer[event.customer_id].append(event)
-    opened = [s for s in signals if s.state == "OPEN" and parse_rfc3339(s.event_time) >= bank.half_us]
+    ends_us = bank.events[-1].arrival_us - TOLD_DAYS * DAY_US
+    opened = [s for s in signals if s.state == "OPEN" and bank.half_us <= parse_rfc3339(s.event_time) < ends_us]
     opened = opened[:: max(1, len(opened) // tries)]
     not_given = ended = 0
     for one in opened:
         events = of_customer[one.customer_id]
-        before = signals_of(with_credit(events, one, -SECOND_US))
+        before = signals_of(with_credit(events, one, -SECOND_US), versions=versions)
+        opens = [s for s in signals_of(events, versions=versions) if s.state == "OPEN" and s.trigger == one.trigger]
+        assert opens, "an alert that is not given again can't be withdrawn"
         not_given += not any(s.state == "OPEN" and s.trigger == one.trigger for s in before)
-        after = [s for s in signals_of(with_credit(events, one, SECOND_US)) if s.episode == one.episode]
+        after = [
+            s for s in signals_of(with_credit(events, one, SECOND_US), versions=versions) if s.episode == one.episode
+        ]
         ended += any(s.state == "RETRACT" or (s.state == "CLOSE" and s.reasons[0].code != "CAME") for s in after)
     count = max(1, len(opened))
     return {"tried": len(opened), "not_given": not_given / count, "ended_without_overdraft": ended / count}

@@ -5,7 +5,8 @@ python bench/money.py --seeds 101 102 103 [--customers N] [--days D] [--json FIL
 For each seed, with its dirt and over the second half of the period: the scorecard of every signal about money; of missed income the
 false alarms of irregular earners by themselves; recurring streams and next payments (bench/recurring.py); the cash-flow forecast's bands
 and its pinball loss, and how often an alert's own amount withdraws it (bench/cashflow.py); the bytes that a customer's profile takes at
-the end, and what an event costs. "Withdrawn ones counted" scores every alarm that was ever given. Only the detectors of money run:
+the end, and what an event costs. The probability of overdrafts is learned on the way, as in a replay: `overdraft_line` is what was learned
+by the end. "Withdrawn ones counted" scores every alarm that was ever given. Only the detectors of money run:
 the profile's bytes are without what others learn.
 """
 
@@ -23,17 +24,25 @@ import msgspec
 from cashflow import Bank, Forecasts, detector_with, withdrawals
 from recurring import Series, Tally, foretell
 
+from dataflows.knowledge.offline import OfflineKnowledge
+from operators.across import Across
 from operators.alerts import overdraft_ahead
+from operators.alerts.overdraft_outcomes import line_of
 from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep, make_policy
+from operators.knowledge.board import Board
+from operators.knowledge.facts import Example
+from operators.knowledge.versions import CHAMPION, ModelVersion
 from simulation.scorecard import score
 from simulation.scorecard_card import SignalScore
 from simulation.scorecard_run import read_run
 from simulation.settings import Dirt, WorldSettings
+from state.awaiting import Awaiting
 from state.business_days import day_of
 from state.events import Transaction
 from state.frozen import freeze
 from state.memory_store import MemoryStore
+from state.records import Record
 from state.settings_reading import load_settings
 from state.shard import Shard
 from state.signals import Signal
@@ -60,11 +69,16 @@ class Course:
         self.bank, self.forecasts, self.tally = bank, Forecasts(bank), Tally()
         money = [detector for detector in CATALOGUE if detector.NAME in MONEY]
         watched = [detector_with(self.forecasts) if d is overdraft_ahead else d for d in money]
-        settings = load_settings(environment={})
-        self.step = CustomerStep(settings.detectors, settings.digest(), tuple(watched))
+        settings, board = load_settings(environment={}), Board()
+        self.knowledge = OfflineKnowledge(settings, board)
+        across = Across(settings.knowledge, board)
+        self.step = CustomerStep(settings.detectors, settings.digest(), tuple(watched), across)
         self.shard = Shard(0, self.step, make_policy(settings, self.step, 1), MemoryStore())
         self.signals: list[Signal] = []
         self.spent_s = 0.0
+        self.board = board
+        self.versions: list[ModelVersion] = []
+        """Of how likely overdrafts are, in the order in which they came into force."""
 
     def run(self) -> None:
         expected = {
@@ -81,18 +95,40 @@ class Course:
                 customer = self.shard.customer(event.customer_id)
                 foretell(self.tally, customer, event, expected.get(event.customer_id, {}))
             began_s = process_time()
+            self._learn(event.arrival_us)
             self._keep(self.shard.apply([event], 0))
             self._keep(self.shard.advance(0, event.arrival_us))
             self.spent_s += process_time() - began_s
         assert not self.step.detector_errors, self.step.detector_errors
 
+    def _learn(self, arrival_us: int) -> None:
+        """What was learned of the buckets before this moment comes into force."""
+        for begins_us, _ in self.knowledge.by_bucket([Record("", 0, 0, arrival_us, None, b"")]):
+            if begins_us is not None:
+                for _ in self.knowledge.close(begins_us, {0: len(self.bank.series)}):
+                    pass
+                version = self.board.in_force.get((overdraft_ahead.NAME, CHAMPION))
+                if version is not None and (not self.versions or version != self.versions[-1]):
+                    self.versions.append(version)
+
     def _keep(self, emissions: list[Emission]) -> None:
-        self.signals += [emission.body for emission in emissions if isinstance(emission.body, Signal)]
+        for emission in emissions:
+            if isinstance(emission.body, Signal):
+                self.signals.append(emission.body)
+            elif isinstance(emission.body, Example) and emission.body.model == overdraft_ahead.NAME:
+                self.knowledge.learn(emission.body)
 
     def profile_bytes(self) -> dict[str, int]:
-        customers = (self.shard.customer(customer_id) for customer_id in self.bank.series)
+        customers = [self.shard.customer(customer_id) for customer_id in self.bank.series]
+        for customer in customers:
+            customer.awaiting = Awaiting()
         sizes = sorted(len(freeze(customer, self.step.freeze_states(customer))) for customer in customers)
         return {"p50": sizes[len(sizes) // 2], "p99": sizes[len(sizes) * 99 // 100]}
+
+    def line(self) -> dict[str, float]:
+        """What outcomes have taught about the log-odds of overdrafts."""
+        line = line_of(overdraft_ahead.Config(), self.board.champion(overdraft_ahead.NAME))
+        return {"slope": line.slope, "offset": line.offset}
 
     def judge_streams(self) -> dict[str, Any]:
         end_us = self.bank.truth.world.end_us
@@ -162,11 +198,12 @@ def main() -> None:
         results[str(seed)] = figures = {
             "events": len(bank.events),
             "signals": scores(course.signals, bank, withdrawn=False),
+            "overdraft_line": course.line(),
             "withdrawn_ones_counted": scores(course.signals, bank, withdrawn=True),
             "income_missed_of_irregular_earners": irregular_alarms(course.signals, bank, args.days),
             "streams": course.judge_streams(),
             "forecast": course.forecasts.figures(),
-            "counterfactual": withdrawals(bank, overdrafts, args.replays),
+            "counterfactual": withdrawals(bank, overdrafts, args.replays, course.versions),
             "profile_bytes": course.profile_bytes(),
             "event_us": course.spent_s * 1e6 / len(bank.events),
         }

@@ -1,6 +1,6 @@
 """Makes the weights of alert.overdraft_ahead: [overdraft_ahead] in config/detectors.toml.
 
-python bench/overdraft_weights.py --seeds 71 72 [--customers N] [--days D] [--odds L]
+python bench/overdraft_weights.py --seeds 501 502 503 [--customers N] [--days D] [--odds L]
 
 1. Every look that the alert takes at an account (after the 90th day) is an example: was it overdrawn within the two weeks? A
    logistic regression over `operators.overdraft.values` answers.
@@ -23,7 +23,7 @@ from cashflow import Bank, detector_with
 from operators.alerts import overdraft_ahead as alert
 from operators.customer_step import CustomerStep, make_policy
 from operators.overdraft import values
-from simulation.settings import CLEAN, WorldSettings
+from simulation.settings import Dirt, WorldSettings
 from state.business_days import DAY_US
 from state.customer import Customer
 from state.events import Event, Transaction
@@ -31,7 +31,7 @@ from state.memory_store import MemoryStore
 from state.settings_reading import load_settings
 from state.shard import Shard
 
-NAMES = ("margin", "margin_above", "margin_below", "fixed", "drop", "reserve")
+NAMES = ("margin", "margin_above", "below", "fixed", "reserve")
 WARM_DAYS = 90
 RIDGE = 0.1
 """Keeps weights finite where a value never varies."""
@@ -129,7 +129,7 @@ def main() -> None:
     config = alert.Config(**load_settings(environment={}).detectors[alert.NAME])
     taken: list[Look] = []
     for seed in args.seeds:
-        bank = Bank(WorldSettings(args.customers, args.days, seed, dirt=CLEAN))
+        bank = Bank(WorldSettings(args.customers, args.days, seed, dirt=Dirt()))
         taken += looks(bank, config.horizon_days)
     rows = np.array([one.values for one in taken])
     came = np.array([float(one.came_us is not None) for one in taken])

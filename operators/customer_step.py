@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from operators.across import MODEL, Across
+from operators.alerts import overdraft_outcomes
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE, read_configs, read_consents
-from operators.detector import Answer, Detector, DetectorConfig, Finding, Look, Outlook, Say, Wake
+from operators.detector import Answer, Detector, DetectorConfig, Finding, Lesson, Look, Outlook, Say, Wake
 from operators.episodes import CONSENT_TIMER, Cause, Episodes
 from operators.intent import outlooks
 from operators.intent.models import Models
 from operators.intent.outcomes import TOPICS as OUTCOME_TOPICS
 from operators.knowledge.board import Board
 from operators.knowledge.building import intent_priors, make_outlooks
-from operators.knowledge.facts import ScoreCount
+from operators.knowledge.facts import Example, ScoreCount
 from operators.view import View
 from state.customer import Customer, Recent, Said, Timer
 from state.digest import digest64
@@ -60,16 +61,12 @@ class CustomerStep:
         priors, self._fused_config, configs = read_configs(tables, detectors)
         self.priors = priors
         self._detectors = [d for d in detectors if configs[d.NAME].enabled]
-        self._stateful: list[Any] = [*self._detectors, fused, outlooks]
+        self._stateful: list[Any] = [*self._detectors, fused, outlooks, overdraft_outcomes]
         """Modules with states of their own in the customer."""
-        self._bound = self._hooks("step", configs)
-        self._learners = self._hooks("learn", configs)
-        self._always_learning = [hook for hook in self._learners if not hook.while_open]
-        self._on_timer = self._hooks("on_timer", configs)
-        self._lookers = self._hooks("look", configs)
-        self._on_event = self._hooks_by_topic("on_event", "TOPICS", configs)
-        self._event_learners = self._hooks_by_topic("learn_event", "LEARNS", configs)
-        self._rate_hooks = self._hooks("on_rate", configs)
+        board = across.board if across is not None else Board()
+        self._board, self._configs = board, configs
+        self._bind()
+        board.follow({d.NAME for d in self._detectors if hasattr(d, "in_force")}, self._bind)
         self.learns = frozenset(self._event_learners)
         self.rated = frozenset(kind for d in self._detectors for kind in getattr(d, "RATED", ()))
         self._versions = {module.NAME: module.VERSION for module in self._stateful}
@@ -81,7 +78,6 @@ class CustomerStep:
         names[fused.SIGNAL] = f"{fused.NAME}@{fused.VERSION}"
         by_signal[fused.SIGNAL] = self._fused_config
         self._episodes = Episodes(by_signal, names, config_digest, read_consents(tables))
-        board = across.board if across is not None else Board()
         self._fusion = fused.Fusion(self._fused_config, board)
         self._models = Models(board, intent_priors(self._detectors, configs))
         self._outlooks = make_outlooks(tables, self._detectors, configs) if across is not None else None
@@ -89,6 +85,21 @@ class CustomerStep:
         self.across = across
         self._view = View(priors)
         self.detector_errors: dict[str, int] = {}
+
+    def _bind(self) -> None:
+        """Binds all hooks to the configurations in force."""
+        configs = dict(self._configs)
+        for detector in self._detectors:
+            if hasattr(detector, "in_force"):
+                configs[detector.NAME] = detector.in_force(configs[detector.NAME], self._board.champion(detector.NAME))
+        self._bound = self._hooks("step", configs)
+        self._learners = self._hooks("learn", configs)
+        self._always_learning = [hook for hook in self._learners if not hook.while_open]
+        self._on_timer = self._hooks("on_timer", configs)
+        self._lookers = self._hooks("look", configs)
+        self._on_event = self._hooks_by_topic("on_event", "TOPICS", configs)
+        self._event_learners = self._hooks_by_topic("learn_event", "LEARNS", configs)
+        self._rate_hooks = self._hooks("on_rate", configs)
 
     def _hooks(self, hook: str, configs: Mapping[str, Any]) -> list[Hook]:
         return [
@@ -222,6 +233,9 @@ class CustomerStep:
                 self._episodes.wake(name, one, customer)
             elif isinstance(one, Outlook):
                 self._await(one, signal, customer, out)
+            elif isinstance(one, Lesson):
+                if self.across is not None and not self._refuses(customer, signal):
+                    out.append(Emission(_example(one, customer), None))
             elif signal is not None:
                 self._episodes.say(signal, one, customer, cause, out)
 
@@ -338,7 +352,12 @@ def _outlooks_of(customer: Customer) -> outlooks.State:
     return state
 
 
-def _check(answer: Say | Wake | Look | Outlook) -> None:
+def _example(lesson: Lesson, customer: Customer) -> Example:
+    name, label = lesson.name, int(lesson.came)
+    return Example(lesson.model, customer.customer_id, name, lesson.time_us, lesson.packed, label)
+
+
+def _check(answer: Say | Wake | Look | Outlook | Lesson) -> None:
     if isinstance(answer, Say):
         numbers = [answer.score, *(reason.contribution for reason in answer.reasons)]
         if not all(math.isfinite(number) for number in numbers if number is not None):

@@ -10,6 +10,8 @@ The catalogue (operators/catalogue.py) lists the modules; config/detectors.toml 
     learn_event(config, state, event, customer)    an event of one of `LEARNS` has matured; may change `state`
     on_rate(config, state, rate, customer)         the market has a new rate, and the customer an account of a kind in `RATED`
     look(config, state, week, customer)            a week has matured (operators/intent/traces.py); may change `state`
+    in_force(config, model)                        the configuration with what is known across customers: `model` is the champion of
+                                                   the detector's name, None before any outcome; the hooks are given what it returns
 
 A module with `LEARNS_WHILE_OPEN` is asked to `learn` only while an episode of its signal is open. All but `step` answer with any
 number of `Say` (about an episode) and `Wake` (a timer). `state` changes in `learn`, `learn_event`, `look` and `on_rate`
@@ -138,7 +140,18 @@ class Outlook(msgspec.Struct, frozen=True):
     subject: str
 
 
-Answer = Iterable[Say | Wake | Look | Outlook]
+class Lesson(msgspec.Struct, frozen=True):
+    """What an alert said that has come true or has not, to be learned from. `packed`: features and scores by the model's schema; `name`
+    tells the customer's lessons of this model apart."""
+
+    model: str
+    name: str
+    time_us: int
+    packed: bytes
+    came: bool
+
+
+Answer = Iterable[Say | Wake | Look | Outlook | Lesson]
 
 
 class Learn(Protocol):

@@ -16,6 +16,8 @@ DAYS_GAP_MAX: Final = 60
 """After a longer silence the days without any movement stop counting: the account was at rest, not its habit."""
 WEEKDAY_FACTOR_MIN: Final = 0.2
 WEEKDAY_FACTOR_MAX: Final = 3.0
+SCALE_USUAL: Final = 1.12
+"""How wide bands have to be before anything is known of an account (development world 501)."""
 SCALE_MIN: Final = 0.25
 SCALE_MAX: Final = 8.0
 
@@ -41,7 +43,7 @@ class CashHabit(msgspec.Struct, array_like=True, gc=False):
     """Of a day, around the mean of its day of the week."""
     weekdays: list[float] = msgspec.field(default_factory=lambda: [1.0] * 7)
     """How the mean differs by day of the week; 0 is the day of the week of 1970-01-01, a Thursday."""
-    scale: float = 1.0
+    scale: float = SCALE_USUAL
     """What forecasts' standard deviations are multiplied by, so that bands cover what they promise."""
     balance_minor: int | None = None
     told: Told | None = None

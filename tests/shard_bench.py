@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from operators.across import Across
+from operators.alerts import overdraft_outcomes
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep
@@ -32,6 +33,8 @@ Said = dict[str, Any]
 CONFIG = "sha256:bench"
 TABLES: dict[str, dict[str, Any]] = load_settings(environment={}).detectors
 PRODUCTION = Policy()
+BY_ARRIVAL = (fused.NAME, outlooks.NAME, overdraft_outcomes.NAME)
+"""States that follow what was scored and said, in the order of arrival."""
 
 
 def loud(tables: Mapping[str, Mapping[str, Any]] = TABLES) -> dict[str, dict[str, Any]]:
@@ -153,8 +156,8 @@ def refrozen(bench: Bench, customer_id: str) -> tuple[bytes, bytes]:
 
 
 def profile(customer: Customer) -> dict[str, Any]:
-    """What must not depend on the order of arrival: all of the profile except what was said and is to be done about it, what was
-    scored (the fused detector's memory, what intents saw), the arrival itself, and when something that no longer counts had happened."""
+    """What must not depend on the order of arrival: all of the profile except what was said and is to be done about it, what follows it
+    (`BY_ARRIVAL`), the arrival itself, and when something that no longer counts had happened."""
     ring = customer.ring
     counted = [i for i in range(len(ring)) if ring.flags[i] & COUNTED]
     return {
@@ -170,7 +173,7 @@ def profile(customer: Customer) -> dict[str, Any]:
         "merchants": list(customer.merchants),
         "countries": list(customer.countries.items()),
         "devices": list(customer.devices),
-        "states": {name: state for name, state in customer.states.items() if name not in (fused.NAME, outlooks.NAME)},
+        "states": {name: state for name, state in customer.states.items() if name not in BY_ARRIVAL},
         "streams": customer.streams,
         "hours": customer.hours,
         "place": customer.place,

@@ -1,4 +1,5 @@
-"""The knowledge keys and what each of them runs: parts of the merchant table, the learner of transactions, those of the intents."""
+"""The knowledge keys and what each of them runs: parts of the merchant table, the learner of transactions, those of the intents, that of
+overdrafts."""
 
 from __future__ import annotations
 
@@ -10,8 +11,13 @@ import msgspec
 
 from operators.knowledge import learner, merchant_table
 from operators.knowledge.buckets import Machine
-from operators.knowledge.building import build_intent_learners, build_learner, build_merchant_table
-from operators.knowledge.facts import INTENTS, TRANSACTION, model_key
+from operators.knowledge.building import (
+    build_intent_learners,
+    build_learner,
+    build_merchant_table,
+    build_overdraft_learner,
+)
+from operators.knowledge.facts import INTENTS, OVERDRAFT, TRANSACTION, model_key
 from state.frozen import FrozenError
 from state.settings import ConfigError, Settings
 
@@ -30,11 +36,11 @@ def require_readable(machine: str, version: int) -> None:
 
 
 def knowledge_keys(settings: Settings) -> list[str]:
-    """merchants-0 …, model-transaction and model-intents; none where nothing is learned across customers."""
+    """merchants-0 …, model-transaction, model-intents and model-overdraft_ahead; none where nothing is learned across customers."""
     if not settings.knowledge.enabled:
         return []
     merchants = (f"merchants-{part}" for part in range(settings.knowledge.merchant_keys))
-    return [*merchants, model_key(TRANSACTION), model_key(INTENTS)]
+    return [*merchants, *map(model_key, (TRANSACTION, INTENTS, OVERDRAFT))]
 
 
 def make_machine(settings: Settings, key: str) -> Machine:
@@ -44,6 +50,8 @@ def make_machine(settings: Settings, key: str) -> Machine:
         return build_learner(settings.detectors, bucket_us)
     if key == model_key(INTENTS):
         return build_intent_learners(settings.detectors, bucket_us)
+    if key == model_key(OVERDRAFT):
+        return build_overdraft_learner(settings.detectors, bucket_us)
     return build_merchant_table(key, settings.detectors, bucket_us)
 
 

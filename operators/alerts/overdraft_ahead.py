@@ -1,26 +1,32 @@
 """Will the account fall below zero within two weeks?
 
-looks at   the balance, the recurring payments expected, everyday movements, what lies on savings accounts
+looks at   the balance, the recurring payments expected, everyday movements, what lies on savings accounts; and what came of
+           earlier alerts, of all customers (operators/alerts/overdraft_outcomes.py)
 needs      balances (balance_after or in.accounts), and two months of history
 says       alert.overdraft_ahead with the date, the probability, the shortfall, what leads there and the amount that prevents
            it; closed when it has come, when the danger has passed or the two weeks are over; withdrawn when money came in that
            was not expected
-state      for each account the everyday habit and how wide the forecast's bands must be (state/cash_habit.py)
+state      for each account the everyday habit and how wide the forecast's bands must be (state/cash_habit.py); beside it, alerts
+           that wait for what comes of them
 blind to   payments that never came before; accounts at other banks
-source     Gibbs and Candès, Adaptive conformal inference under distribution shift, 2021 (bands)
+source     Gibbs and Candès, Adaptive conformal inference under distribution shift, 2021 (bands); Platt, Probabilistic outputs for
+           support vector machines, 1999 (calibration)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from operators.alerts import overdraft_outcomes
 from operators.alerts import overdraft_words as words
 from operators.cashflow import Z10, Outlook, outlook, span_us
-from operators.detector import Answer, DetectorConfig, Say, Wake
+from operators.detector import Answer, DetectorConfig, Lesson, Say, Wake
 from operators.forecasts import of_account, of_customer
-from operators.overdraft import Circumstances, danger, enough_minor, log_odds
+from operators.knowledge.versions import Model
+from operators.overdraft import Circumstances, covering_minor, danger, enough_minor, log_odds
 from state.business_days import DAY_US, day_of
 from state.cash_habit import CashHabit, Told
 from state.customer import Customer, Recent, Said, Timer, payment_of
@@ -43,7 +49,8 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     weights: Mapping[str, float] = {}
     ease: float = 0.5
     update_step: float = 0.2
-    ahead_days: int = 10
+    covered_sds: float = 1.645
+    ahead_days: int = 8
     horizon_days: int = 14
     matured_min: int = 60
     memory_days: float = 60.0
@@ -51,9 +58,23 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     busy_share: float = 0.05
     band_days: int = 14
     band_miss: float = 0.2
-    band_step: float = 0.1
+    band_step: float = 0.07
+    band_from_days: int = 100
     turnover_min: float = 100.0
     card_memory: float = 0.3
+
+
+class Calibrated(Config, frozen=True, kw_only=True):
+    """The configuration in force: what outcomes have taught is multiplied into `weights` and `score_base`."""
+
+    line: overdraft_outcomes.Line
+
+
+def in_force(config: Config, model: Model | None) -> Calibrated:
+    line = overdraft_outcomes.line_of(config, model)
+    weights, base = overdraft_outcomes.calibrated(line, config.weights, config.score_base)
+    fields = {name: getattr(config, name) for name in config.__struct_fields__}
+    return Calibrated(**fields | {"weights": weights, "score_base": base}, line=line)
 
 
 class State(msgspec.Struct, array_like=True, gc=False):
@@ -62,7 +83,7 @@ class State(msgspec.Struct, array_like=True, gc=False):
     """Of what is owed on a credit card, the share that its owner usually pays."""
 
 
-def on_event(config: Config, state: State, event: Event, customer: Customer) -> Answer:
+def on_event(config: Calibrated, state: State, event: Event, customer: Customer) -> Answer:
     """Opens an episode when an account's first movement of a day, or a large one, shows danger."""
     assert isinstance(event, Transaction)
     account, balance_minor = event.account_id or "", customer.balance_minor(event.account_id or "")
@@ -78,7 +99,7 @@ def on_event(config: Config, state: State, event: Event, customer: Customer) -> 
     return said, Wake(_expiry_us(config, event.time_us), account)
 
 
-def learn(config: Config, state: State, recent: Recent, customer: Customer) -> Answer:
+def learn(config: Calibrated, state: State, recent: Recent, customer: Customer) -> Answer:
     """Learns the everyday part of an account's movements, and follows its open episodes."""
     if not _is_current(customer, recent.account):
         _learn_card(config, state, recent, customer)
@@ -95,9 +116,17 @@ def learn(config: Config, state: State, recent: Recent, customer: Customer) -> A
     habit.add(day, everyday_minor, config.memory_days, config.weekday_memory)
     if recent.balance_minor is not None:
         habit.balance_minor = recent.balance_minor
-        if habit.told is None and habit.days >= config.band_days:
+        if habit.told is None and habit.days >= config.band_from_days:
             habit.told = _told(config, state, recent, customer)
-    return tuple(_follow(config, state, recent, customer))
+    lessons: tuple[Lesson, ...] = ()
+    if overdraft_outcomes.NAME in customer.states:
+        below, horizon_us = (recent.balance_minor or 0) < 0, config.horizon_days * DAY_US
+        lessons = tuple(overdraft_outcomes.resolve(customer, recent.account, horizon_us, recent.time_us, below))
+    episodes = _open_episodes(customer, recent.account)
+    for said in episodes:
+        if said.transaction_id == recent.transaction_id:
+            overdraft_outcomes.ask(customer, recent.account, config.line, said.time_us, said.score)
+    return *lessons, *_follow(config, state, recent, customer, episodes)
 
 
 def on_timer(config: Config, state: State, timer: Timer, customer: Customer) -> Answer:
@@ -123,7 +152,7 @@ def look_ahead(state: State, customer: Customer, account: str, currency: str, ti
 def circumstances(config: Config, ahead: Outlook, customer: Customer) -> Circumstances:
     leaving = sum(flow.probability * flow.amount_minor for flow in ahead.flows if flow.amount_minor < 0)
     least = config.turnover_min * 10.0 ** EXPONENT[ahead.currency]
-    turnover_minor = max(-leaving - min(0.0, ahead.everyday[-1]), least)
+    turnover_minor = max(-leaving - min(0.0, ahead.usual_minor), least)
     reserve_minor = sum(
         customer.balance_minor(account_id) or 0
         for account_id, account in customer.accounts.items()
@@ -159,10 +188,12 @@ def _told(config: Config, state: State, recent: Recent, customer: Customer) -> T
     return Told(ahead.day + index, ahead.means[index], ahead.sds[index])
 
 
-def _follow(config: Config, state: State, recent: Recent, customer: Customer) -> Iterator[Say]:
+def _follow(
+    config: Calibrated, state: State, recent: Recent, customer: Customer, episodes: list[Said]
+) -> Iterator[Say]:
     """What a matured movement means for the open episodes of its account. Not sooner: it might have been reversed, and what ended
     an episode can't be unsaid."""
-    for said in _open_episodes(customer, recent.account):
+    for said in episodes:
         if recent.time_us <= said.time_us:
             continue
         if recent.balance_minor is not None and recent.balance_minor < 0:
@@ -187,7 +218,7 @@ def _follow(config: Config, state: State, recent: Recent, customer: Customer) ->
 
 def _say(
     step: words.Step,
-    config: Config,
+    config: Calibrated,
     state: State,
     ahead: Outlook,
     customer: Customer,
@@ -199,11 +230,15 @@ def _say(
     found = danger(config.weights, ahead, about)
     unit, edge = 10 ** EXPONENT[ahead.currency], config.ease * config.threshold
     enough = enough_minor(config.weights, config.score_base, ahead, about, edge, unit)
+    if enough is not None:
+        covering = covering_minor(ahead, config.horizon_days, config.covered_sds)
+        enough = max(enough, math.ceil(covering / unit) * unit)
     known = customer.accounts.get(words.account_of(kind))
     limit_minor = known.overdraft_limit_minor if known is not None else None
     valid_until_us = (ahead.day + config.horizon_days + 1) * DAY_US
     whole = of_customer(state.accounts, state.card_shares, customer, ahead.currency, time_us)
-    return words.statement(step, kind, ids, ahead, whole, found, about, enough, limit_minor, valid_until_us)
+    said = words.statement(step, kind, ids, ahead, whole, found, about, enough, limit_minor, valid_until_us)
+    return msgspec.structs.replace(said, score_base=config.score_base, model=config.line.version)
 
 
 def _probability(config: Config, ahead: Outlook, customer: Customer, more_minor: int = 0) -> float:

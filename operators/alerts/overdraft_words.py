@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from operators.cashflow import Z10, Outlook
 from operators.detector import Say
-from operators.overdraft import Circumstances, Danger
+from operators.overdraft import Circumstances, Danger, days_below
 from state.business_days import date_of, day_of
 from state.customer import Recent, Said
 from state.money import format_minor
@@ -50,7 +50,8 @@ def statement(
     """The danger as it looks now. `enough_minor` withdraws it; `limit_minor` is how far the account may be overdrawn;
     `whole` is the forecast of all money at hand, if that is on several accounts."""
     account, on = account_of(kind), date_of(ahead.day + found.days).isoformat()
-    low, middle, high = (round(max(0.0, -ahead.quantile(found.days, z))) for z in (Z10, 0.0, -Z10))
+    point, sd = ahead.lows[found.days], ahead.sds[found.days]
+    low, middle, high = (round(max(0.0, -(point + z * sd))) for z in (Z10, 0.0, -Z10))
     details: dict[str, Any] = {
         "account_id": account,
         "date": on,
@@ -163,15 +164,19 @@ def _reasons(ahead: Outlook, found: Danger, about: Circumstances) -> Iterator[Re
         text = f"{len(others)} smaller recurring payments until then come to {total} {ahead.currency}"
         yield Reason("OTHER_PAYMENTS", "payments", total, usual, sum(part for _, part in others), text)
     spent = _text(round(ahead.everyday[found.days]), ahead)
-    text = f"everyday movements come to about {spent} {ahead.currency} until then"
+    text = f"everyday movements, with what is put aside or fetched, come to about {spent} {ahead.currency} until then"
     yield Reason("EVERYDAY", "everyday", spent, usual, found.everyday, text)
+    days = days_below(ahead, about.days)
+    if days:
+        text = f"on {days} of the coming {about.days} days less than nothing is expected"
+        yield Reason("DAYS_BELOW", "days", days, 0, found.below, text)
     if about.reserve_minor > 0.0:
         kept = _text(round(about.reserve_minor), ahead)
         yield Reason(
             "RESERVE", "savings", kept, usual, found.reserve, f"{kept} {ahead.currency} are on savings accounts"
         )
     for flow in ahead.flows:
-        if flow.amount_minor > 0 and ahead.index_of(flow) > found.days:
+        if flow.amount_minor > 0 and ahead.index_of(flow) >= found.days:
             yield _payment(ahead, flow, "INCOME_LATER", "is expected only", 0.0)
             return
 

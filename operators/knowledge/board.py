@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Set
 
 from operators.knowledge.merchant_row import POPULATION, MerchantRow
 from operators.knowledge.schemas import compiled
@@ -22,6 +22,12 @@ class Board:
         self._pins: dict[tuple[str, str], ModelVersion] = {}
         self._models: dict[tuple[str, str], Model] = {}
         self._in_force: dict[tuple[str, str], ModelVersion] = {}
+        self._followers: list[tuple[Set[str], Callable[[], None]]] = []
+
+    def follow(self, names: Set[str], renew: Callable[[], None]) -> None:
+        """Has `renew` called whenever another champion of one of these models comes into force."""
+        if names:
+            self._followers.append((names, renew))
 
     def apply_rows(self, rows: Iterable[MerchantRow]) -> None:
         """New rows take the place of older ones; an empty one says that nothing is known any longer."""
@@ -78,3 +84,8 @@ class Board:
         elif self._models.get((name, role)) is None or self._models[name, role].version != version.version:
             self._models[name, role] = compiled(version)
             self._in_force[name, role] = version
+        else:
+            return
+        for names, renew in self._followers if role == CHAMPION else ():
+            if name in names:
+                renew()

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from operators.alerts import overdraft_outcomes
 from operators.anomaly import transaction
 from operators.catalogue import CATALOGUE, read_configs
 from operators.detector import Detector
@@ -51,6 +52,16 @@ def build_intent_learners(tables: Tables, bucket_us: int) -> Learners:
         },
         round_us,
     )
+
+
+def build_overdraft_learner(tables: Tables, bucket_us: int) -> Learners:
+    """The learner of how likely overdrafts are, from the identity on. Raises ConfigError for wrong numbers."""
+    config = read_knowledge(tables).overdraft_learner
+    round_us = config.round_buckets * bucket_us
+    schema, model = overdraft_outcomes.prior(read_configs(tables)[2][overdraft_outcomes.MODEL])
+    prior = Prior(model.linear, model.threshold, 0.0, strangeness=False)
+    name = overdraft_outcomes.MODEL
+    return Learners({name: Learner(name, schema, config, prior, round_us)}, round_us)
 
 
 def intent_priors(detectors: Iterable[Detector], configs: Mapping[str, Any]) -> dict[str, IntentPrior]:

@@ -11,6 +11,7 @@ UNLABELLED = -1
 MODEL_PREFIX: Final = "model-"
 TRANSACTION: Final = "transaction"
 INTENTS: Final = "intents"
+OVERDRAFT: Final = "overdraft_ahead"
 
 
 class MerchantFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -31,7 +32,8 @@ class MerchantFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 class Example(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A transaction's features and scores as they were when it was scored (packed by its model's schema), and what it turned out to
-    be; of an intent's model, a customer's week and what came of it, with the week's name in place of `transaction_id`. `weight` says
+    be; of an intent's model, a customer's week and what came of it, with the week's name in place of `transaction_id`; of an alert's,
+    what it said and whether it came true. `weight` says
     for how many examples it speaks: kept negatives speak for those that were left out.
     """
 
@@ -75,4 +77,4 @@ def model_key(model: str) -> str:
     >>> model_key("transaction"), model_key("churn")
     ('model-transaction', 'model-intents')
     """
-    return f"{MODEL_PREFIX}{TRANSACTION if model == TRANSACTION else INTENTS}"
+    return MODEL_PREFIX + (model if model in (TRANSACTION, OVERDRAFT) else INTENTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from operators.alerts import overdraft_outcomes
 from operators.intent import churn, home_purchase, life_event, product
 from operators.knowledge import features
 from operators.knowledge.schema import Schema
@@ -16,6 +17,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     churn.NAME: churn.SCHEMA,
     product.NAME: product.SCHEMA,
     life_event.NAME: life_event.SCHEMA,
+    overdraft_outcomes.MODEL: overdraft_outcomes.SCHEMA,
 }
 
 

@@ -1,5 +1,5 @@
-"""The numbers of knowledge: the tables [merchants] and [learner] of config/detectors.toml and [intent_learner] of config/intents.toml,
-and what is built from them."""
+"""The numbers of knowledge: the tables [merchants], [learner] and [overdraft_learner] of config/detectors.toml, [intent_learner] of
+config/intents.toml, and what is built from them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from operators.alerts import overdraft_outcomes
 from operators.intent import outlooks
 from operators.knowledge import learner, merchant_table
 from state.settings import ConfigError
@@ -15,13 +16,15 @@ from state.settings import ConfigError
 MERCHANTS: Final = "merchants"
 LEARNER: Final = "learner"
 INTENT_LEARNER: Final = "intent_learner"
-TABLES: Final = frozenset((MERCHANTS, LEARNER, INTENT_LEARNER))
+OVERDRAFT_LEARNER: Final = "overdraft_learner"
+TABLES: Final = frozenset((MERCHANTS, LEARNER, INTENT_LEARNER, OVERDRAFT_LEARNER))
 
 
 class KnowledgeConfig(msgspec.Struct, frozen=True):
     merchants: merchant_table.Config
     learner: learner.Config
     intent_learner: outlooks.Config
+    overdraft_learner: overdraft_outcomes.Learning
 
 
 def read_knowledge(tables: Mapping[str, Mapping[str, Any]]) -> KnowledgeConfig:
@@ -30,6 +33,7 @@ def read_knowledge(tables: Mapping[str, Mapping[str, Any]]) -> KnowledgeConfig:
         _convert(MERCHANTS, tables.get(MERCHANTS, {}), merchant_table.Config),
         _convert(LEARNER, tables.get(LEARNER, {}), learner.Config),
         _convert(INTENT_LEARNER, tables.get(INTENT_LEARNER, {}), outlooks.Config),
+        _convert(OVERDRAFT_LEARNER, tables.get(OVERDRAFT_LEARNER, {}), overdraft_outcomes.Learning),
     )
 
 

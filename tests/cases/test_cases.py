@@ -119,6 +119,7 @@ def test_every_reason_of_the_catalogue_appears_in_a_case() -> None:
         "BALANCE",
         "BILL_AHEAD",
         "EVERYDAY",
+        "DAYS_BELOW",
         "INCOME_LATER",
         "CAME",
         "MONEY_CAME",
