@@ -216,11 +216,11 @@ def run(args: argparse.Namespace, config: Config) -> Result:
 
 
 def engine_line(name: str, replayed: Replayed, payments: Payments, test: Tested, config: Config) -> Line:
-    note = f"{replayed.models} model versions"
+    notes = [] if replayed.models is None else [f"{replayed.models} model versions"]
     if replayed.unscored:
-        note += f", {replayed.unscored:,} payments without a score"
+        notes.append(f"{replayed.unscored:,} payments without a score")
     measures = measure(payments, test, config.protocol, replayed.scores)
-    return Line(name, measures, replayed.each_us, note=note)
+    return Line(name, measures, replayed.each_us, note=", ".join(notes))
 
 
 def take_apart(

@@ -27,8 +27,8 @@ class Replayed(msgspec.Struct, frozen=True):
     unscored: int
     each_us: float | None
     """Processor time for each payment: reading, decoding, windows, detectors, learning and writing; None if it was done before."""
-    models: int
-    """How many model versions scored."""
+    models: int | None
+    """How many model versions scored, if that was noted."""
 
 
 class ReplayError(Exception):

@@ -127,8 +127,7 @@ def replayed(recording: Recording, payments: Payments, to_us: int, part: str | N
     of_payment = {(row.customer_id, row.transaction_id): score for row, score in zip(rows, scores, strict=True)}
     found = np.array([of_payment.get(id_, -1.0) for id_ in payments.ids])
     unscored = int(((found < 0.0) & (payments.time_us < to_us)).sum())
-    models = sum(isinstance(entry, int) for entry in recording.log) if part != "learning" else 1
-    return Replayed(found, unscored, None, models)
+    return Replayed(found, unscored, None, None)
 
 
 def rescored(recording: Recording, part: str | None) -> list[float]:
