@@ -1,7 +1,8 @@
 """How good are the intents on planted worlds: what `segone score` says of them, by quarter too; how well products are ranked week by
-week; what an event costs. Twice over the same events: with learning, and with the priors frozen at the start.
+week; what an event costs. Twice over the same events: with learning, and with the priors frozen at the start. Runs called `unlike` begin
+from the prior of a bank whose customers are others.
 
-python bench/intents.py [--customers N] [--days D] [--seed S …] [--dirt] [--run learning|frozen …]
+python bench/intents.py [--customers N] [--days D] [--seed S …] [--dirt] [--run learning|frozen|unlike, learning|unlike, frozen …]
 
 A world is lived through once; the weeks that traces saw in it then pass through the production code of the intents. Cases of customers
 who refuse marketing or profiling are left out (docs/consent.md).
@@ -50,6 +51,9 @@ LEARNING: dict[str, dict[str, str]] = {
     "frozen": {"SEGONE__DETECTORS__INTENT_LEARNER__ENABLED": "false"},
 }
 """What is compared: settings from the environment, by the name of the run."""
+UNLIKE = {"SEGONE__DETECTORS__PRODUCT__SCORE_BASE": "-10.4", "SEGONE__DETECTORS__HOME_PURCHASE__SCORE_BASE": "-4.0"}
+"""A prior of another bank's: customers there who look are seven times as likely to buy."""
+LEARNING |= {f"unlike, {name}": {**environment, **UNLIKE} for name, environment in LEARNING.items()}
 
 
 class Clock:
@@ -200,7 +204,9 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=540)
     parser.add_argument("--seed", type=int, nargs="+", default=[31, 35, 36])
     parser.add_argument("--dirt", action="store_true", help="with disorder, duplicates, reversals and broken records")
-    parser.add_argument("--run", choices=list(LEARNING), nargs="+", default=list(LEARNING), help="both unless told")
+    parser.add_argument(
+        "--run", choices=list(LEARNING), nargs="+", default=["learning", "frozen"], help="both unless told"
+    )
     parser.add_argument("--cache", type=Path, default=None, help="a folder that keeps the weeks of worlds already seen")
     args = parser.parse_args()
     for seed in args.seed:
