@@ -35,6 +35,7 @@ class Across:
         self.board = board
         self.counts: Counter[str] = Counter()
         self._horizon_us = settings.label_horizon_us
+        self._late_us = settings.label_late_us
         self._awaiting_max = settings.awaiting_max
         self._share = settings.negative_share
         self._kept_below = int(settings.negative_share * 2.0**64)
@@ -62,9 +63,9 @@ class Across:
         awaiting.add(entry)
         self.counts["awaiting"] += 1
         if len(awaiting) > self._awaiting_max:
-            # Nobody knows yet what it was: it is no example at all, rather than a wrong one.
+            # Of one that has not expired nobody knows yet what it was: it is no example at all, rather than a wrong one.
+            self.counts["crowded_out"] += not awaiting.expired
             awaiting.pop_oldest()
-            self.counts["crowded_out"] += 1
 
     def labelled(self, customer: Customer, label: Label, out: list[Emission]) -> int | None:
         """Somebody says what a transaction was. The first word counts; a later one still tells the merchant's table. When the
@@ -115,7 +116,8 @@ class Across:
             out.append(Emission(fact, None))
 
     def _expire(self, customer: Customer, out: list[Emission]) -> None:
-        """What nobody disputed until the horizon was no fraud. A share of it is learned, for all of it."""
+        """What nobody disputed until the horizon was no fraud. A share of it is learned, for all of it. A fraud that is told of later is
+        learned all the same, as long as what was seen of it is kept: its alarm was right."""
         awaiting = customer.awaiting
         horizon_us = customer.newest_us - self._horizon_us
         for entry in awaiting.expire(horizon_us):
@@ -126,5 +128,6 @@ class Across:
                     MODEL, customer.customer_id, name, entry.time_us, entry.features, 0, 1.0 / self._share
                 )
                 out.append(Emission(example, None))
+        awaiting.forget(horizon_us - self._late_us)
         if awaiting.early:
             awaiting.early = [label for label in awaiting.early if label.known_us > horizon_us]

@@ -35,17 +35,19 @@ class EarlyLabel(NamedTuple):
 
 class Awaiting:
     """Oldest first, in the order in which they were scored. All have features of one size; another size (a new version of the features)
-    begins anew.
+    begins anew. The oldest, whose time for a label is over, wait on for late ones.
 
     >>> awaiting = Awaiting()
     >>> awaiting.add(Awaited(7, 1_000, "m-1", b"ab")); awaiting.add(Awaited(8, 2_000, None, b"cd"))
     >>> awaiting.take(8)
     Awaited(digest=8, time_us=2000, merchant_id=None, features=b'cd')
-    >>> awaiting.expire(5_000), len(awaiting)
-    ([Awaited(digest=7, time_us=1000, merchant_id='m-1', features=b'ab')], 0)
+    >>> awaiting.expire(5_000), awaiting.expire(5_000), len(awaiting)
+    ([Awaited(digest=7, time_us=1000, merchant_id='m-1', features=b'ab')], [], 1)
+    >>> awaiting.forget(5_000); len(awaiting)
+    0
     """
 
-    __slots__ = ("_digests", "_features", "_merchants", "_times_us", "early")
+    __slots__ = ("_digests", "_features", "_merchants", "_times_us", "early", "expired")
 
     def __init__(self) -> None:
         self._digests = array("Q")
@@ -53,6 +55,8 @@ class Awaiting:
         self._merchants: list[str | None] = []
         self._features = bytearray()
         self.early: list[EarlyLabel] = []
+        self.expired = 0
+        """How many, from the oldest on, have been returned by `expire`."""
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -76,11 +80,16 @@ class Awaiting:
         return self._pop(0)
 
     def expire(self, until_us: int) -> list[Awaited]:
-        """Removes and returns those of event time before or at `until_us`, from the oldest on up to the first that is newer."""
-        gone: list[Awaited] = []
-        while self._times_us and self._times_us[0] <= until_us:
-            gone.append(self._pop(0))
-        return gone
+        """Those of event time before or at `until_us`, from the oldest on up to the first that is newer; each is returned once."""
+        first, count = self.expired, len(self._times_us)
+        while self.expired < count and self._times_us[self.expired] <= until_us:
+            self.expired += 1
+        return [self._at(at) for at in range(first, self.expired)]
+
+    def forget(self, until_us: int) -> None:
+        """Removes those that have expired and are of event time before or at `until_us`, from the oldest on."""
+        while self.expired and self._times_us[0] <= until_us:
+            self._pop(0)
 
     def remember(self, label: EarlyLabel) -> None:
         """Keeps a label for its transaction; beyond EARLY_MAX the oldest goes."""
@@ -106,6 +115,7 @@ class Awaiting:
             self._merchants,
             bytes(self._features),
             self.early,
+            self.expired,
         ]
 
     @classmethod
@@ -113,14 +123,16 @@ class Awaiting:
         """Raises ValueError if the columns don't fit one another."""
         awaiting = cls()
         if columns:
-            digests, times_us, awaiting._merchants, features, early = columns
+            digests, times_us, awaiting._merchants, features, early, *later = columns
             awaiting._digests.frombytes(digests)
             awaiting._times_us.frombytes(times_us)
             awaiting._features += features
             awaiting.early = [EarlyLabel(*label) for label in early]
             count = len(awaiting._digests)
+            awaiting.expired = later[0] if later else 0  # earlier releases kept none that had expired
             if (
-                len(awaiting._times_us) != count
+                not 0 <= awaiting.expired <= count
+                or len(awaiting._times_us) != count
                 or len(awaiting._merchants) != count
                 or (count and len(features) % count)
             ):
@@ -131,12 +143,18 @@ class Awaiting:
     def _stride(self) -> int:
         return len(self._features) // len(self._digests)
 
-    def _pop(self, at: int) -> Awaited:
+    def _at(self, at: int) -> Awaited:
         stride = self._stride
         features = bytes(self._features[at * stride : (at + 1) * stride])
+        return Awaited(self._digests[at], self._times_us[at], self._merchants[at], features)
+
+    def _pop(self, at: int) -> Awaited:
+        entry, stride = self._at(at), self._stride
         del self._features[at * stride : (at + 1) * stride]
-        return Awaited(self._digests.pop(at), self._times_us.pop(at), self._merchants.pop(at), features)
+        del self._digests[at], self._times_us[at], self._merchants[at]
+        self.expired -= at < self.expired
+        return entry
 
     def _clear(self) -> None:
-        self._digests, self._times_us = array("Q"), array("q")
+        self._digests, self._times_us, self.expired = array("Q"), array("q"), 0
         self._merchants, self._features = [], bytearray()

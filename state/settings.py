@@ -114,7 +114,8 @@ class KnowledgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     enabled: bool = True
     bucket_s: Annotated[int, Meta(ge=1, le=31 * 86_400)] = 86_400
     merchant_keys: Annotated[int, Meta(ge=1, le=256)] = 4
-    label_horizon_s: Seconds = 950_400.0
+    label_horizon_s: Seconds = 691_200.0
+    label_late_s: Seconds = 345_600.0
     awaiting_max: Annotated[int, Meta(ge=1, le=4096)] = 256
     negative_share: Annotated[float, Meta(gt=0, le=1)] = 0.1
     pacing_wait_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
@@ -127,6 +128,10 @@ class KnowledgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     @property
     def label_horizon_us(self) -> int:
         return int(self.label_horizon_s * 1e6)
+
+    @property
+    def label_late_us(self) -> int:
+        return int(self.label_late_s * 1e6)
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

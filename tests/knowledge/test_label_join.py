@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from shard_bench import Bench
 from streams import DAY_US, HOUR_US, NOON_US, label, moved, transaction
 
 from operators.across import Across
 from operators.knowledge.board import Board
 from operators.knowledge.facts import Example, MerchantFact
-from state.awaiting import EARLY_MAX
+from state.awaiting import EARLY_MAX, Awaited, Awaiting
 from state.events import Event
 from state.frozen import freeze
 from state.settings import KnowledgeSettings
@@ -60,6 +63,47 @@ def test_what_nobody_disputes_until_the_horizon_was_no_fraud() -> None:
     few.run([transaction(f"t-{n}", NOON_US + n) for n in range(200)] + [late])
     kept = examples(few)
     assert 5 <= len(kept) <= 40 and {e.weight for e in kept} == {10.0}
+
+
+@pytest.mark.parametrize(("days", "learned"), [(11, [0, 1]), (13, [0])], ids=["a little late", "too late"])
+def test_a_fraud_told_of_late_is_learned_while_what_was_seen_is_kept(days: int, learned: list[int]) -> None:
+    """8 days until it counts as no fraud, 4 more in which it may yet turn out to be one."""
+    one = bench().run([transaction("t-1", NOON_US)])
+    for day in (9, 10):
+        one.run([transaction(f"t-{day}", NOON_US + day * DAY_US)])
+    one.restart()
+    said_us = NOON_US + days * DAY_US
+    one.run([transaction("t-now", said_us), moved(label(said_us + 1, "t-1", label="fraud"), merchant_id="m-1")])
+    told_of_first = [e.label for e in examples(one) if e.time_us == NOON_US]
+    assert told_of_first == learned, "as no fraud once, and as fraud if it is still kept"
+    assert told(one) == [("m-1", 1)], "the merchant is told in any case"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), max_size=60))
+def test_what_waits_is_what_a_plain_list_says(steps: list[tuple[int, int]]) -> None:
+    """Against entries in a list, each with whether it has expired."""
+    awaiting, plain, now = Awaiting(), list[list[int]](), 0
+    for what, number in steps:
+        if what == 0:
+            now += number
+            awaiting.add(Awaited(len(plain) + now, now, None, b"ab"))
+            plain.append([len(plain) + now, now, 0])
+        elif what == 1:
+            until = now - 10
+            waiting = [one for one in plain if not one[2]]
+            ready = list(itertools.takewhile(lambda one, until=until: one[1] <= until, waiting))  # type: ignore[misc]
+            assert [e.digest for e in awaiting.expire(until)] == [one[0] for one in ready]
+            for one in ready:
+                one[2] = 1
+        elif what == 2:
+            awaiting.forget(now - 20)
+            while plain and plain[0][2] and plain[0][1] <= now - 20:
+                plain.pop(0)
+        elif plain:
+            digest = plain.pop(number % len(plain))[0]
+            assert (found := awaiting.take(digest)) is not None and found.digest == digest
+        awaiting = Awaiting.thaw(awaiting.freeze())
+        assert (len(awaiting), awaiting.expired) == (len(plain), sum(one[2] for one in plain))
 
 
 def test_what_waits_is_bounded_and_the_crowded_out_are_no_examples() -> None:
