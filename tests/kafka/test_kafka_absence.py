@@ -32,7 +32,9 @@ def test_a_broker_that_comes_back_neither_loses_nor_repeats_what_is_read_and_wri
 ) -> None:
     kafka = mortal_broker.bootstrap
     read, written = topics.create("in", 1), topics.create("out", PARTITIONS)
-    usual = settings(kafka, batch_records_max=50, sink_partitions=1, transactional_id=topics.prefix)
+    usual = settings(  # a broker may take half a minute to be back on a busy machine
+        kafka, batch_records_max=50, broker_timeout_s=90.0, sink_partitions=1, transactional_id=topics.prefix
+    )
     send(kafka, [Sent(read, 0, b"%d" % n) for n in range(500)])
     reader = KafkaInput(usual, [read]).build_part("read", "0", None)
     writer = KafkaOutput(usual, [written]).build_part("write", "0000", None)
