@@ -182,5 +182,6 @@ def world_of(settings: WorldSettings, cache: Path | None) -> Lives:
             return pickle.loads(path.read_bytes())  # type: ignore[no-any-return]
     lives = watch(settings)
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pickle.dumps(lives))
     return lives
