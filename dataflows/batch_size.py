@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Final
 
 ROUND_S: Final = 0.2
-"""What a round is to take at most: a fifth of the shortest checkpoint interval that is usual."""
+"""What a round is to take at most: a fifth of the usual interval between checkpoints."""
 FIRST_RECORDS: Final = 128
 LEAST_RECORDS: Final = 16
 
