@@ -1,6 +1,7 @@
 """The cash-flow forecast and alert.overdraft_ahead on worlds that nobody tuned on.
 
 python bench/cashflow.py --seeds 101 102 103 [--customers N] [--days D] [--json FILE]
+python bench/cashflow.py --berka FOLDER                    the forecast alone, on the accounts of a real bank
 
 For each seed, over the second half of the period: the share of balances within the 80 % band 7, 14 and 30 days ahead; the pinball loss
 (quantiles 10, 50, 90 %) against "same as last month", whose band is that of its own errors, known in hindsight; the scorecard's
@@ -14,11 +15,11 @@ import argparse
 import sys
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from recurring import read_series  # noqa: E402
 
+from dataflows.history.ordered import open_history  # noqa: E402
 from operators.across import Across  # noqa: E402
 from operators.alerts import overdraft_ahead as alert  # noqa: E402
 from operators.cashflow import Z10  # noqa: E402
@@ -65,11 +67,31 @@ REPLAYS_MAX = 40
 TOLD_DAYS = 20
 """After so many days an alert's two weeks are over, and what became of it is said."""
 SECOND_US = 1_000_000
+NEVER_DAYS = 1e12
+"""A prior worth so many days is never overcome."""
+
+
+class Balances:
+    """What really was on each account at the end of each day."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._told: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+        for event in events:
+            if isinstance(event, Transaction) and event.balance_after_minor is not None and event.status != "pending":
+                account = (event.customer_id, event.account_id or "")
+                self._told[account].append((event.time_us, event.balance_after_minor))
+        for told in self._told.values():
+            told.sort()
+
+    def at(self, customer_id: str, account: str, day: int) -> float | None:
+        """At the end of a day; None before the first and after the last that is known."""
+        told = self._told[customer_id, account]
+        at = bisect_right(told, ((day + 1) * DAY_US, 0))
+        return float(told[at - 1][1]) if 0 < at < len(told) else None
 
 
 class Bank:
-    """One world: its events in order of arrival, its truth and its recurring series, and what really was on each account at the end of
-    each day."""
+    """One world: its events in order of arrival, its truth, its recurring series and its balances."""
 
     def __init__(self, settings: WorldSettings) -> None:
         decoder = Decoder()
@@ -88,25 +110,26 @@ class Bank:
             self.truth = read_truth(Path(folder) / "truth")
         start_us = parse_time(settings.start.isoformat())
         self.half_us = start_us + settings.days * DAY_US // 2
-        self._balances: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-        for event in self.events:
-            if isinstance(event, Transaction) and event.balance_after_minor is not None and event.status != "pending":
-                account = (event.customer_id, event.account_id or "")
-                self._balances[account].append((event.time_us, event.balance_after_minor))
-        for told in self._balances.values():
-            told.sort()
+        self.balances = Balances(self.events)
 
-    def balance(self, customer_id: str, account: str, day: int) -> float | None:
-        """At the end of a day; None before the first and after the last that is known."""
-        told = self._balances[customer_id, account]
-        at = bisect_right(told, ((day + 1) * DAY_US, 0))
-        return float(told[at - 1][1]) if 0 < at < len(told) else None
+
+class History:
+    """The Berka data set, mapped by config/mappings/berka.toml: its events in order of arrival, and its balances. The forecast counts from
+    the second half of the period on, as in a world."""
+
+    def __init__(self, folder: Path) -> None:
+        decoder = Decoder()
+        with open_history(folder, ROOT / "config" / "mappings" / "berka.toml", None, None) as history:
+            decoded = [decoder.decode(record) for batch in history.records() for record in batch]
+        self.events = [event for event in decoded if not isinstance(event, Rejection)]
+        self.half_us = (self.events[0].time_us + self.events[-1].time_us) // 2
+        self.balances = Balances(self.events)
 
 
 class Forecasts:
     """Asks for a forecast now and then, as the detector does, and remembers it."""
 
-    def __init__(self, bank: Bank) -> None:
+    def __init__(self, bank: Bank | History) -> None:
         self.bank = bank
         self.rows: list[list[float]] = []
         """horizon, actual, baseline, turnover, then the quantiles."""
@@ -125,7 +148,7 @@ class Forecasts:
         self.asked[key] = day
         turnover = alert.circumstances(config, ahead, customer).turnover_minor
         for days in AHEAD_DAYS:
-            actual, before, then = (self.bank.balance(*key, at) for at in (day + days, day - 30, day - 30 + days))
+            actual, before, then = (self.bank.balances.at(*key, at) for at in (day + days, day - 30, day - 30 + days))
             if actual is not None and before is not None and then is not None:
                 quantiles = [ahead.quantile(days, z) for _, z in QUANTILES]
                 self.rows.append([days, actual, ahead.balance_minor + then - before, turnover, *quantiles])
@@ -137,7 +160,7 @@ class Forecasts:
             return
         accounts = at_hand(state.accounts, customer, event.currency)
         for days in AHEAD_DAYS:
-            balances = [self.bank.balance(customer.customer_id, account, day + days) for account in accounts]
+            balances = [self.bank.balances.at(customer.customer_id, account, day + days) for account in accounts]
             actual = sum(balance for balance in balances if balance is not None)
             if None not in balances:
                 low, high = (whole.quantile(days, z) for z in (-Z10, Z10))
@@ -159,7 +182,11 @@ class Forecasts:
                 "median_better": 1.0 - pinball(actual, of[:, 5], 0.5) / pinball(actual, same, 0.5),
             }
             together = [covered for ahead, covered in self.whole if ahead == days]
-            found[f"{days} d, accounts together"] = {"forecasts": len(together), "covered": float(np.mean(together))}
+            if together:
+                found[f"{days} d, accounts together"] = {
+                    "forecasts": len(together),
+                    "covered": float(np.mean(together)),
+                }
         return found
 
 
@@ -181,10 +208,14 @@ def detector_with(forecasts: Forecasts | None) -> Any:
 
 
 def signals_of(
-    events: Sequence[Event], forecasts: Forecasts | None = None, versions: Sequence[ModelVersion] = ()
+    events: Sequence[Event],
+    forecasts: Forecasts | None = None,
+    versions: Sequence[ModelVersion] = (),
+    changed: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Signal]:
-    """What the alert says of events, in order of arrival. `versions` come into force as they did when they were learned."""
-    settings, board = load_settings(environment={}), Board()
+    """What the alert says of events, in order of arrival. `versions` come into force as they did when they were learned; `changed` are
+    settings of the alert that are not the default."""
+    settings, board = load_settings(None, {}, {"detectors": {alert.NAME: dict(changed)}}), Board()
     across = Across(settings.knowledge, board)
     step = CustomerStep(settings.detectors, settings.digest(), (detector_with(forecasts),), across)
     shard = Shard(0, step, make_policy(settings, step, 1), MemoryStore())
@@ -296,15 +327,33 @@ def withdrawals(
     return {"tried": len(opened), "not_given": not_given / count, "ended_without_overdraft": ended / count}
 
 
+def run_berka(folder: Path) -> dict[str, Any]:
+    """The forecast on a real bank's accounts: as it is, and where every day of the pay cycle is believed to be like every other."""
+    history, found = History(folder), {}
+    for name, changed in (("as it is", {}), ("without time since payday", {"phase_prior": NEVER_DAYS})):
+        forecasts = Forecasts(history)
+        signals_of(history.events, forecasts, changed=changed)
+        found[name] = forecasts.figures()
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the cash-flow forecast and the overdraft alert.")
-    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[])
+    parser.add_argument(
+        "--berka", type=Path, help="the folder of the Berka data set: its accounts instead of a world's"
+    )
     parser.add_argument("--customers", type=int, default=400)
     parser.add_argument("--days", type=int, default=540)
     parser.add_argument("--clean", action="store_true", help="without dirt")
     parser.add_argument("--json", type=Path, help="also write all figures there")
     args = parser.parse_args()
-    results = {}
+    if not args.seeds and args.berka is None:
+        parser.error("give --seeds or --berka")
+    results: dict[str, Any] = {}
+    if args.berka is not None:
+        results["berka"] = figures = run_berka(args.berka)
+        print("berka", msgspec.json.format(msgspec.json.encode(figures), indent=2).decode(), flush=True)
     for seed in args.seeds:
         bank = Bank(WorldSettings(args.customers, args.days, seed, dirt=CLEAN if args.clean else Dirt()))
         forecasts = Forecasts(bank)

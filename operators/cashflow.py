@@ -1,7 +1,8 @@
 """The cash-flow forecast: the balance of an account on each of the coming days, with bands.
 
-Known recurring payments on their days, plus the habit by day of the week. Means and variances add up day by day; the bands are
-those of a normal distribution, as wide as the account's past forecasts have shown to be necessary (state/cash_habit.py).
+Known recurring payments on their days, plus the habit by day of the week and by time since payday. Means and variances add up day by
+day; the bands are those of a normal distribution, as wide as the account's past forecasts have shown to be necessary
+(state/cash_habit.py).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from state.business_days import DAY_US, day_of
-from state.cash_habit import CashHabit
+from state.cash_habit import MAIN_SHARE, CashHabit
+from state.income import NO_INCOME
 from state.recurring import Flow
 
 HORIZON_DAYS = 30
@@ -78,7 +80,7 @@ def outlook(
             if amount > 0.0:
                 incomes[index] += p * amount
             variances[index] += p * flow.sd_minor * flow.sd_minor + p * (1.0 - p) * amount * amount
-    usuals = [habit.mean_on(today + index) for index in range(1, days + 1)]
+    usuals = habit.means(today, days, _paydays(flows, today) if habit.payday else ())
     usual_minor = sum(usuals)
     evening = -evened * (usual_minor + sum(steps)) / days
     means, sds, everyday, lows = [float(balance_minor)], [0.0], [0.0], [float(balance_minor)]
@@ -95,6 +97,13 @@ def outlook(
         error = drift * index * index * habit.variance / known_days
         sds.append(habit.scale * math.sqrt(variance + error + 1.0))
     return Outlook(today, balance_minor, means, sds, everyday, lows, list(flows), currency, usual_minor)
+
+
+def _paydays(flows: Sequence[Flow], today: int) -> list[int]:
+    """The days on which main incomes are expected, ascending. What is overdue is expected tomorrow."""
+    incomes = [flow for flow in flows if flow.amount_minor > 0.0 and flow.channel not in NO_INCOME]
+    least = MAIN_SHARE * max((flow.amount_minor for flow in incomes), default=0.0)
+    return sorted(max(today + 1, day_of(flow.due_us)) for flow in incomes if flow.amount_minor >= least)
 
 
 def card_bill(flow: Flow, from_us: int, owed_minor: int, share: float) -> Flow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -18,12 +19,13 @@ from operators.forecasts import SHRUNK, of_account, of_customer, together
 from operators.overdraft import Circumstances, covering_minor, danger, enough_minor, log_odds
 from state.balances import BALANCES_MAX, Balance, balance_now, settle, tell
 from state.business_days import DAY_US
-from state.cash_habit import SCALE_USUAL, CashHabit, Told
+from state.cash_habit import FACTOR_MAX, FACTOR_MIN, SCALE_USUAL, CashHabit, Memory, Told
 from state.estimators import sigmoid
 from state.recurring import Flow
 from state.settings_reading import load_settings
 
 TODAY = 20_000
+MEMORY = Memory(days=60.0, weekdays=25.0, phase_prior=30.0, phases=100.0)
 NOW_US = TODAY * DAY_US + 5
 WEIGHTS = load_settings(environment={}).detectors[overdraft_ahead.NAME]["weights"]
 ABOUT = Circumstances(150_000.0, 20_000.0, 14)
@@ -206,18 +208,72 @@ def test_bands_come_to_cover_eight_of_ten_however_wrong_the_model_is(width: floa
 def test_days_without_spending_count_and_a_long_silence_does_not() -> None:
     one = CashHabit()
     for day in range(TODAY, TODAY + 100, 2):
-        one.add(day, -1_000, 60.0, 25.0)
+        one.add(day, -1_000, MEMORY)
     assert one.mean_minor == pytest.approx(-500.0, rel=0.25)
     before = one.days
-    one.add(TODAY + 5_000, -1_000, 60.0, 25.0)
+    one.add(TODAY + 5_000, -1_000, MEMORY)
     assert one.days - before < 100 and one.day == TODAY + 5_000
 
 
 def test_the_day_of_the_week_is_learned() -> None:
     one = CashHabit()
     for day in range(TODAY, TODAY + 7 * 60):
-        one.add(day, -3_000 if day % 7 == 2 else -500, 60.0, 25.0)
+        one.add(day, -3_000 if day % 7 == 2 else -500, MEMORY)
     assert one.mean_on(2) < 3 * one.mean_on(3) < 0.0
+
+
+PAYDAY_SPENDING = {0: -6_000, 1: -3_000, 2: -3_000, 3: -3_000}
+
+
+def with_paydays(spent: Callable[[int], int], cycles: int = 24) -> CashHabit:
+    """Everyday spending `spent(days since payday)` over cycles of 30 days; ends on the last day before the next payday."""
+    one = CashHabit()
+    for day in range(TODAY, TODAY + 30 * cycles):
+        since = (day - TODAY) % 30
+        one.add(day, spent(since), MEMORY)
+        if since == 0:
+            one.paid(250_000, 250_000.0)
+    return one
+
+
+def test_the_time_since_payday_is_learned_and_the_next_payday_begins_anew() -> None:
+    one = with_paydays(lambda since: PAYDAY_SPENDING.get(since, -1_000))
+    last = one.day
+    ahead = one.means(last, 30, [last + 1])
+    assert ahead[0] < 2.0 * ahead[14] and ahead[2] < 1.5 * ahead[14], "more on the day itself, and on the days after"
+    assert sum(ahead) == pytest.approx(-41_000, rel=0.15), "in all, what a month comes to"
+    late = one.means(last, 30, [last + 6])
+    assert late[:5] == pytest.approx(one.means(last, 5, []), rel=1e-12) and late[5] < 2.0 * late[0]
+
+
+def test_without_a_payday_or_long_after_it_every_day_of_the_week_is_alike() -> None:
+    one = CashHabit()
+    for day in range(TODAY, TODAY + 200):
+        one.add(day, -1_000, MEMORY)
+    assert one.phases == [] and one.means(one.day, 7, []) == pytest.approx([-1_000.0] * 7, rel=0.01)
+    paid = with_paydays(lambda since: PAYDAY_SPENDING.get(since, -1_000))
+    far = paid.means(paid.day, 120, [])
+    assert far[100] == pytest.approx(paid.mean_minor * paid.weekdays[(paid.day + 101) % 7])
+
+
+def test_a_small_regular_income_begins_no_cycle() -> None:
+    one = CashHabit()
+    one.add(TODAY, 0, MEMORY)
+    one.paid(25_000, 250_000.0)
+    assert one.payday == 0
+    one.paid(130_000, 250_000.0)
+    assert one.payday == TODAY
+
+
+@given(st.lists(st.integers(-(10**12), 10**12), max_size=90), st.integers(1, 40))
+def test_factors_of_phases_stay_in_their_limits_whatever_comes(amounts: list[int], cycle: int) -> None:
+    one = CashHabit()
+    for at, amount in enumerate(amounts):
+        one.add(TODAY + at, amount, MEMORY)
+        if at % cycle == 0:
+            one.paid(1_000, 1_000.0)
+    assert all(FACTOR_MIN <= factor <= FACTOR_MAX for factor in one.phases)
+    assert all(math.isfinite(mean) for mean in one.means(one.day, 30, []))
 
 
 def test_a_card_bill_is_what_is_owed_and_what_will_be_bought_until_then() -> None:

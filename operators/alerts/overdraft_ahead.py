@@ -28,12 +28,12 @@ from operators.forecasts import of_account, of_customer
 from operators.knowledge.versions import Model
 from operators.overdraft import Circumstances, covering_minor, danger, enough_minor, log_odds
 from state.business_days import DAY_US, day_of
-from state.cash_habit import CashHabit, Told
+from state.cash_habit import CashHabit, Memory, Told
 from state.customer import Customer, Recent, Said, Timer, payment_of
 from state.estimators import sigmoid
 from state.events import Event, Transaction
+from state.income import NO_INCOME, own_digests
 from state.money import EXPONENT
-from state.payee import counterparty_digest
 from state.recurring import Stream, flows, match
 from state.windows import overall_key, pack_key, unpack_key
 
@@ -55,6 +55,8 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     matured_min: int = 60
     memory_days: float = 60.0
     weekday_memory: float = 25.0
+    phase_prior: float = 30.0
+    phase_memory: float = 100.0
     busy_share: float = 0.05
     band_days: int = 14
     band_miss: float = 0.2
@@ -112,8 +114,12 @@ def learn(config: Calibrated, state: State, recent: Recent, customer: Customer) 
     day = day_of(recent.time_us)
     if habit.told is not None and day > habit.told.day and habit.balance_minor is not None:
         habit.judge(habit.balance_minor, Z10, config.band_miss, config.band_step)
-    everyday_minor = recent.signed_minor if _is_everyday(customer, recent) else 0
-    habit.add(day, everyday_minor, config.memory_days, config.weekday_memory)
+    stream, own = _stream_of(customer, recent), own_digests(customer)
+    inside = recent.payee is not None and recent.payee.digest in own
+    memory = Memory(config.memory_days, config.weekday_memory, config.phase_prior, config.phase_memory)
+    habit.add(day, recent.signed_minor if stream is None and not inside else 0, memory)
+    if stream is not None and _is_income(stream, own):
+        habit.paid(recent.signed_minor, _largest_income_minor(customer, stream, own))
     if recent.balance_minor is not None:
         habit.balance_minor = recent.balance_minor
         if habit.told is None and habit.days >= config.band_from_days:
@@ -258,12 +264,19 @@ def _stream_of(customer: Customer, recent: Recent) -> Stream | None:
     return customer.streams[index] if index >= 0 and customer.streams[index].rhythm is not None else None
 
 
-def _is_everyday(customer: Customer, recent: Recent) -> bool:
-    """Whether a movement is neither recurring nor between the customer's own accounts."""
-    if recent.payee is None:
-        return True
-    own = any(recent.payee.digest == counterparty_digest(account_id) for account_id in customer.accounts)
-    return not own and _stream_of(customer, recent) is None
+def _is_income(stream: Stream, own: set[int]) -> bool:
+    return stream.credit and stream.channel not in NO_INCOME and stream.payee not in own
+
+
+def _largest_income_minor(customer: Customer, stream: Stream, own: set[int]) -> float:
+    """What the largest regular income of the stream's account and currency usually is."""
+    return max(
+        other.usual_minor()[0]
+        for other in customer.streams
+        if other.rhythm is not None
+        and (other.account, other.currency) == (stream.account, stream.currency)
+        and _is_income(other, own)
+    )
 
 
 def _unexpected(customer: Customer, recent: Recent) -> bool:
