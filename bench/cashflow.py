@@ -329,11 +329,31 @@ def withdrawals(
 
 def run_berka(folder: Path) -> dict[str, Any]:
     """The forecast on a real bank's accounts: as it is, and where every day of the pay cycle is believed to be like every other."""
-    history, found = History(folder), {}
+    history, found, rows = History(folder), {}, []
     for name, changed in (("as it is", {}), ("without time since payday", {"phase_prior": NEVER_DAYS})):
         forecasts = Forecasts(history)
         signals_of(history.events, forecasts, changed=changed)
         found[name] = forecasts.figures()
+        rows.append(np.array(forecasts.rows))
+    found["what time since payday changes"] = compared(*rows)
+    return found
+
+
+def compared(ours: Any, theirs: Any) -> dict[str, Any]:
+    """The same forecasts made in two ways, where their medians differ by more than a hundredth: how many these are, and by how much the
+    pinball loss of ours is smaller."""
+    found = {}
+    for days in AHEAD_DAYS:
+        differ = (ours[:, 0] == days) & (np.abs(ours[:, 5] - theirs[:, 5]) > 1.0)
+        losses = [
+            [pinball(rows[differ, 1], rows[differ, 4 + i], q) for i, (q, _) in enumerate(QUANTILES)]
+            for rows in (ours, theirs)
+        ]
+        found[f"{days} d"] = {
+            "share": float(differ.sum() / (ours[:, 0] == days).sum()),
+            "pinball_better": 1.0 - sum(losses[0]) / sum(losses[1]),
+            "median_better": 1.0 - losses[0][1] / losses[1][1],
+        }
     return found
 
 
