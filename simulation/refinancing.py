@@ -82,7 +82,7 @@ def _balances(
             balance_minor = own[at].balance_minor
             payments += own[at].amount_minor > 0
             at += 1
-        if account.first_day < rate.day < account.last_day:
+        if account.first_day <= rate.day < account.last_day:  # a loan is told of before the rates of its first day
             yield rate, balance_minor, payments
 
 
