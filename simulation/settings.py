@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from state.settings import ConfigError
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the same settings would give other bytes."""
 
 
