@@ -1,7 +1,6 @@
 """The cash-flow forecast and alert.overdraft_ahead on worlds that nobody tuned on.
 
 python bench/cashflow.py --seeds 101 102 103 [--customers N] [--days D] [--json FILE]
-python bench/cashflow.py --berka FOLDER                    the forecast alone, on the accounts of a real bank
 
 For each seed, over the second half of the period: the share of balances within the 80 % band 7, 14 and 30 days ahead; the pinball loss
 (quantiles 10, 50, 90 %) against "same as last month", whose band is that of its own errors, known in hindsight; the scorecard's
@@ -20,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
 from types import MappingProxyType, SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -30,7 +29,6 @@ sys.path.insert(0, str(ROOT))
 
 from recurring import read_series  # noqa: E402
 
-from dataflows.history.ordered import open_history  # noqa: E402
 from operators.across import Across  # noqa: E402
 from operators.alerts import overdraft_ahead as alert  # noqa: E402
 from operators.cashflow import Z10  # noqa: E402
@@ -67,8 +65,6 @@ REPLAYS_MAX = 40
 TOLD_DAYS = 20
 """After so many days an alert's two weeks are over, and what became of it is said."""
 SECOND_US = 1_000_000
-NEVER_DAYS = 1e12
-"""A prior worth so many days is never overcome."""
 
 
 class Balances:
@@ -88,6 +84,13 @@ class Balances:
         told = self._told[customer_id, account]
         at = bisect_right(told, ((day + 1) * DAY_US, 0))
         return float(told[at - 1][1]) if 0 < at < len(told) else None
+
+
+class Observed(Protocol):
+    """What a forecast is held against, from when on."""
+
+    half_us: int
+    balances: Balances
 
 
 class Bank:
@@ -113,23 +116,10 @@ class Bank:
         self.balances = Balances(self.events)
 
 
-class History:
-    """The Berka data set, mapped by config/mappings/berka.toml: its events in order of arrival, and its balances. The forecast counts from
-    the second half of the period on, as in a world."""
-
-    def __init__(self, folder: Path) -> None:
-        decoder = Decoder()
-        with open_history(folder, ROOT / "config" / "mappings" / "berka.toml", None, None) as history:
-            decoded = [decoder.decode(record) for batch in history.records() for record in batch]
-        self.events = [event for event in decoded if not isinstance(event, Rejection)]
-        self.half_us = (self.events[0].time_us + self.events[-1].time_us) // 2
-        self.balances = Balances(self.events)
-
-
 class Forecasts:
     """Asks for a forecast now and then, as the detector does, and remembers it."""
 
-    def __init__(self, bank: Bank | History) -> None:
+    def __init__(self, bank: Observed) -> None:
         self.bank = bank
         self.rows: list[list[float]] = []
         """horizon, actual, baseline, turnover, then the quantiles."""
@@ -327,36 +317,6 @@ def withdrawals(
     return {"tried": len(opened), "not_given": not_given / count, "ended_without_overdraft": ended / count}
 
 
-def run_berka(folder: Path) -> dict[str, Any]:
-    """The forecast on a real bank's accounts: as it is, and where every day of the pay cycle is believed to be like every other."""
-    history, found, rows = History(folder), {}, []
-    for name, changed in (("as it is", {}), ("without time since payday", {"phase_prior": NEVER_DAYS})):
-        forecasts = Forecasts(history)
-        signals_of(history.events, forecasts, changed=changed)
-        found[name] = forecasts.figures()
-        rows.append(np.array(forecasts.rows))
-    found["what time since payday changes"] = compared(*rows)
-    return found
-
-
-def compared(ours: Any, theirs: Any) -> dict[str, Any]:
-    """The same forecasts made in two ways, where their medians differ by more than a hundredth: how many these are, and by how much the
-    pinball loss of ours is smaller."""
-    found = {}
-    for days in AHEAD_DAYS:
-        differ = (ours[:, 0] == days) & (np.abs(ours[:, 5] - theirs[:, 5]) > 1.0)
-        losses = [
-            [pinball(rows[differ, 1], rows[differ, 4 + i], q) for i, (q, _) in enumerate(QUANTILES)]
-            for rows in (ours, theirs)
-        ]
-        found[f"{days} d"] = {
-            "share": float(differ.sum() / (ours[:, 0] == days).sum()),
-            "pinball_better": 1.0 - sum(losses[0]) / sum(losses[1]),
-            "median_better": 1.0 - losses[0][1] / losses[1][1],
-        }
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the cash-flow forecast and the overdraft alert.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[])
@@ -368,12 +328,7 @@ def main() -> None:
     parser.add_argument("--clean", action="store_true", help="without dirt")
     parser.add_argument("--json", type=Path, help="also write all figures there")
     args = parser.parse_args()
-    if not args.seeds and args.berka is None:
-        parser.error("give --seeds or --berka")
-    results: dict[str, Any] = {}
-    if args.berka is not None:
-        results["berka"] = figures = run_berka(args.berka)
-        print("berka", msgspec.json.format(msgspec.json.encode(figures), indent=2).decode(), flush=True)
+    results = {}
     for seed in args.seeds:
         bank = Bank(WorldSettings(args.customers, args.days, seed, dirt=CLEAN if args.clean else Dirt()))
         forecasts = Forecasts(bank)
