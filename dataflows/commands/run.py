@@ -129,7 +129,13 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
         if endpoint is not None:
             endpoint.server_close()
     totals = worker.totals()
-    _log.info("ended", stopped=worker.stopping.is_set(), **totals)
+    _log.info(
+        "ended",
+        stopped=worker.stopping.is_set(),
+        **totals,
+        passed_over=worker.passed_over(),
+        unpaced=worker.unpaced(),
+    )
     return totals
 
 

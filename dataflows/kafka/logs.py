@@ -219,9 +219,10 @@ class KafkaLogs:
         high = self._high(log)
         if log.received >= high >= 0:
             log.exhausted_at = log.received
-        log.behind = not log.spoken or high > log.exhausted_at
-        if 0 <= log.end <= max(log.received, log.exhausted_at):
-            log.behind = False
+        if log.end >= 0:
+            log.behind = max(log.received, log.exhausted_at) < log.end
+        else:
+            log.behind = not log.spoken or high > log.exhausted_at
         if not log.spoken and time.monotonic() - self._started_s > self._settings.broker_timeout_s:
             raise unavailable(self._settings, self._settings.broker_timeout_s, f"waiting for {log.name} to speak")
         if not log.paused and len(log.waiting) > WAITING_MAX:

@@ -173,6 +173,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         return msgspec.json.encode(positions)
 
     def close(self) -> None:
+        self._source.passed_over[self._name] = self._merge.passed_over
         self._kafka.close()
 
     def _take(self, limit: int) -> list[Record]:
@@ -202,7 +203,10 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         return RecordBatch(self._name, records, clock_us, caught_up, tick, self._pace.horizon_us, self._pace.nonce)
 
     def _patient(self) -> bool:
-        """Whether to wait for logs that hold up the others: for one not heard of yet, always; else for a while."""
+        """Whether to wait for logs that hold up the others: for one not heard of yet, always; else for a while. In a bounded read always:
+        what is to come is known to be there, and a slow broker must not decide what a replay says."""
+        if self._source.bounded:
+            return True
         holding_up = self._merge.held_up_by()
         if not holding_up or not self._merge.waiting:
             self._held_since_s = None
