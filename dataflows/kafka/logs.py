@@ -114,6 +114,11 @@ class KafkaLogs:
             self._judge(log)
 
     @property
+    def answered_s(self) -> float:
+        """When a broker was last heard, on the monotonic clock."""
+        return self._watch.answered_s
+
+    @property
     def exhausted(self) -> bool:
         """Everything that the brokers have was handed on, as far as one can know: a silent broker may have more."""
         return not self._watch.silent and not any(log.waiting or log.behind for log in self.logs)

@@ -203,18 +203,18 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         return RecordBatch(self._name, records, clock_us, caught_up, tick, self._pace.horizon_us, self._pace.nonce)
 
     def _patient(self) -> bool:
-        """Whether to wait for logs that hold up the others: for one not heard of yet, always; else for a while. In a bounded read always:
-        what is to come is known to be there, and a slow broker must not decide what a replay says."""
+        """Whether to wait for logs that hold up the others: for one not heard of yet, always; else for a while in which brokers
+        answer, since those that are away bring nothing for the others either. In a bounded read always: what is to come is known
+        to be there, and a slow broker must not decide what a replay says."""
         if self._source.bounded:
             return True
         holding_up = self._merge.held_up_by()
         if not holding_up or not self._merge.waiting:
             self._held_since_s = None
             return True
-        now_s = time.monotonic()
         if self._held_since_s is None:
-            self._held_since_s = now_s
-        waited_ms = (now_s - self._held_since_s) * 1000
+            self._held_since_s = time.monotonic()
+        waited_ms = (self._kafka.answered_s - self._held_since_s) * 1000
         unheard_of = any(isinstance(log, KafkaLog) and not log.spoken for log in holding_up)
         return unheard_of or waited_ms < self._settings.merge_wait_ms
 

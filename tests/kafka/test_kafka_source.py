@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from confluent_kafka.admin import AdminClient
 from conftest import Topics
 from talking import PATIENCE_S, Sent, drain, poll_until, send, settings
 
+from dataflows.batches import RecordBatch
 from dataflows.kafka.client import BrokerUnavailable, KafkaRefused
+from dataflows.kafka.logs import KafkaLogs
 from dataflows.kafka.source import KafkaInput, KafkaPartition
 from state.settings import ConfigError
 from state.settings_reading import load_settings
@@ -74,21 +77,49 @@ def test_a_topic_far_ahead_of_another_is_paused_and_nothing_is_lost(
     assert [(r.topic, r.offset) for r in records] == [(name, n) for name in names for n in range(2_000)]
 
 
-def test_a_bounded_read_waits_for_a_slow_topic_as_long_as_it_takes(kafka: str, topics: Topics) -> None:
+def with_a_slow_topic(kafka: str, topics: Topics, part_of: Callable[..., KafkaPartition]) -> tuple[Any, Any, Any]:
+    """A partition that has begun to read two topics of a thousand records each, of which one now brings nothing more; what was read;
+    and what ends that."""
     names = [topics.create(name, 1) for name in ("a", "b")]
     send(kafka, [Sent(names[n % 2], 0, b"%d" % n, arrival_ms=1_000 + n) for n in range(2_000)])
-    part = bounded(kafka, names, merge_wait_ms=50, batch_records_max=10)
+    part = part_of(kafka, names, merge_wait_ms=50, batch_records_max=10)
     batches = poll_until(part, lambda seen: sum(len(batch.records) for batch in seen) >= 20)
-    unfinished = next(log for log in part._logs if log.received < log.end)
-    slow = [TopicPartition(unfinished.topic, 0)]
-    part._kafka._consumer.pause(slow)  # a broker that does not get round to it
-    began_s = time.monotonic()
-    while time.monotonic() < began_s + 1.0:
+    slow = [TopicPartition(next(log.topic for log in part._logs if log.received < 1_000), 0)]
+    part._kafka._consumer.pause(slow)
+    return part, batches, lambda: part._kafka._consumer.resume(slow)
+
+
+def values_of(batches: Sequence[RecordBatch]) -> list[int]:
+    return [int(record.value) for batch in batches for record in batch.records]
+
+
+def poll_for(part: KafkaPartition, duration_s: float) -> list[RecordBatch]:
+    batches, until_s = [], time.monotonic() + duration_s
+    while time.monotonic() < until_s:
         batches += part.next_batch()
-    assert sum(len(batch.records) for batch in batches) < 2_000
-    part._kafka._consumer.resume(slow)
-    values = [int(record.value) for batch in batches + drain(part) for record in batch.records]
-    assert values == list(range(2_000)) and part._merge.passed_over == 0
+    return batches
+
+
+def test_a_bounded_read_waits_for_a_slow_topic_as_long_as_it_takes(kafka: str, topics: Topics) -> None:
+    part, batches, go_on = with_a_slow_topic(kafka, topics, bounded)
+    batches += poll_for(part, 1.0)
+    assert len(values_of(batches)) < 2_000
+    go_on()
+    assert values_of(batches + drain(part)) == list(range(2_000)) and part._merge.passed_over == 0
+
+
+def test_a_live_read_waits_while_no_broker_answers_and_else_only_for_a_while(
+    kafka: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, batches, go_on = with_a_slow_topic(kafka, topics, live)
+    with monkeypatch.context() as silence:
+        silence.setattr(KafkaLogs, "answered_s", property(lambda _: 0.0))
+        batches += poll_for(part, 0.5)
+        assert values_of(batches) == list(range(len(values_of(batches)))) and len(values_of(batches)) < 1_990
+    batches += poll_until(part, lambda _: part._merge.waiting == 0)
+    go_on()
+    batches += poll_until(part, lambda seen: len(values_of(batches + seen)) == 2_000)
+    assert sorted(values_of(batches)) == list(range(2_000)) and part._merge.passed_over > 0
 
 
 def test_a_snapshot_resumes_at_the_next_record(kafka: str, topics: Topics) -> None:
