@@ -18,8 +18,8 @@ import msgspec
 HALF_MAX: Final = 65_504.0
 """The largest half float."""
 
-Bins = tuple[int, tuple[float, ...], int]
-"""The index of a feature, and the edges or the number of categories that cut it into bins."""
+Bins = tuple[int, tuple[float, ...]]
+"""The index of a feature, and the edges that cut it into bins."""
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,13 +95,16 @@ class Cross(msgspec.Struct, frozen=True, kw_only=True):
         >>> Cross(first="z", second="hour", first_edges=(0.0, 2.0), second_categories=24).column(1.0, 5.0)
         29
         """
-        return self.second_bins * _bin(self.first_edges, self.first_categories, first) + _bin(
-            self.second_edges, self.second_categories, second
+        first_edges, second_edges = self.edges
+        return self.second_bins * bisect_right(first_edges, first) + bisect_right(second_edges, second)
+
+    @property
+    def edges(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What cuts the one feature into bins, and the other; between categories that are the numbers from 1 on."""
+        return (
+            self.first_edges or tuple(map(float, range(1, self.first_categories))),
+            self.second_edges or tuple(map(float, range(1, self.second_categories))),
         )
-
-
-def _bin(edges: tuple[float, ...], categories: int, value: float) -> int:
-    return min(max(int(value), 0), categories - 1) if categories else bisect_right(edges, value)
 
 
 def _hats(knots: tuple[float, ...], value: float) -> list[tuple[int, float]]:
@@ -137,19 +140,14 @@ class Layout:
         ]
         bins: dict[Bins, int] = {}
         """The bins that crosses are of, each found once however many crosses share it: bins → their number."""
-        self._pairs = [
-            (start, bins.setdefault(first, len(bins)), cross.second_bins, bins.setdefault(second, len(bins)))
-            for cross, start, first, second in (
-                (
-                    cross,
-                    start,
-                    (at[cross.first], cross.first_edges, cross.first_categories),
-                    (at[cross.second], cross.second_edges, cross.second_categories),
-                )
-                for cross, start in zip(crosses, self.starts[len(features) :], strict=True)
-            )
-        ]
+        self._pairs = []
+        for cross, start in zip(crosses, self.starts[len(features) :], strict=True):
+            first, second = zip((at[cross.first], at[cross.second]), cross.edges, strict=True)
+            places = bins.setdefault(first, len(bins)), bins.setdefault(second, len(bins))
+            self._pairs.append((start, places[0], cross.second_bins, places[1]))
         self._bins = list(bins)
+        self._plain = not crosses and not any(feature.knots or feature.categories for feature in features)
+        """Each feature is a number of its own: value i lies in column i."""
 
     @property
     def packed_bytes(self) -> int:
@@ -173,6 +171,8 @@ class Layout:
         >>> Layout((Feature(name="strength"), Feature(name="z", knots=(0.0, 2.0, 3.0)))).places((5.0, 2.5))
         [(0, 5.0), (2, 0.5)]
         """
+        if self._plain:
+            return list(enumerate(values))
         places: list[tuple[int, float]] = []
         for value, (knots, categories, start, last) in zip(values, self._shapes, strict=True):
             if knots:
@@ -187,7 +187,7 @@ class Layout:
                 places.append((start + int(value) if 0.0 <= value < categories else self.width, 0.0))
             else:
                 places.append((start, value))
-        bins = [_bin(edges, categories, values[at]) for at, edges, categories in self._bins]
+        bins = [bisect_right(edges, values[at]) for at, edges in self._bins]
         places += [(start + width * bins[first] + bins[second], 0.0) for start, first, width, second in self._pairs]
         return places
 
