@@ -86,7 +86,7 @@ def of_product(weeks: list[Week], cases: list[Case]) -> Rows:
         taken = [c for c in cases if c.kind == "product" and c.detail.get("product") == name]
         for week in weeks:
             features = [one for one in product.features_of(config, week, name) if one.name != product.USUAL]
-            features.append(Feature(BY_PRODUCT + name, 1.0, True, False, ""))
+            features.append(Feature(BY_PRODUCT + name, 1.0, None))
             yield features, any(ahead(week.end_us, c, config.horizon_days) for c in taken)
 
 

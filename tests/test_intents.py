@@ -309,12 +309,12 @@ def test_a_product_is_told_with_its_terms_by_the_income_and_the_likeliest_come_f
     assert chances == sorted(chances, reverse=True) and len(chances) == product.NEXT_MAX
 
 
-def test_reasons_of_the_model_are_only_of_features_that_count_and_what_has_no_text_is_part_of_the_base() -> None:
+def test_reasons_of_the_model_are_only_of_features_that_count_and_what_is_not_told_is_part_of_the_base() -> None:
     features = [
-        frame.Feature("a", 2.0, 1, 0, "a"),
-        frame.Feature("b", 0.0, 1, 0, "b"),
-        frame.Feature("c", 1.0, 1, 0, "c"),
-        frame.Feature("d", 0.5, 1, 0, ""),
+        frame.Feature("a", 2.0, lambda: (1, 0, "a")),
+        frame.Feature("b", 0.0, lambda: (1, 0, "b")),
+        frame.Feature("c", 1.0, lambda: (1, 0, "c")),
+        frame.Feature("d", 0.5, None),
     ]
     prior = prior_of("m", plain(1, "a", "b", "c", "d"), -2.0, {"a": 0.5, "b": 3.0, "d": 1.0}, 0.5)
     judged = Models(Board(), {"m": prior}).judge("m", features)

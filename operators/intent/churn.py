@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import log1p
-from typing import Final
+from typing import Any, Final
 
 from operators.detector import Outlook, Say
 from operators.intent.frame import Feature, IntentConfig, Reading, answer, change, iso_day
@@ -66,18 +66,22 @@ def look(config: Config, state: State, week: Week, customer: Customer) -> list[S
 
 
 def read(config: Config, week: Week) -> Reading:
-    stage = stage_of(config, week)
-    first, last = config.window_days.get(stage, (15, 100))
-    window = {"from": iso_day(week.end_us, first), "to": iso_day(week.end_us, last)}
-    gone = [stream.last_id for stream in week.streams if is_income(stream, week) and stream.missed(week.day)]
-    ids = tuple(dict.fromkeys((*gone, *week.transactions("sent"))))
+    gone = income_of(week).gone
+    stage = stage_of(config, week, gone)
+
+    def details() -> dict[str, Any]:
+        first, last = config.window_days.get(stage, (15, 100))
+        return {"stage": stage, "window": {"from": iso_day(week.end_us, first), "to": iso_day(week.end_us, last)}}
+
+    missed = [one.last_id for one in week.streams if is_income(one, week) and one.missed(week.day)]
+    ids = tuple(dict.fromkeys((*missed, *week.transactions("sent"))))
     done = "left" if week.fast("churned") > 0 else ""
     judged = week.models.judge(NAME, features_of(week))
-    return Reading(judged, stage, {"stage": stage, "window": window}, ids, done=done)
+    return Reading(judged, stage, details, ids, done=done)
 
 
-def stage_of(config: Config, week: Week) -> str:
-    gone = income_of(week).gone
+def stage_of(config: Config, week: Week, gone: float) -> str:
+    """`gone`: the share of regular income that has failed to come."""
     if week.brief("purchases") < config.silent_share * week.slow("purchases"):
         return "silent"
     if gone < config.salary_share:
@@ -94,15 +98,14 @@ def features_of(week: Week) -> list[Feature]:
 
     def fallen(feature: str, name: str, now: float, text: str) -> Feature:
         usual = week.before(name)
-        return Feature(
-            feature, max(-FALLEN_MAX, change(now, usual, FLOORS[name])), round(now, 2), round(usual, 2), text
-        )
+        changed = max(-FALLEN_MAX, change(now, usual, FLOORS[name]))
+        return Feature(feature, changed, lambda: (round(now, 2), round(usual, 2), text))
 
     def these_weeks(name: str, text: str) -> Feature:
         return fallen(name, name, week.brief(name), text)
 
     def lasting(feature: str, name: str, text: str) -> Feature:
-        return fallen(feature, name, week.fast(name), f"{text} over two months")
+        return fallen(feature, name, week.fast(name), text + " over two months")
 
     sent, usually_sent = week.brief("sent"), week.slow("sent")
     return [
@@ -111,13 +114,11 @@ def features_of(week: Week) -> list[Feature]:
         lasting("purchases_lasting", "purchases", "pays by card, times a week"),
         these_weeks("income", "receives, a week"),
         lasting("income_lasting", "income", "receives, a week"),
-        Feature("income_gone", gone, round(gone, 2), 0.0, "share of regular income that failed to come"),
-        Feature("bills_stopped", log1p(min(4, bills)), bills, 0, "regular payments that have stopped"),
+        Feature("income_gone", gone, lambda: (round(gone, 2), 0.0, "share of regular income that failed to come")),
+        Feature("bills_stopped", log1p(min(4, bills)), lambda: (bills, 0, "regular payments that have stopped")),
         Feature(
             "sent",
             max(0.0, change(sent, usually_sent, FLOORS["sent"])),
-            round(sent, 2),
-            round(usually_sent, 2),
-            "sends to others, a week",
+            lambda: (round(sent, 2), round(usually_sent, 2), "sends to others, a week"),
         ),
     ]

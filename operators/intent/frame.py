@@ -13,7 +13,7 @@ An intent module also has
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 
@@ -59,13 +59,13 @@ class State(msgspec.Struct, array_like=True):
 
 
 class Feature(NamedTuple):
-    """One input of the model. `value` and `baseline` (of somebody without the intent) are what people are shown of it."""
+    """One input of the model."""
 
     name: str
     x: float
-    value: Any
-    baseline: Any
-    text: str
+    told: Callable[[], tuple[Any, Any, str]] | None
+    """What people are shown of it: the value, that of somebody without the intent, and a text. Asked only when something is said,
+    which is seldom. Without, it is no reason: it belongs to the base."""
 
 
 class Judged(NamedTuple):
@@ -75,15 +75,19 @@ class Judged(NamedTuple):
     """The name of the model, and which version of it scored."""
     version: str
     score_base: float
-    reasons: tuple[Reason, ...]
-    """The features that count, the strongest first."""
+    counting: tuple[tuple[float, Feature], ...]
+    """What each feature that counts contributes, the strongest first."""
     calibrated: bool
     packed: bytes
     """Features and scores, for whoever learns from the week; empty if nothing spoke: such a week teaches nothing."""
 
     @property
     def score(self) -> float:
-        return sigmoid(self.score_base + sum(reason.contribution or 0.0 for reason in self.reasons))
+        return sigmoid(self.score_base + sum([contribution for contribution, _ in self.counting]))
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        return tuple(_reason(feature, contribution) for contribution, feature in self.counting)
 
 
 class Reading(NamedTuple):
@@ -91,7 +95,8 @@ class Reading(NamedTuple):
 
     judged: Judged
     stage: str
-    details: Mapping[str, Any]
+    details: Callable[[], Mapping[str, Any]]
+    """Asked only when something is said."""
     transaction_ids: tuple[str, ...]
     kind: str = ""
     done: str = ""
@@ -145,12 +150,18 @@ def speak(
             judged.reasons,
             reading.kind,
             transaction_ids=reading.transaction_ids,
-            details={**reading.details, **outcome},
+            details={**reading.details(), **outcome},
             calibrated=judged.calibrated,
             score_base=judged.score_base,
             model=judged.version,
         )
     ]
+
+
+def _reason(feature: Feature, contribution: float) -> Reason:
+    assert feature.told is not None
+    value, baseline, text = feature.told()
+    return Reason(feature.name.upper(), feature.name, value, baseline, contribution, text)
 
 
 def change(fast: float, slow: float, floor: float) -> float:

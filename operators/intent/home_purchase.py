@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import log1p
-from typing import Final
+from typing import Any, Final
 
 from operators.detector import Outlook, Say
 from operators.intent.frame import Feature, IntentConfig, Reading, answer, change, iso_day
@@ -66,13 +66,16 @@ def look(config: Config, state: State, week: Week, customer: Customer) -> list[S
 def read(config: Config, week: Week) -> Reading:
     product = config.product
     stage = stage_of(config, week)
-    first, last = config.window_days.get(stage, (30, 150))
-    window = {"from": iso_day(week.end_us, first), "to": iso_day(week.end_us, last)}
+
+    def details() -> dict[str, Any]:
+        first, last = config.window_days.get(stage, (30, 150))
+        return {"stage": stage, "window": {"from": iso_day(week.end_us, first), "to": iso_day(week.end_us, last)}}
+
     done = "bought" if week.fast(f"{product}.completed") > 0 else ""
     return Reading(
         week.models.judge(NAME, features_of(config, week)),
         stage,
-        {"stage": stage, "window": window},
+        details,
         week.transactions("saved", "sent"),
         done=done,
     )
@@ -87,48 +90,44 @@ def stage_of(config: Config, week: Week) -> str:
 
 
 def features_of(config: Config, week: Week) -> list[Feature]:
-    views, calculators = week.fast(f"{config.product}.views"), week.fast(f"{config.product}.calculators")
-    usual = week.slow(f"{config.product}.views")
-    loans = week.fast(f"{config.other_product}.views") + week.fast(f"{config.other_product}.calculators")
+    home, other = week.rates_of(f"{config.product}.views"), f"{config.other_product}."
+    views, usual, calculators = home.fast, home.slow, week.fast(f"{config.product}.calculators")
+    loans = week.fast(other + "views") + week.fast(other + "calculators")
     saved, saved_usual = week.fast("saved"), week.slow("saved")
+    advice, refinance = week.fast("advice"), week.fast("refinance")
     income = max(1.0, week.slow("income"))
     rent = rent_of(week)
+    has_mortgage = config.product in week.owned
     return [
         Feature(
-            "home_views", log1p(3 * views), round(views, 2), round(usual, 2), "looks at homes and mortgages, a week"
+            "home_views",
+            log1p(3 * views),
+            lambda: (round(views, 2), round(usual, 2), "looks at homes and mortgages, a week"),
         ),
-        Feature("home_calculators", log1p(3 * calculators), round(calculators, 2), 0.0, "mortgages calculated, a week"),
+        Feature(
+            "home_calculators",
+            log1p(3 * calculators),
+            lambda: (round(calculators, 2), 0.0, "mortgages calculated, a week"),
+        ),
         Feature(
             "home_growth",
             change(views, usual, MONTHLY_RATE_FLOOR),
-            round(views, 2),
-            round(usual, 2),
-            "the interest grows",
+            lambda: (round(views, 2), round(usual, 2), "the interest grows"),
         ),
-        Feature("advice", min(1.0, 3 * week.fast("advice")), week.fast("advice") > 0, False, "asked for advice"),
+        Feature("advice", min(1.0, 3 * advice), lambda: (advice > 0, False, "asked for advice")),
         Feature(
-            "refinance_views",
-            min(1.0, week.fast("refinance")),
-            round(week.fast("refinance"), 2),
-            0.0,
-            "looks at refinancing, a week",
+            "refinance_views", min(1.0, refinance), lambda: (round(refinance, 2), 0.0, "looks at refinancing, a week")
         ),
-        Feature("other_credit", log1p(3 * loans), round(loans, 2), 0.0, "looks at other loans, a week"),
+        Feature("other_credit", log1p(3 * loans), lambda: (round(loans, 2), 0.0, "looks at other loans, a week")),
         Feature(
             "saving",
             max(-1.0, min(1.0, 10 * (saved - saved_usual) / income)),
-            round(saved, 2),
-            round(saved_usual, 2),
-            "put away, a week",
+            lambda: (round(saved, 2), round(saved_usual, 2), "put away, a week"),
         ),
-        Feature(
-            "has_mortgage", float(config.product in week.owned), config.product in week.owned, False, "has a mortgage"
-        ),
+        Feature("has_mortgage", float(has_mortgage), lambda: (has_mortgage, False, "has a mortgage")),
         Feature(
             "pays_rent",
             float(rent > 0.1 * income),
-            round(rent, 2),
-            0.0,
-            "pays rent or the like by standing order, a week",
+            lambda: (round(rent, 2), 0.0, "pays rent or the like by standing order, a week"),
         ),
     ]

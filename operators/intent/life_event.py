@@ -8,6 +8,7 @@ Doctors and pharmacies are not looked at: that would be health data, which needs
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from math import log1p
 from typing import Final
 
@@ -99,35 +100,41 @@ def look(config: Config, state: State, week: Week, customer: Customer) -> list[S
         ids = week.transactions(*model.evidence)
         if found is not None and not model.evidence:
             ids = (found.new.last_id, found.old.last_id)
-        reading = Reading(week.models.judge(model_of(kind), features), kind, {"kind": kind}, ids, kind)
+        judged = week.models.judge(model_of(kind), features)
+        reading = Reading(judged, kind, partial(_details, kind), ids, kind)
         said += answer(SIGNAL, config, state, week, customer, reading)
     return said
+
+
+def _details(kind: str) -> dict[str, str]:
+    return {"kind": kind}
 
 
 def features_of(config: Config, week: Week) -> list[Feature]:
     def often(name: str, text: str) -> Feature:
         """In how many of the last weeks."""
         share = week.fast(name + ".weeks")
-        return Feature(name + "_weeks", log1p(WEEKS * share), round(share, 3), 0.0, text)
+        return Feature(name + "_weeks", log1p(WEEKS * share), lambda: (round(share, 3), 0.0, text))
 
     def much(name: str, text: str) -> Feature:
         amount = week.fast(name + ".amount")
-        return Feature(name + "_amount", log1p(WEEKS * amount / HUNDRED), round(amount, 2), 0.0, text)
+        return Feature(name + "_amount", log1p(WEEKS * amount / HUNDRED), lambda: (round(amount, 2), 0.0, text))
 
     def more(name: str, text: str) -> Feature:
         now, usual = week.fast(name), week.slow(name)
-        return Feature(name + "_more", max(0.0, change(now, usual, RATE_FLOOR)), round(now, 2), round(usual, 2), text)
+        grown = max(0.0, change(now, usual, RATE_FLOOR))
+        return Feature(name + "_more", grown, lambda: (round(now, 2), round(usual, 2), text))
 
+    lasting = week.slow("child.weeks")
     found = succession(week)
     succeeds = (
         found is not None and found.pause_days <= config.pause_days_max and found.age_days <= config.fresh_days_max
     )
-    ratio = round(found.ratio, 3) if found is not None else None
 
     def income(name: str, least: float, most: float, confirmed: bool, text: str) -> Feature:
         """Whether what has taken the salary's place is so much of it; one payment says less than two."""
         fits = found is not None and succeeds and found.confirmed == confirmed and least <= found.ratio <= most
-        return Feature(name, float(fits), ratio, 1.0, text)
+        return Feature(name, float(fits), lambda: (round(found.ratio, 3) if found is not None else None, 1.0, text))
 
     raised = (config.raise_min, config.raise_max)
     pension = (config.pension_min, config.pension_max)
@@ -135,10 +142,8 @@ def features_of(config: Config, week: Week) -> list[Feature]:
         often("child", "share of recent weeks in which something for children was bought"),
         Feature(
             "child_lasting",
-            log1p(26 * week.slow("child.weeks")),
-            round(week.slow("child.weeks"), 3),
-            0.0,
-            "the same, over half a year",
+            log1p(26 * lasting),
+            lambda: (round(lasting, 3), 0.0, "the same, over half a year"),
         ),
         much("moving", "paid to movers, a week"),
         more("home", "buys furniture and the like, times a week"),

@@ -10,7 +10,6 @@ from operators.intent.frame import Feature, Judged
 from operators.knowledge.linear import Linear
 from operators.knowledge.schema import Schema
 from operators.knowledge.versions import Model
-from state.signals import Reason
 
 
 class Board(Protocol):
@@ -32,32 +31,30 @@ class Models:
         self._priors = priors
 
     def judge(self, name: str, features: Sequence[Feature]) -> Judged:
-        """Scores features, which are in the order of the model's schema, as they will be learned from: rounded to half floats.
-        A feature without a text is no reason: it belongs to the base."""
+        """Scores features, which are in the order of the model's schema, as they will be learned from: rounded to half floats."""
         schema, prior = self._priors[name]
         champion = self._board.champion(name) or prior
         base = champion.linear.base
         packed = schema.layout.pack([feature.x for feature in features])
         values = schema.layout.unpack(packed)
         places = schema.layout.places(values)
-        reasons, speaks = [], False
-        for feature, contribution, weight in zip(
-            features, champion.linear.contributions(places), prior.linear.weights, strict=True
-        ):
-            if not feature.text:
+        contributions = champion.linear.contributions(places)
+        counting, speaks = [], False
+        for feature, contribution, weight in zip(features, contributions, prior.linear.weights, strict=True):
+            if feature.told is None:
                 base += contribution
             elif feature.x:
                 speaks = speaks or bool(weight)
                 if contribution:
-                    said = (feature.name.upper(), feature.name, feature.value, feature.baseline, contribution)
-                    reasons.append(Reason(*said, feature.text))
-        reasons.sort(key=_strength)
+                    counting.append((contribution, feature))
+        counting.sort(key=_strength)
         if speaks:
             shadow = self._board.shadow(name)
-            packed = schema.pack_scores(packed, champion.logit(places), shadow.logit(places) if shadow else None)
+            logit = champion.linear.base + sum(contributions)
+            packed = schema.pack_scores(packed, logit, shadow.logit(places) if shadow else None)
         else:
             packed = b""
-        return Judged(name, champion.version, base, tuple(reasons), champion.calibrated, packed)
+        return Judged(name, champion.version, base, tuple(counting), champion.calibrated, packed)
 
 
 def prior_of(name: str, schema: Schema, score_base: float, weights: Mapping[str, float], threshold: float) -> Prior:
@@ -73,5 +70,5 @@ def prior_of(name: str, schema: Schema, score_base: float, weights: Mapping[str,
     return schema, Model(f"{name}@prior", linear, log(bounded / (1.0 - bounded)), calibrated=True)
 
 
-def _strength(reason: Reason) -> float:
-    return -abs(reason.contribution or 0.0)
+def _strength(counting: tuple[float, Feature]) -> float:
+    return -abs(counting[0])

@@ -6,7 +6,8 @@ only read, whose application is declined, or who abandon a calculator do some of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from math import exp, log1p
 from typing import Any, Final
 
@@ -93,22 +94,25 @@ def judged(config: Config, week: Week) -> dict[str, Judged]:
 def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say | Outlook]:
     found = judged(config, week)
     scores = {name: one.score for name, one in found.items()}
-    ranked = sorted(found, key=lambda name: (-scores[name], name))[:NEXT_MAX]
+    ids = week.transactions()
     said: list[Say | Outlook] = []
-    for name in found:
+    for name, one in found.items():
         stage = stage_of(week, name)
-        expected_on = iso_day(week.end_us, config.expected_days.get(stage, 30.0))
-        details = {
-            "product": name,
-            "expected_on": expected_on,
-            "terms": terms_of(config.products[name], week),
-            "stage": stage,
-            "next": [{"product": other, "probability": scores[other]} for other in ranked],
-        }
         done = "taken" if week.brief(f"{name}.completed") > 0 else ""
-        reading = Reading(found[name], stage, details, week.transactions(), name, done)
+        reading = Reading(one, stage, partial(_details, config, week, scores, name, stage), ids, name, done)
         said += answer(SIGNAL, config, state, week, customer, reading, subject_of(name))
     return said
+
+
+def _details(config: Config, week: Week, scores: Mapping[str, float], name: str, stage: str) -> dict[str, Any]:
+    ranked = sorted(scores, key=lambda other: (-scores[other], other))[:NEXT_MAX]
+    return {
+        "product": name,
+        "expected_on": iso_day(week.end_us, config.expected_days.get(stage, 30.0)),
+        "terms": terms_of(config.products[name], week),
+        "stage": stage,
+        "next": [{"product": other, "probability": scores[other]} for other in ranked],
+    }
 
 
 def stage_of(week: Week, product: str) -> str:
@@ -118,48 +122,41 @@ def stage_of(week: Week, product: str) -> str:
 
 
 def features_of(config: Config, week: Week, product: str) -> list[Feature]:
-    views, calculators = f"{product}.views", f"{product}.calculators"
-    looks = TWO_MONTHS_WEEKS * (week.fast(views) + week.fast(calculators))
+    views, calculators = week.rates_of(f"{product}.views"), week.rates_of(f"{product}.calculators")
+    looks = TWO_MONTHS_WEEKS * (views.fast + calculators.fast)
     others = sum(week.fast(f"{other}.views") for other in config.products if other != product)
     owned = config.products[product].account in week.owned
     pending, approved = application_of(week, product)
     ended = any(week.fast(f"{product}.{status}") > 0 for status in ENDED)
+    abandoned = week.fast(f"{product}.abandoned")
     return [
-        Feature("looked", 1.0 - exp(-looks / LOOKS_TELLING), round(looks, 2), 0.0, f"looks at {product} in two months"),
+        Feature(
+            "looked",
+            1.0 - exp(-looks / LOOKS_TELLING),
+            lambda: (round(looks, 2), 0.0, f"looks at {product} in two months"),
+        ),
         Feature(
             "views_now",
-            log1p(3 * week.brief(views)),
-            round(week.brief(views), 2),
-            round(week.slow(views), 2),
-            f"looks at {product} these weeks, times a week",
+            log1p(3 * views.brief),
+            lambda: (round(views.brief, 2), round(views.slow, 2), f"looks at {product} these weeks, times a week"),
         ),
         Feature(
             "calculators_now",
-            log1p(3 * week.brief(calculators)),
-            round(week.brief(calculators), 2),
-            0.0,
-            f"calculates {product} these weeks, times a week",
+            log1p(3 * calculators.brief),
+            lambda: (round(calculators.brief, 2), 0.0, f"calculates {product} these weeks, times a week"),
         ),
         Feature(
             "growth",
-            change(week.fast(views), week.slow(views), VIEWS_FLOOR),
-            round(week.fast(views), 2),
-            round(week.slow(views), 2),
-            "the interest grows",
+            change(views.fast, views.slow, VIEWS_FLOOR),
+            lambda: (round(views.fast, 2), round(views.slow, 2), "the interest grows"),
         ),
-        Feature("others", log1p(3 * others), round(others, 2), 0.0, "looks at other products, times a week"),
-        Feature("owned", float(owned), owned, False, "has one"),
-        Feature("pending", float(pending), pending, False, "has applied"),
-        Feature("approved", float(approved), approved, False, "the application is approved"),
-        Feature("ended", float(ended), ended, False, "an application has just ended"),
-        Feature(
-            "abandoned",
-            min(1.0, week.fast(f"{product}.abandoned")),
-            round(week.fast(f"{product}.abandoned"), 2),
-            0.0,
-            "broke off an application",
-        ),
-        Feature(USUAL, config.by_product.get(product, 0.0), None, None, ""),
+        Feature("others", log1p(3 * others), lambda: (round(others, 2), 0.0, "looks at other products, times a week")),
+        Feature("owned", float(owned), lambda: (owned, False, "has one")),
+        Feature("pending", float(pending), lambda: (pending, False, "has applied")),
+        Feature("approved", float(approved), lambda: (approved, False, "the application is approved")),
+        Feature("ended", float(ended), lambda: (ended, False, "an application has just ended")),
+        Feature("abandoned", min(1.0, abandoned), lambda: (round(abandoned, 2), 0.0, "broke off an application")),
+        Feature(USUAL, config.by_product.get(product, 0.0), None),
     ]
 
 

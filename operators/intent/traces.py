@@ -156,6 +156,9 @@ class Week(msgspec.Struct, gc=False):
         """The first day after the week, as a number since 1970-01-01."""
         return day_of(self.end_us)
 
+    def rates_of(self, name: str) -> Rates:
+        return self.rates.get(trace(name), NO_RATES)
+
     def brief(self, name: str) -> float:
         return self.rates.get(trace(name), NO_RATES).brief
 
@@ -168,7 +171,7 @@ class Week(msgspec.Struct, gc=False):
     def before(self, name: str) -> float:
         """What was usual before the newest two months: of the slow rate, what the fast one does not hold. So a change that lasts does not
         soon become its own measure."""
-        rates = self.rates.get(trace(name), NO_RATES)
+        rates = self.rates_of(name)
         fast, slow = weeks_held(self.fast_days, self.weeks), weeks_held(self.slow_days, self.weeks)
         if slow - fast < HELD_MIN:
             return rates.slow
