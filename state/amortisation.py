@@ -16,6 +16,7 @@ MILLIONTHS: Final = 1_000_000
 YEAR_PERCENT: Final = 1200
 """A yearly rate in percent over this is the share of a month."""
 DIGITS: Final = 50
+PARTS: Final = YEAR_PERCENT * MILLIONTHS
 LAST_PERCENT_MAX: Final = 101
 """What the last payment may be, of the others."""
 
@@ -31,14 +32,14 @@ class Plan(NamedTuple):
     """The last payment."""
 
 
-def month_interest(owed_minor: int, rate: float) -> int:
-    """
-    >>> month_interest(100_000_00, 3.6), month_interest(1_000, 3.0), month_interest(1_000, 1.8)
+def month_interest(owed_minor: int, millionths: int) -> int:
+    """At a yearly rate in millionths of a percent.
+
+    >>> month_interest(100_000_00, 3_600_000), month_interest(1_000, 3_000_000), month_interest(1_000, 1_800_000)
     (30000, 2, 2)
     """
-    parts = YEAR_PERCENT * MILLIONTHS
-    whole, rest = divmod(owed_minor * round(rate * MILLIONTHS), parts)
-    return whole + (2 * rest > parts or (2 * rest == parts and whole % 2 == 1))
+    whole, rest = divmod(owed_minor * millionths, PARTS)
+    return whole + (2 * rest > PARTS or (2 * rest == PARTS and whole % 2 == 1))
 
 
 def pay_off(owed_minor: int, rate: float, payment_minor: int) -> Plan | None:
@@ -47,9 +48,9 @@ def pay_off(owed_minor: int, rate: float, payment_minor: int) -> Plan | None:
     >>> pay_off(1_000_00, 12.0, 340_02)
     Plan(months=3, payment_minor=34002, interest_minor=2007, last_minor=34003)
     """
-    left_minor, interest_minor = owed_minor, 0
+    left_minor, interest_minor, millionths = owed_minor, 0, round(rate * MILLIONTHS)
     for month in range(1, MONTHS_MAX + 1):
-        charged_minor = month_interest(left_minor, rate)
+        charged_minor = month_interest(left_minor, millionths)
         interest_minor += charged_minor
         left_minor += charged_minor
         if left_minor * 100 <= payment_minor * LAST_PERCENT_MAX:
@@ -67,15 +68,24 @@ def annuity(owed_minor: int, rate: float, months: int) -> Plan:
     >>> annuity(1_000_00, 12.0, 3)
     Plan(months=3, payment_minor=34002, interest_minor=2007, last_minor=34003)
     """
-    with localcontext() as context:
-        context.prec = DIGITS
-        share = Decimal(round(rate * MILLIONTHS)) / (YEAR_PERCENT * MILLIONTHS)
-        exact = owed_minor * share / (1 - (1 + share) ** -months) if share else Decimal(owed_minor) / months
-        payment_minor = int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
-    left_minor, interest_minor = owed_minor, 0
+    payment_minor = annuity_payment(owed_minor, rate, months)
+    left_minor, interest_minor, millionths = owed_minor, 0, round(rate * MILLIONTHS)
     for _ in range(months - 1):
-        charged_minor = month_interest(left_minor, rate)
+        charged_minor = month_interest(left_minor, millionths)
         interest_minor += charged_minor
         left_minor = max(0, left_minor + charged_minor - payment_minor)
-    charged_minor = month_interest(left_minor, rate)
+    charged_minor = month_interest(left_minor, millionths)
     return Plan(months, payment_minor, interest_minor + charged_minor, left_minor + charged_minor)
+
+
+def annuity_payment(owed_minor: int, rate: float, months: int) -> int:
+    """What is paid each month of an `annuity`, without going through its months.
+
+    >>> annuity_payment(1_000_00, 12.0, 3)
+    34002
+    """
+    with localcontext() as context:
+        context.prec = DIGITS
+        share = Decimal(round(rate * MILLIONTHS)) / PARTS
+        exact = owed_minor * share / (1 - (1 + share) ** -months) if share else Decimal(owed_minor) / months
+        return int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))

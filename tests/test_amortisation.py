@@ -40,7 +40,7 @@ def by_hand(owed_minor: int, rate: float, payment_minor: int, months: int | None
 
 @given(owed_minor=st.integers(0, 10**12), rate=RATES)
 def test_interest_of_a_month_is_the_exact_share_rounded_half_to_even(owed_minor: int, rate: float) -> None:
-    assert month_interest(owed_minor, rate) == rounded(owed_minor * Fraction(str(rate)) / 1200)
+    assert month_interest(owed_minor, round(rate * 1_000_000)) == rounded(owed_minor * Fraction(str(rate)) / 1200)
 
 
 @given(owed_minor=OWED, rate=RATES, share=st.integers(2, 400))

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from operators.detector import DetectorConfig, Say, open_episode
-from state.amortisation import Plan, annuity, pay_off
+from state.amortisation import Plan, annuity, annuity_payment, pay_off
 from state.balances import balance_now
 from state.customer import Account, Customer
 from state.events import Account as AccountEvent
@@ -60,14 +60,16 @@ class State(msgspec.Struct, array_like=True):
 class Offer(NamedTuple):
     """A loan as it is and as it would be. Money in minor units."""
 
+    owed_minor: int
     now: Plan
-    then: Plan
+    payment_minor: int
+    """A month, as it would be."""
     cost_minor: int
 
     @property
     def saving_minor(self) -> int:
         """A month."""
-        return self.now.payment_minor - self.then.payment_minor
+        return self.now.payment_minor - self.payment_minor
 
     @property
     def break_even_months(self) -> int | None:
@@ -78,7 +80,7 @@ class Offer(NamedTuple):
     def worth(self) -> float:
         """The share of the remaining months in which the saving is the customer's: 0 if it never is.
 
-        >>> Offer(Plan(100, 500, 0, 0), Plan(100, 450, 0, 0), 1_000).worth
+        >>> Offer(50_000, Plan(100, 500, 0, 0), 450, 1_000).worth
         0.8
         """
         months = self.break_even_months
@@ -183,7 +185,7 @@ def offer_of(
         return None
     unit = 10 ** EXPONENT[account.currency]
     cost_minor = cost.fixed * unit + round(owed_minor * cost.percent / 100)
-    return Offer(now, annuity(owed_minor, value, now.months), cost_minor)
+    return Offer(owed_minor, now, annuity_payment(owed_minor, value, now.months), cost_minor)
 
 
 def months_of(rhythm: Rhythm) -> float:
@@ -219,6 +221,7 @@ def _details(offer: Offer, rate: MarketRate, account_id: str, account: Account) 
     def money(minor: int) -> str:
         return format_minor(minor, account.currency)
 
+    then = annuity(offer.owed_minor, rate.value, offer.now.months)
     return {
         "account_id": account_id,
         "product": account.kind,
@@ -228,9 +231,9 @@ def _details(offer: Offer, rate: MarketRate, account_id: str, account: Account) 
         "currency": account.currency,
         "months": offer.now.months,
         "payment": money(offer.now.payment_minor),
-        "payment_offered": money(offer.then.payment_minor),
+        "payment_offered": money(offer.payment_minor),
         "saving_per_month": money(offer.saving_minor),
-        "saving_of_interest": money(offer.now.interest_minor - offer.then.interest_minor),
+        "saving_of_interest": money(offer.now.interest_minor - then.interest_minor),
         "cost": money(offer.cost_minor),
         "break_even_months": offer.break_even_months,
     }
