@@ -13,6 +13,7 @@ source     gamma-Poisson rate: Gelman et al., Bayesian Data Analysis, section 2.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import msgspec
 
@@ -41,7 +42,7 @@ class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     sensitive: bool = False
 
 
-class Config(DetectorConfig, frozen=True, kw_only=True):
+class Config(DetectorConfig, frozen=True, kw_only=True, dict=True):
     categories: dict[str, Watched] = {}
     prior_weeks: float = 10.0
     factor: float = 4.0
@@ -49,13 +50,15 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     half_life_weeks: float = 52.0
     sum_max: float = 10.0
 
-    def of_group(self, group: int) -> tuple[str, Watched] | None:
-        """The category that watches a spending group, if one does."""
-        name = GROUPS[group] if group < len(GROUPS) else ""
+    @cached_property
+    def of_group(self) -> dict[int, tuple[str, Watched]]:
+        """The category that watches a spending group; where several do, the first of them."""
+        found: dict[int, tuple[str, Watched]] = {}
         for category, watched in self.categories.items():
-            if name in watched.groups:
-                return category, watched
-        return None
+            for group, name in enumerate(GROUPS):
+                if name in watched.groups:
+                    found.setdefault(group, (category, watched))
+        return found
 
 
 class Series(msgspec.Struct, array_like=True):
@@ -81,7 +84,7 @@ class State(msgspec.Struct, array_like=True):
 def step(config: Config, state: State, transaction: Transaction, view: View) -> Finding | None:
     if transaction.direction == "credit":
         return None
-    watching = config.of_group(view.key & 127)
+    watching = config.of_group.get(view.key & 127)
     if watching is None:
         return None
     category, watched = watching
@@ -121,7 +124,7 @@ def learn(config: Config, state: State, recent: Recent, customer: Customer) -> N
         state.since_us = recent.time_us
     if recent.key & 128:
         return
-    watching = config.of_group(recent.key & 127)
+    watching = config.of_group.get(recent.key & 127)
     if watching is None:
         return
     category, watched = watching

@@ -12,7 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Final, NamedTuple
 from zlib import crc32
 
@@ -65,12 +65,21 @@ class Product(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Percent a year."""
 
 
-class Config(DetectorConfig, frozen=True, kw_only=True):
+class Config(DetectorConfig, frozen=True, kw_only=True, dict=True):
     brief_days: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     fast_days: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     slow_days: Annotated[float, msgspec.Meta(gt=0)] = 90.0
     products: dict[str, Product] = {}
     mccs: dict[str, tuple[int, ...]] = {}
+
+    @cached_property
+    def names_of(self) -> dict[int, list[str]]:
+        """`mccs` by code."""
+        names: dict[int, list[str]] = {}
+        for name, codes in self.mccs.items():
+            for code in dict.fromkeys(codes):
+                names.setdefault(code, []).append(name)
+        return names
 
 
 class Observed(msgspec.Struct, array_like=True):
@@ -286,14 +295,13 @@ def _count_payment(config: Config, state: State, week: int, recent: Recent) -> N
         return
     _count(state, week, PURCHASES, 1.0)
     _count(state, week, SPENT, amount)
-    for name, codes in config.mccs.items():
-        if recent.mcc in codes:
-            number = trace(name)
-            if number not in state.bins.get(week, {}):
-                _count(state, week, trace(name + ".weeks"), 1.0)
-            _count(state, week, number, 1.0)
-            _count(state, week, trace(name + ".amount"), amount)
-            state.evidence[number] = (week, recent.transaction_id)
+    for name in config.names_of.get(recent.mcc, ()):
+        number = trace(name)
+        if number not in state.bins.get(week, {}):
+            _count(state, week, trace(name + ".weeks"), 1.0)
+        _count(state, week, number, 1.0)
+        _count(state, week, trace(name + ".amount"), amount)
+        state.evidence[number] = (week, recent.transaction_id)
 
 
 def _count(state: State, week: int, number: int, amount: float) -> None:
