@@ -22,7 +22,7 @@ from operators.knowledge.building import intent_priors, make_outlooks
 from operators.knowledge.facts import Example, ScoreCount
 from operators.view import View
 from state.customer import Customer, Recent, Said, Timer
-from state.digest import digest64
+from state.digest import event_digest
 from state.events import Consent, Event, Label, MarketRate, Transaction
 from state.frozen import FrozenError
 from state.policy import TIMER_SPREAD_US, Policy
@@ -178,7 +178,7 @@ class CustomerStep:
         hooks = self._on_event.get(event.TOPIC)
         if hooks is not None:
             withdrawable = isinstance(event, Transaction) and event.status != "reversed"
-            digest = digest64(event.event_id) if withdrawable else 0
+            digest = event_digest(event.event_id) if withdrawable else 0
             cause = Cause(EventTrigger(event.TOPIC, event.event_id), event.time_us, digest, event)
             self._ask(hooks, event, customer, cause, out)
 

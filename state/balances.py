@@ -45,7 +45,7 @@ def tell(balances: dict[str, Balance], account: str, balance: Balance) -> None:
     known = balances.get(account)
     if known is not None and known[:2] >= balance[:2]:
         return
-    balances[account] = balance._replace(minor=clamped(balance.minor))
+    balances[account] = Balance(balance.time_us, balance.digest, clamped(balance.minor))
     if len(balances) > BALANCES_MAX:
         del balances[min(balances, key=lambda name: (balances[name].time_us, name))]
 

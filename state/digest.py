@@ -24,6 +24,10 @@ name_digest = lru_cache(maxsize=NAMES_MAX)(digest64)
 """`digest64` for names that come again and again: shops and devices, each asked for several times an event."""
 
 
+event_digest = lru_cache(maxsize=16)(digest64)
+"""`digest64` for the id of the event in hand: asked for by whoever deals with it, one after the other."""
+
+
 def digest128(*parts: str) -> bytes:
     """The first 128 bits of BLAKE2b over the parts, each preceded by its length, so that ("ab", "c") differs from ("a", "bc").
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from state.balances import Balance, settle, tell
 from state.customer import (
@@ -26,6 +26,8 @@ from state.money import EXPONENT
 from state.times import hour_of
 from state.windows import overall_key, unpack_key
 
+_UNITS: Final = {currency: float(10**exponent) for currency, exponent in EXPONENT.items()}
+
 
 def log_amount(amount_minor: int, currency: str) -> float:
     """The natural logarithm of 1 + the amount in major units: what amounts are compared in.
@@ -38,7 +40,7 @@ def log_amount(amount_minor: int, currency: str) -> float:
 
 def major_units(amount_minor: float, currency: str) -> float:
     """For statistics and display only; sums stay in minor units."""
-    return amount_minor / float(10 ** EXPONENT[currency])
+    return amount_minor / _UNITS[currency]
 
 
 def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:

@@ -6,13 +6,14 @@ Pure state changes on one customer; nothing here scores, learns or says anything
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 import msgspec
 
 from state.balances import Balance, clamped, tell
 from state.categories import group_of
 from state.customer import REFUNDS_MAX, WAITING_MAX, Customer, Recent, Waiting, device_digest, merchant_digest
-from state.digest import digest64
+from state.digest import digest64, event_digest
 from state.events import Transaction
 from state.payee import payee_of
 from state.windows import COUNTED, ORPHAN, POSTED, REVERSAL, REVERSED, pack_key, unpack_key
@@ -49,9 +50,12 @@ APPLIED = Step(Outcome.APPLIED)
 
 def transaction_key(transaction: Transaction) -> int:
     """The key under which a transaction counts in the windows."""
-    return pack_key(
-        transaction.currency, transaction.direction == "credit", group_of(transaction.mcc, transaction.channel)
-    )
+    return _key(transaction.currency, transaction.direction, transaction.mcc, transaction.channel)
+
+
+@lru_cache(maxsize=4096)
+def _key(currency: str, direction: str, mcc: str | None, channel: str) -> int:
+    return pack_key(currency, direction == "credit", group_of(mcc, channel))
 
 
 def classify(customer: Customer, transaction: Transaction, lateness_us: int) -> Step:
@@ -59,7 +63,7 @@ def classify(customer: Customer, transaction: Transaction, lateness_us: int) -> 
 
     A new transaction is reported as `new`: the caller scores it and then calls `admit`.
     """
-    digest = digest64(transaction.transaction_id)
+    digest = event_digest(transaction.transaction_id)
     ring = customer.ring
     at = ring.find(digest)
     orphan = at >= 0 and bool(ring.flags[at] & ORPHAN)
@@ -106,7 +110,9 @@ def admit(customer: Customer, transaction: Transaction, digest: int, lateness_us
 def book(customer: Customer, transaction: Transaction) -> None:
     """Takes note of the balance that a booked transaction or reversal tells."""
     if transaction.balance_after_minor is not None and transaction.status != "pending":
-        balance = Balance(transaction.time_us, digest64(transaction.transaction_id), transaction.balance_after_minor)
+        balance = Balance(
+            transaction.time_us, event_digest(transaction.transaction_id), transaction.balance_after_minor
+        )
         tell(customer.balances, transaction.account_id or "", balance)
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from state.categories import GROUPS, group_of
-from state.digest import digest64
+from state.digest import digest64, name_digest
 from state.events import Transaction
 
 IN_PERSON: Final = frozenset(("card_present", "atm", "cash"))
@@ -60,7 +60,7 @@ def payee_of(transaction: Transaction) -> Payee | None:
     if name is None:
         return None
     if transaction.merchant_id is not None:
-        digest = digest64(transaction.merchant_id)
+        digest = name_digest(transaction.merchant_id)
     elif transaction.counterparty is not None:
         digest = counterparty_digest(transaction.counterparty)
     else:
