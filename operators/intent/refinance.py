@@ -58,18 +58,20 @@ class State(msgspec.Struct, array_like=True):
 
 
 class Offer(NamedTuple):
-    """A loan as it is and as it would be. Money in minor units."""
+    """A loan as it is and as it would be. Money in minor units, payments a month."""
 
     owed_minor: int
-    now: Plan
-    payment_minor: int
-    """A month, as it would be."""
+    months: int
+    paid_minor: int
+    plan: Plan | None
+    """How it is paid off; None if nothing tells what is paid: then equal payments."""
+    offered_minor: int
     cost_minor: int
 
     @property
     def saving_minor(self) -> int:
         """A month."""
-        return self.now.payment_minor - self.payment_minor
+        return self.paid_minor - self.offered_minor
 
     @property
     def break_even_months(self) -> int | None:
@@ -80,11 +82,11 @@ class Offer(NamedTuple):
     def worth(self) -> float:
         """The share of the remaining months in which the saving is the customer's: 0 if it never is.
 
-        >>> Offer(50_000, Plan(100, 500, 0, 0), 450, 1_000).worth
+        >>> Offer(50_000, 100, 500, None, 450, 1_000).worth
         0.8
         """
         months = self.break_even_months
-        return 0.0 if months is None else max(0.0, 1.0 - months / self.now.months)
+        return 0.0 if months is None else max(0.0, 1.0 - months / self.months)
 
 
 def on_rate(config: Config, state: State, rate: MarketRate, customer: Customer) -> list[Say]:
@@ -177,15 +179,15 @@ def offer_of(
     payment_minor = account.payment_minor
     if payment_minor is None and stream is not None and stream.rhythm is not None:
         payment_minor = round(stream.usual_minor()[0] / months_of(stream.rhythm))
-    if payment_minor:
-        now = pay_off(owed_minor, account.interest_rate, payment_minor)
-    else:
-        now = annuity(owed_minor, account.interest_rate, cost.months)
-    if now is None:
+    plan = pay_off(owed_minor, account.interest_rate, payment_minor) if payment_minor else None
+    if payment_minor and plan is None:
         return None
+    months = plan.months if plan is not None else cost.months
+    paid_minor = payment_minor or annuity_payment(owed_minor, account.interest_rate, months)
     unit = 10 ** EXPONENT[account.currency]
     cost_minor = cost.fixed * unit + round(owed_minor * cost.percent / 100)
-    return Offer(owed_minor, now, annuity_payment(owed_minor, value, now.months), cost_minor)
+    offered_minor = annuity_payment(owed_minor, value, months)
+    return Offer(owed_minor, months, paid_minor, plan, offered_minor, cost_minor)
 
 
 def months_of(rhythm: Rhythm) -> float:
@@ -210,7 +212,7 @@ def _evidence(customer: Customer, stream: Stream | None) -> tuple[str, ...]:
 
 def _reasons(offer: Offer, rate: MarketRate, account: Account) -> tuple[Reason, ...]:
     saving = format_minor(offer.saving_minor, account.currency)
-    paid = format_minor(offer.now.payment_minor, account.currency)
+    paid = format_minor(offer.paid_minor, account.currency)
     return (
         Reason("MARKET_RATE", "rate", rate.value, account.interest_rate, None, "the market's rate and the loan's"),
         Reason("SAVING", "saving_per_month", saving, paid, None, "saved each month, of what is paid now"),
@@ -221,7 +223,9 @@ def _details(offer: Offer, rate: MarketRate, account_id: str, account: Account) 
     def money(minor: int) -> str:
         return format_minor(minor, account.currency)
 
-    then = annuity(offer.owed_minor, rate.value, offer.now.months)
+    assert account.interest_rate is not None, "there is no offer without"
+    now = offer.plan or annuity(offer.owed_minor, account.interest_rate, offer.months)
+    then = annuity(offer.owed_minor, rate.value, offer.months)
     return {
         "account_id": account_id,
         "product": account.kind,
@@ -229,11 +233,11 @@ def _details(offer: Offer, rate: MarketRate, account_id: str, account: Account) 
         "rate": account.interest_rate,
         "rate_offered": rate.value,
         "currency": account.currency,
-        "months": offer.now.months,
-        "payment": money(offer.now.payment_minor),
-        "payment_offered": money(offer.payment_minor),
+        "months": offer.months,
+        "payment": money(offer.paid_minor),
+        "payment_offered": money(offer.offered_minor),
         "saving_per_month": money(offer.saving_minor),
-        "saving_of_interest": money(offer.now.interest_minor - then.interest_minor),
+        "saving_of_interest": money(now.interest_minor - then.interest_minor),
         "cost": money(offer.cost_minor),
         "break_even_months": offer.break_even_months,
     }
