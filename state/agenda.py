@@ -43,6 +43,8 @@ class Agenda:
         held events whose wait is over are applied, and with them all held ones of earlier event time; timers fire."""
         while customer.timers or customer.held:
             timer = min(customer.timers, default=None)
+            if timer is not None and timer.due_us >= clock_us and not customer.held:
+                return  # the usual case: nothing fires before it is due
             fire_us = NEVER_US if timer is None else self._policy.fires_us(timer.due_us, customer.customer_id)
             held_us = min((e.arrival_us for e in customer.held), default=NEVER_US)
             release_us = held_us + self._policy.reorder_wait_us

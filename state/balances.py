@@ -82,4 +82,4 @@ def clamped(minor: int) -> int:
     >>> clamped(-5), clamped(10**19) == LARGEST_MINOR
     (-5, True)
     """
-    return max(-LARGEST_MINOR, min(LARGEST_MINOR, minor))
+    return minor if -LARGEST_MINOR <= minor <= LARGEST_MINOR else max(-LARGEST_MINOR, min(LARGEST_MINOR, minor))

@@ -90,7 +90,8 @@ class MomentsTable:
         river.update(value)
         mean, _, _, _, square, *_ = _EWVAR.unpack(river.__getstate__())
         entries += _ENTRY.pack(key, min(n + 1, COUNT_MAX), mean, square)
-        del entries[: max(0, len(entries) - limit * _ENTRY.size)]
+        if len(entries) > limit * _ENTRY.size:
+            del entries[: len(entries) - limit * _ENTRY.size]
 
     def freeze(self) -> bytes:
         return bytes(self._entries)

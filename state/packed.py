@@ -64,7 +64,8 @@ class Met:
         if at >= 0:
             del entries[at : at + _SHORT.size]
         entries += short
-        del entries[: max(0, len(entries) - limit * _SHORT.size)]
+        if len(entries) > limit * _SHORT.size:
+            del entries[: len(entries) - limit * _SHORT.size]
 
     def freeze(self) -> bytes:
         return bytes(self._entries)

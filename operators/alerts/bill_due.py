@@ -186,16 +186,16 @@ def _due(config: Config, stream: Stream, due_day: int) -> Say:
 
 
 def _rare_bills(config: Config, customer: Customer) -> list[Stream]:
-    own = own_digests(customer)
-    return [
+    rare = [
         stream
         for stream in customer.current_streams()
         if stream.rhythm is not None
         and stream.rhythm.period_days >= config.period_days_min
         and not stream.credit
-        and stream.payee not in own
         and stream.status(stream.last_day) is Status.MATURE
     ]
+    own = own_digests(customer) if rare else set()
+    return [stream for stream in rare if stream.payee not in own]
 
 
 def _next_us(config: Config, customer: Customer, after_us: int) -> int | None:

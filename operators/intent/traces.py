@@ -313,18 +313,23 @@ def _count(state: State, week: int, number: int, amount: float) -> None:
 
 def _fold(config: Config, state: State, week: int) -> dict[int, Rates]:
     """Adds all weeks before `week` to the sums of each trace, and gives them as weekly rates."""
-    sums = {number: tuple(three) for number, *three in PACKED.iter_unpack(state.packed)}
-    fades = tuple(math.exp(-WEEK_DAYS / days) for days in (config.brief_days, config.fast_days, config.slow_days))
+    sums = {number: (brief, fast, slow) for number, brief, fast, slow in PACKED.iter_unpack(state.packed)}
+    ages_days = config.brief_days, config.fast_days, config.slow_days
+    brief_fade, fast_fade, slow_fade = (math.exp(-WEEK_DAYS / days) for days in ages_days)
     for past in range(max(state.week, week - WEEKS_FOLDED_MAX), week):
         count = state.bins.get(past, {})
         state.weeks += 1
         for number in {**sums, **count}:
-            before, more = sums.get(number, (0.0, 0.0, 0.0)), count.get(number, 0.0)
-            sums[number] = tuple(fade * was + more for fade, was in zip(fades, before, strict=True))
+            (brief, fast, slow), more = sums.get(number, NO_RATES), count.get(number, 0.0)
+            sums[number] = brief_fade * brief + more, fast_fade * fast + more, slow_fade * slow + more
     kept = sorted((number for number in sums if sums[number][2] > FAINT), key=lambda n: (-sums[n][2], n))[:TRACES_MAX]
     state.packed = b"".join(PACKED.pack(number, *sums[number]) for number in sorted(kept))
-    full = [weeks_held(days, state.weeks) for days in (config.brief_days, config.fast_days, config.slow_days)]
-    return {number: Rates(*(part / whole for part, whole in zip(sums[number], full, strict=True))) for number in kept}
+    brief_full, fast_full, slow_full = (weeks_held(days, state.weeks) for days in ages_days)
+    rates = {}
+    for number in kept:
+        brief, fast, slow = sums[number]
+        rates[number] = Rates(brief / brief_full, fast / fast_full, slow / slow_full)
+    return rates
 
 
 def _close(config: Config, state: State, week: int, customer: Customer) -> Week:

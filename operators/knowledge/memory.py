@@ -16,7 +16,7 @@ from state.windows import DAY_US
 HOT_MAX: Final = 32
 HOT_SCORE_MIN: Final = 0.002
 """Everyday scores lie below: they would add up to nothing but the number of payments."""
-HOT_DAYS: Final = 14.0
+HOT_US: Final = 14 * DAY_US
 """A score's share of the week's heat is then an eighth of itself."""
 
 
@@ -40,11 +40,12 @@ class Memory(msgspec.Struct, array_like=True):
     def heat(self, time_us: int) -> tuple[float, float]:
         """Σ of earlier scores, fading with a mean life of a day and of a week."""
         day = week = 0.0
+        exp, oldest_us = math.exp, time_us - HOT_US
         for at_us, _, score in self.hot:
-            days = (time_us - at_us) / DAY_US
-            if 0.0 <= days < HOT_DAYS:
-                day += score * math.exp(-days)
-                week += score * math.exp(-days / 7.0)
+            if oldest_us < at_us <= time_us:
+                days = (time_us - at_us) / DAY_US
+                day += score * exp(-days)
+                week += score * exp(-days / 7.0)
         return day, week
 
     def scored(self, time_us: int, digest: int, score: float) -> None:

@@ -59,4 +59,4 @@ def plain(version: int, *names: str) -> Schema:
 
 def _bounded(logit: float) -> float:
     """Beyond ±60 a score is 0 or 1 to the last digit: half floats need not hold more."""
-    return max(-60.0, min(60.0, logit))
+    return logit if -60.0 <= logit <= 60.0 else max(-60.0, min(60.0, logit))
