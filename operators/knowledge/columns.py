@@ -89,15 +89,6 @@ class Cross(msgspec.Struct, frozen=True, kw_only=True):
     def second_bins(self) -> int:
         return self.second_categories or len(self.second_edges) + 1
 
-    def column(self, first: float, second: float) -> int:
-        """The column, counted from the cross's first.
-
-        >>> Cross(first="z", second="hour", first_edges=(0.0, 2.0), second_categories=24).column(1.0, 5.0)
-        29
-        """
-        first_edges, second_edges = self.edges
-        return self.second_bins * bisect_right(first_edges, first) + bisect_right(second_edges, second)
-
     @property
     def edges(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """What cuts the one feature into bins, and the other; between categories that are the numbers from 1 on."""
@@ -187,19 +178,25 @@ class Layout:
                 places.append((start + int(value) if 0.0 <= value < categories else self.width, 0.0))
             else:
                 places.append((start, value))
-        bins = [bisect_right(edges, values[at]) for at, edges in self._bins]
-        places += [(start + width * bins[first] + bins[second], 0.0) for start, first, width, second in self._pairs]
+        places += [(column, 0.0) for column in self._crossed(values)]
         return places
 
     def columns(self, values: Sequence[float]) -> dict[int, float]:
-        """The columns that are not zero."""
+        """The columns that are not zero.
+
+        >>> crossed = Cross(first="z", second="hour", first_edges=(0.0, 2.0), second_categories=24)
+        >>> Layout((Feature(name="z"), Feature(name="hour", categories=24)), (crossed,)).columns((1.0, 5.0))
+        {0: 1.0, 6: 1.0, 54: 1.0}
+        """
         columns = {
             start + offset: share
             for feature, start, value in zip(self.features, self.starts, values, strict=False)
             for offset, share in feature.columns(value)
         }
-        for cross, (first, second), start in zip(
-            self.crosses, self.pairs, self.starts[len(self.features) :], strict=True
-        ):
-            columns[start + cross.column(values[first], values[second])] = 1.0
+        columns.update((column, 1.0) for column in self._crossed(values))
         return columns
+
+    def _crossed(self, values: Sequence[float]) -> list[int]:
+        """The column of each cross."""
+        bins = [bisect_right(edges, values[at]) for at, edges in self._bins]
+        return [start + width * bins[first] + bins[second] for start, first, width, second in self._pairs]
