@@ -81,15 +81,18 @@ class Awaiting:
 
     def expire(self, until_us: int) -> list[Awaited]:
         """Those of event time before or at `until_us`, from the oldest on up to the first that is newer; each is returned once."""
-        first, count = self.expired, len(self._times_us)
-        while self.expired < count and self._times_us[self.expired] <= until_us:
+        first, count, times_us = self.expired, len(self._times_us), self._times_us
+        while self.expired < count and times_us[self.expired] <= until_us:
             self.expired += 1
         return [self._at(at) for at in range(first, self.expired)]
 
     def forget(self, until_us: int) -> None:
         """Removes those that have expired and are of event time before or at `until_us`, from the oldest on."""
-        while self.expired and self._times_us[0] <= until_us:
-            self._pop(0)
+        count = 0
+        while count < self.expired and self._times_us[count] <= until_us:
+            count += 1
+        if count:
+            self._drop(0, count)
 
     def remember(self, label: EarlyLabel) -> None:
         """Keeps a label for its transaction; beyond EARLY_MAX the oldest goes."""
@@ -149,11 +152,16 @@ class Awaiting:
         return Awaited(self._digests[at], self._times_us[at], self._merchants[at], features)
 
     def _pop(self, at: int) -> Awaited:
-        entry, stride = self._at(at), self._stride
-        del self._features[at * stride : (at + 1) * stride]
-        del self._digests[at], self._times_us[at], self._merchants[at]
-        self.expired -= at < self.expired
+        entry = self._at(at)
+        self._drop(at, 1)
         return entry
+
+    def _drop(self, first: int, count: int) -> None:
+        """Removes entries that are all expired, or all not."""
+        end, stride = first + count, self._stride
+        del self._features[first * stride : end * stride]
+        del self._digests[first:end], self._times_us[first:end], self._merchants[first:end]
+        self.expired -= count if first < self.expired else 0
 
     def _clear(self) -> None:
         self._digests, self._times_us, self.expired = array("Q"), array("q"), 0

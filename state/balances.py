@@ -69,8 +69,8 @@ def balance_now(balances: dict[str, Balance], account: str, recent: Iterable[Mov
     return known.minor + sum(
         movement.signed_minor
         for movement in recent
-        if movement.account == account
-        and movement.balance_minor is None
+        if movement.balance_minor is None  # most tell theirs
+        and movement.account == account
         and movement.learned
         and movement.posted
         and movement.time_us > known.time_us

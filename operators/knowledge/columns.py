@@ -126,8 +126,7 @@ class Layout:
             self.width += part.width
         self._struct = struct.Struct(f"<{len(features)}e")
         self._shapes = [
-            (feature.knots, feature.categories, start, start + feature.width - 1)
-            for feature, start in zip(features, self.starts, strict=False)
+            (feature.knots, feature.categories, start) for feature, start in zip(features, self.starts, strict=False)
         ]
         bins: dict[Bins, int] = {}
         """The bins that crosses are of, each found once however many crosses share it: bins → their number."""
@@ -164,20 +163,15 @@ class Layout:
         """
         if self._plain:
             return list(enumerate(values))
-        places: list[tuple[int, float]] = []
-        for value, (knots, categories, start, last) in zip(values, self._shapes, strict=True):
-            if knots:
-                at = bisect_right(knots, value) - 1
-                if at < 0:
-                    places.append((start, 0.0))
-                elif start + at == last:
-                    places.append((last, 0.0))
-                else:
-                    places.append((start + at, value - knots[at]))
-            elif categories:
-                places.append((start + int(value) if 0.0 <= value < categories else self.width, 0.0))
-            else:
-                places.append((start, value))
+        # Below its first knot a curve is level; beyond its last one, too, because a curve's last column has no slope.
+        places = [
+            ((start + at - 1, value - knots[at - 1]) if (at := bisect_right(knots, value)) else (start, 0.0))
+            if knots
+            else (start, value)
+            if not categories
+            else (start + int(value) if 0.0 <= value < categories else self.width, 0.0)
+            for value, (knots, categories, start) in zip(values, self._shapes, strict=True)
+        ]
         places += [(column, 0.0) for column in self._crossed(values)]
         return places
 
