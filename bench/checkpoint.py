@@ -1,6 +1,8 @@
-"""What it costs to keep profiles safe: the state store beside Bytewax's own recovery, on the same values.
+"""What it costs to keep profiles safe: the state store beside Bytewax's own recovery, on values of the same size.
 
 Run from the checkout: `python -m bench.checkpoint` (under a minute), or `--customers 1000000` for the full size.
+The values are random bytes (`--value-bytes`), then real profiles of simulated customers (`--days`, `--lived`): those of three
+detectors, and those of the whole catalogue, of which it also says what freezing costs after one more purchase.
 Prints: CPU time per touched customer for put and log, for the checkpoint, and for the later move into the table; the
 pause of a checkpoint over all shards of one process at a fixed rate; bytes on disk; the time to restart; the same
 touches with Bytewax's recovery pickled per key. All numbers are this machine's: compare within one run.
@@ -16,10 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import count, pairwise
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
+from bench.lived import WORKS, best_us, lived
+from simulation.settings import WorldSettings
 from state.store import DiskStore
 
 RATE_PER_S = 10_000
@@ -31,6 +37,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--customers", type=int, default=30_000)
     parser.add_argument("--shards", type=int, default=64)
     parser.add_argument("--value-bytes", type=int, default=3000)
+    parser.add_argument(
+        "--lived", type=int, default=60, help="simulated customers whose profiles are values; 0 leaves them out"
+    )
+    parser.add_argument("--days", type=int, default=150, help="how long they have lived")
     parser.add_argument("--checkpoints", type=int, default=20, help="for the pauses")
     parser.add_argument("--durability", choices=["process", "power", "both"], default="both")
     parser.add_argument("--bytewax-keys", type=int, default=20_000, help="0 leaves the comparison out")
@@ -44,20 +54,53 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
+class Source(NamedTuple):
+    """Where values come from."""
+
+    name: str
+    value_bytes: int
+    """On average."""
+    value: Callable[[], bytes]
+
+
+def random_bytes(value_bytes: int) -> Source:
+    pool = os.urandom(value_bytes + 65_536)
+
+    def value() -> bytes:
+        start = random.randrange(65_536)
+        return pool[start : start + value_bytes]
+
+    return Source("random bytes", value_bytes, value)
+
+
+def profiles(args: argparse.Namespace, work: str) -> Source:
+    """Profiles as they are; says what freezing them takes."""
+    of = lived(work, WorldSettings(args.lived, args.days, args.seed))
+    numbers = count(1)
+    frozen_us = best_us(of.freeze, len(of.customers), lambda: of.touch(next(numbers)))
+    values = [bytearray(raw) for raw in of.freeze()]
+    sizes = sorted(map(len, values))
+    print(
+        f"{work}: {WORKS[work]}\n  profiles of {len(values)} customers after {args.days} days: {sizes[len(sizes) // 2]:,} bytes (median); "
+        f"to freeze one after one more purchase {frozen_us:.1f} us of CPU"
+    )
+    return Source(f"profiles, {work}", sum(sizes) // len(sizes), lambda: bytes(random.choice(values)))
+
+
 class Stores:
     """All shards of one process; customer number n belongs to shard n modulo their count."""
 
-    def __init__(self, args: argparse.Namespace, directory: Path, durability: str, tokens: list[bytes] | None) -> None:
-        self.shards = [DiskStore.open(directory, shard, durability) for shard in range(args.shards)]
+    def __init__(
+        self, shards: int, directory: Path, durability: str, tokens: list[bytes] | None, source: Source
+    ) -> None:
+        self.shards = [DiskStore.open(directory, shard, durability) for shard in range(shards)]
         self.tokens = [store.restore(tokens[shard] if tokens else None) for shard, store in enumerate(self.shards)]
-        self.pool = os.urandom(args.value_bytes + 65_536)
-        self.value_bytes = args.value_bytes
+        self.source = source
         self.puts = 0
 
     def values(self, count: int) -> list[bytes]:
         """Values made beforehand, so that making them is not measured; each is an object of its own, as in life."""
-        starts = (random.randrange(65_536) for _ in range(count))
-        return [self.pool[start : start + self.value_bytes] for start in starts]
+        return [self.source.value() for _ in range(count)]
 
     def put(self, customers: list[int], values: list[bytes]) -> None:
         shards, count = self.shards, len(self.shards)
@@ -151,10 +194,10 @@ def measure_pauses(stores: Stores, customers: int, checkpoints: int) -> None:
     )
 
 
-def measure_restart(args: argparse.Namespace, directory: Path, durability: str, tokens: list[bytes]) -> None:
+def measure_restart(stores: Stores, directory: Path, durability: str) -> None:
     """Open and restore all shards, then read one customer of each: what must happen before the first event."""
     begun = time.perf_counter()
-    stores = Stores(args, directory, durability, tokens)
+    stores = Stores(len(stores.shards), directory, durability, stores.tokens, stores.source)
     opened = time.perf_counter()
     for shard, store in enumerate(stores.shards):
         assert store.get(f"c-{shard:09d}") is not None
@@ -164,12 +207,13 @@ def measure_restart(args: argparse.Namespace, directory: Path, durability: str, 
     stores.close()
 
 
-def measure_store(args: argparse.Namespace, directory: Path, durability: str) -> None:
+def measure_store(args: argparse.Namespace, directory: Path, durability: str, source: Source) -> None:
     print(
-        f'state store, durability = "{durability}", {args.customers:,} customers of {args.value_bytes} bytes, {args.shards} shards'
+        f'state store, durability = "{durability}", {args.customers:,} customers of {source.value_bytes:,} bytes ({source.name}), '
+        f"{args.shards} shards"
     )
     random.seed(args.seed)
-    stores = Stores(args, directory, durability, None)
+    stores = Stores(args.shards, directory, durability, None, source)
     begun = time.perf_counter()
     fill(stores, args.customers)
     print(f"  fill                       {args.customers / (time.perf_counter() - begun):,.0f} customers/s")
@@ -180,9 +224,8 @@ def measure_store(args: argparse.Namespace, directory: Path, durability: str) ->
     print(
         f"  disk per customer          {table / args.customers:,.0f} bytes in the tables, {log / args.customers:,.0f} in the logs"
     )
-    tokens = stores.tokens
     stores.close()
-    measure_restart(args, directory, durability, tokens)
+    measure_restart(stores, directory, durability)
 
 
 def bytewax_flow(keys: int, value_bytes: int, epochs: int, recovery: bool, seed: int) -> None:
@@ -250,7 +293,7 @@ def bytewax_flow(keys: int, value_bytes: int, epochs: int, recovery: bool, seed:
         run_main(flow, epoch_interval=timedelta(0), recovery_config=config)
 
 
-def compare_with_bytewax(args: argparse.Namespace, epochs: int = 5) -> None:
+def compare_with_bytewax(args: argparse.Namespace, value_bytes: int, epochs: int = 5) -> None:
     """The difference between the flow with and without recovery is what recovery costs."""
     cpu_s: dict[str, float] = {}
     for kind in ("plain", "recovery"):
@@ -260,7 +303,7 @@ def compare_with_bytewax(args: argparse.Namespace, epochs: int = 5) -> None:
             "--bytewax-keys",
             str(args.bytewax_keys),
             "--value-bytes",
-            str(args.value_bytes),
+            str(value_bytes),
         ]
         done = subprocess.run(
             [sys.executable, "-m", "bench.checkpoint", *arguments, "--checkpoints", str(epochs)],
@@ -269,7 +312,9 @@ def compare_with_bytewax(args: argparse.Namespace, epochs: int = 5) -> None:
         cpu_s[kind] = float(done.stdout.split()[0])
     per_key_us = (cpu_s["recovery"] - cpu_s["plain"]) / (args.bytewax_keys * epochs) * 1e6
     stall_ms = (cpu_s["recovery"] - cpu_s["plain"]) / epochs * 1e3
-    print(f"Bytewax's own recovery, pickled per key, {args.bytewax_keys:,} keys touched per epoch")
+    print(
+        f"Bytewax's own recovery, pickled per key, {args.bytewax_keys:,} keys of {value_bytes:,} bytes touched per epoch"
+    )
     print(
         f"  CPU per touched customer   {per_key_us:.1f} us, all of it while the stream stands still ({stall_ms:,.0f} ms an epoch)"
     )
@@ -280,11 +325,16 @@ def main() -> None:
     if args.bytewax_flow:
         bytewax_flow(args.bytewax_keys, args.value_bytes, args.checkpoints, args.bytewax_flow == "recovery", args.seed)
         return
-    for durability in ("process", "power") if args.durability == "both" else (args.durability,):
-        with tempfile.TemporaryDirectory(dir=args.directory) as folder:
-            measure_store(args, Path(folder), durability)
-    if args.bytewax_keys:
-        compare_with_bytewax(args)
+    sources = [lambda: random_bytes(args.value_bytes)]
+    if args.lived:
+        sources += [lambda: profiles(args, "spine"), lambda: profiles(args, "catalogue")]
+    for make in sources:
+        source = make()
+        for durability in ("process", "power") if args.durability == "both" else (args.durability,):
+            with tempfile.TemporaryDirectory(dir=args.directory) as folder:
+                measure_store(args, Path(folder), durability, source)
+        if args.bytewax_keys:
+            compare_with_bytewax(args, source.value_bytes)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from msgspec import Raw
+
 from state.awaiting import Awaiting
 from state.balances import Balance, balance_now
 from state.business_days import day_of, is_weekend
@@ -188,6 +190,7 @@ class Customer:
         "scheduled_us",
         "seen",
         "states",
+        "still",
         "streams",
         "timers",
         "waiting",
@@ -219,8 +222,10 @@ class Customer:
         self.place: Place | None = None
         self.streams: list[Stream] = []
         """Recurring streams and what may become one (state/recurring.py)."""
-        self.encoded: dict[int, tuple[object, bytes]] = {}
-        """Of state/frozen.py: what can't change, by identity, as it was last encoded."""
+        self.encoded: dict[int, tuple[object, Raw]] = {}
+        """Of state/frozen.py: recent transactions, by identity, as they were encoded."""
+        self.still: tuple[list[object], bytes] | None = None
+        """Of state/still.py: what seldom changes, and its block when it was last frozen or thawed."""
         self.accounts: dict[str, Account] = {}
         self.balances: dict[str, Balance] = {}
         """By account (state/balances.py)."""

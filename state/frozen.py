@@ -1,31 +1,31 @@
 """Freezing a customer to compact bytes and thawing them again: one versioned format, MessagePack around packed columns.
 
 Layout: one byte of format version, then `Fields` as a MessagePack array. What there is much of is kept packed (state/windows.py,
-state/packed.py, state/estimators.py) and copied as it is; the rest is encoded in one pass in C. A field added at the end of `Fields`
-with a default is read from older bytes as that default; any other change needs a new version and, from the first release on, a
-function in `UPGRADES`. A version that is newer, or too old, is refused by name.
+state/packed.py, state/estimators.py) and copied as it is; what seldom changes is compressed (state/still.py); the rest is encoded in
+one pass in C. A field added at the end of `Fields` with a default is read from older bytes as that default; any other change needs a
+new version and, from the first release on, a function in `UPGRADES` (state/older.py). A version that is newer, or too old, is refused by
+name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from state.awaiting import Awaiting
 from state.balances import Balance
-from state.consents import Decision
-from state.customer import Account, Customer, Place, Recent, Said, Timer, Waiting
+from state.customer import Customer, Place, Timer, Waiting
 from state.estimators import MomentsTable
 from state.events import EVENT_TYPES
+from state.frozen_recent import FrozenRecent, freeze_recent, thaw_recent
+from state.older import UPGRADES
 from state.packed import Met, Seen
-from state.recurring import Stream
+from state.still import freeze_still, thaw_still
 from state.windows import Ring
 
-VERSION: Final = 2
-UPGRADES: Final[dict[int, Callable[[bytes], bytes]]] = {}
-"""From an older version to the next one: a function from the older bytes (without the version byte) to the newer."""
+VERSION: Final = 3
 
 
 UNKNOWN: Final = -1
@@ -39,7 +39,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     newest_us: int
     arrival_us: int
     ring: list[Any]
-    recent: list[Recent]
+    recent: Sequence[FrozenRecent | msgspec.Raw]
     matured: int
     amounts: bytes
     merchants: bytes
@@ -47,27 +47,25 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     devices: bytes
     hours: bytes | list[int]
     place: Place | None
-    accounts: Mapping[str, Sequence[int | float | str | None]]
     labels: dict[str, int]
-    said: list[Said]
     waiting: dict[int, Waiting]
     refunds: dict[int, Waiting]
     seen: bytes
     timers: list[Timer]
     held: list[tuple[str, bytes]]
     states: Mapping[str, Sequence[Any]]
-    recent_events: list[tuple[str, bytes]] = []
-    streams: list[Stream] = []
-    awaiting: list[Any] = []
-    balances: dict[str, Balance] = {}
-    consents: dict[str, Decision] = {}
-    rates_heard: int | None = UNKNOWN
-    counter: tuple[int, int] = (0, 0)
+    recent_events: list[tuple[str, bytes]]
+    still: bytes
+    awaiting: list[Any]
+    balances: dict[str, Balance]
+    rates_heard: int | None
+    counter: tuple[int, int]
 
 
 class FrozenFields(Fields, array_like=True, gc=False):
     """The same, as it is read: detectors' states are left to the detectors."""
 
+    recent: list[FrozenRecent]
     states: dict[str, tuple[int, msgspec.Raw]]
 
 
@@ -84,16 +82,12 @@ class FrozenError(Exception):
 def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
     """The bytes of a customer. `states` holds the detectors' own states, each as [version, state]."""
     hours = customer.hours
-    encoded: dict[int, tuple[object, bytes]] = {}
-    recent = _encoded(customer.recent, customer.encoded, encoded)
-    streams = _encoded(customer.streams, customer.encoded, encoded)
-    customer.encoded = encoded
     fields = Fields(
         customer.partition,
         customer.newest_us,
         customer.arrival_us,
         customer.ring.freeze(),
-        recent,
+        _encoded(customer),
         customer.matured,
         customer.amounts.freeze(),
         customer.merchants.freeze(),
@@ -101,9 +95,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.devices.freeze(),
         bytes(hours) if max(hours) < 256 else hours,
         customer.place,
-        customer.accounts,
         customer.labels,
-        customer.said,
         customer.waiting,
         customer.refunds,
         customer.seen.freeze(),
@@ -111,34 +103,24 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
         states,
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
-        streams,
+        freeze_still(customer),
         customer.awaiting.freeze(),
         customer.balances,
-        customer.consents,
         customer.rates_heard,
         customer.counter,
     )
-    try:
-        return _VERSION_BYTE + _encoder.encode(fields)
-    except OverflowError:  # a balance of 15 digits and 4 decimals does not fit 64 bits
-        fields.accounts = {key: _account_as_text(account) for key, account in customer.accounts.items()}
-        return _VERSION_BYTE + _encoder.encode(fields)
+    return _VERSION_BYTE + _encoder.encode(fields)
 
 
-def _encoded(
-    items: Sequence[Any], before: dict[int, tuple[object, bytes]], now: dict[int, tuple[object, bytes]]
-) -> list[Any]:
-    """Items that can't change, each encoded once in its life: most are the same as at the last freezing. The item is kept beside its
+def _encoded(customer: Customer) -> list[msgspec.Raw]:
+    """The recent transactions, each encoded once in its life: most are the same as at the last freezing. An entry is kept beside its
     bytes, so that its identity stays its own."""
-    raws = []
-    for item in items:
-        at = id(item)
-        known = before.get(at)
-        if known is None:
-            known = (item, msgspec.Raw(_encoder.encode(item)))
-        now[at] = known
-        raws.append(known[1])
-    return raws
+    before, now = customer.encoded, dict[int, tuple[object, msgspec.Raw]]()
+    for entry in customer.recent:
+        at = id(entry)
+        now[at] = before.get(at) or (entry, msgspec.Raw(_encoder.encode(freeze_recent(entry))))
+    customer.encoded = now
+    return [raw for _, raw in now.values()]
 
 
 def require_readable(version: int) -> None:
@@ -160,9 +142,9 @@ def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, 
     version = frozen[0] if frozen else VERSION
     require_readable(version)
     body = frozen[1:]
-    for older in range(version, VERSION):
-        body = UPGRADES[older](body)
     try:
+        for older in range(version, VERSION):
+            body = UPGRADES[older](body)
         customer = Customer(customer_id, retention_us)
         fields = _decoder.decode(body)
         _fill(customer, fields)
@@ -173,10 +155,10 @@ def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, 
         ) from error
 
 
-def _fill(customer: Customer, fields: Fields) -> None:
+def _fill(customer: Customer, fields: FrozenFields) -> None:
     customer.partition, customer.newest_us, customer.arrival_us = fields.partition, fields.newest_us, fields.arrival_us
     customer.ring = Ring.thaw(fields.ring, customer.ring.retention_us)
-    customer.recent = fields.recent
+    customer.recent = [thaw_recent(recent) for recent in fields.recent]
     customer.matured = fields.matured
     customer.amounts = MomentsTable(fields.amounts)
     customer.merchants = Met(fields.merchants)
@@ -184,48 +166,15 @@ def _fill(customer: Customer, fields: Fields) -> None:
     customer.devices = Met(fields.devices)
     customer.hours = list(fields.hours)
     customer.place = fields.place
-    customer.accounts = {key: _account(account) for key, account in fields.accounts.items()}
     customer.labels = fields.labels
-    customer.said = fields.said
     customer.waiting = fields.waiting
     customer.refunds = fields.refunds
     customer.seen = Seen(fields.seen)
     customer.timers = fields.timers
     customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.held]
     customer.recent_events = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.recent_events]
-    customer.streams = fields.streams
+    thaw_still(customer, fields.still)
     customer.awaiting = Awaiting.thaw(fields.awaiting)
     customer.balances = fields.balances
-    customer.consents = fields.consents
     customer.rates_heard = fields.rates_heard
     customer.counter = fields.counter
-
-
-ACCOUNT_FIELDS: Final = 7
-"""Of the first accounts of this format."""
-
-
-def _account_as_text(account: Account) -> list[str | None]:
-    texts = [None if value is None else str(value) for value in account]
-    while texts[-1] is None and len(texts) > ACCOUNT_FIELDS:
-        texts.pop()  # rates, payments and due dates were added later: an account without them keeps its bytes
-    return texts
-
-
-def _account(fields: Sequence[int | float | str | None]) -> Account:
-    observed, kind, currency, balance, status, overdraft, credit, *later = fields
-    rate, payment, due = (*later, None, None, None)[:3]
-    if observed is None or kind is None or currency is None or balance is None or status is None:
-        raise ValueError("an account lacks a field that every account has")
-    return Account(
-        int(observed),
-        str(kind),
-        str(currency),
-        int(balance),
-        str(status),
-        int(overdraft) if overdraft is not None else None,
-        int(credit) if credit is not None else None,
-        float(rate) if rate is not None else None,
-        int(payment) if payment is not None else None,
-        int(due) if due is not None else None,
-    )

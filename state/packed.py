@@ -30,6 +30,35 @@ def entry_at(entries: bytes | bytearray, key: bytes, size: int) -> int:
     return at
 
 
+def narrowed(column: bytes, size: int) -> tuple[bytes, bytes]:
+    """A column of integers of `size` bytes, the least first, as the highest bytes that all of them share and what is left.
+
+    >>> narrowed(b"\x01\x00\x07\x00\x02\x00\x07\x00", 4)
+    (b'\x07\x00', b'\x01\x00\x02\x00')
+    """
+    count, kept = len(column) // size, size
+    while kept > 1 and count and column[kept - 1 :: size].count(column[kept - 1]) == count:
+        kept -= 1
+    if kept == size:
+        return b"", column
+    left = bytearray(count * kept)
+    for at in range(kept):
+        left[at::kept] = column[at::size]
+    return column[kept:size], bytes(left)
+
+
+def widened(narrow: tuple[bytes, bytes], size: int) -> bytes | bytearray:
+    """The column of which `narrowed` made this. Raises ValueError for what it can't have made."""
+    shared, left = narrow
+    if not shared:
+        return left
+    kept = size - len(shared)
+    column = bytearray((bytes(kept) + shared) * (len(left) // kept))
+    for at in range(kept):
+        column[at::size] = left[at::kept]
+    return column
+
+
 class Met:
     """What a customer has met, such as merchants, by digest: the least recently met first, `limit` of them at most.
 

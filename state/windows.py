@@ -17,7 +17,7 @@ from functools import lru_cache
 from sys import byteorder
 from typing import Any, Final
 
-from state.packed import entry_at
+from state.packed import entry_at, narrowed, widened
 
 HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 24 * HOUR_US
@@ -256,10 +256,10 @@ class Ring:
             self.overflowed,
             self.heads,
             self.huge,
-            self.times.tobytes(),
             self.amounts.typecode == WIDE,
-            self.amounts.tobytes(),
-            self.keys.tobytes(),
+            narrowed(self.times.tobytes(), self.times.itemsize),
+            narrowed(self.amounts.tobytes(), self.amounts.itemsize),
+            narrowed(self.keys.tobytes(), self.keys.itemsize),
             self.digests.tobytes(),
             self.flags,
             totals,
@@ -268,12 +268,13 @@ class Ring:
     @classmethod
     def thaw(cls, frozen: list[Any], retention_us: int) -> Ring:
         ring = cls(retention_us)
-        ring.anchor_us, ring.overflowed, ring.heads, ring.huge, times, wide, amounts, keys, digests, flags, totals = (
+        ring.anchor_us, ring.overflowed, ring.heads, ring.huge, wide, times, amounts, keys, digests, flags, totals = (
             frozen
         )
-        ring.times.frombytes(times)
-        ring.amounts = array(WIDE if wide else NARROW, amounts)
-        ring.keys.frombytes(keys)
+        ring.amounts = array(WIDE if wide else NARROW)
+        ring.times.frombytes(widened(times, ring.times.itemsize))
+        ring.amounts.frombytes(widened(amounts, ring.amounts.itemsize))
+        ring.keys.frombytes(widened(keys, ring.keys.itemsize))
         ring.digests.frombytes(digests)
         ring.flags = bytearray(flags)
         ring.totals = {key: [int(text) for text in texts] for key, texts in totals.items()} if ring.huge else totals

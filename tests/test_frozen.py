@@ -15,7 +15,7 @@ from streams import DAY_US, HOUR_US, NOON_US, account, full_life, hostile_life, 
 from operators.catalogue import CATALOGUE
 from operators.customer_step import CustomerStep
 from operators.intent import churn, home_purchase, life_event, outlooks, product, traces
-from state import frozen
+from state import frozen, still
 from state.awaiting import Awaiting
 from state.categories import GROUPS
 from state.customer import Customer
@@ -28,7 +28,7 @@ from state.windows import overall_key, pack_key
 
 INTENTS = (traces, home_purchase, churn, life_event, product)
 RETENTION_US = Policy().retention_us
-GOLDEN = bytes.fromhex(
+GOLDEN_2 = bytes.fromhex(
     "02dc001600cf00062f880a972800cf00062f880a9728009bcf00062f880a972800009401000000c2c41000502103832f0600"
     "0028970a882f0600c3c410e20400000000000000f2052a01000000c40801a90c0001621900c410c20b9bf0155141c38d2f2e"
     "f9d59097dcc402030384ce000ca90198000001cd04e201cd04e201cd04e2ce000ca97f98000001cd04e201cd04e201cd04e2"
@@ -42,6 +42,20 @@ GOLDEN = bytes.fromhex(
     "a367656f920181a4686f6d65ff90"
 )
 """A customer of format 2: a purchase that has matured, an account, and a recent one of 5 billion minor units."""
+GOLDEN_3 = bytes.fromhex(
+    "03dc001900cf00062f880a972800cf00062f880a9728009bcf00062f880a972800009401000000c2c392c4032f0600c40a005021"
+    "03830028970a8892c403000000c40ae20400000000f2052a0192c40100c40601a90c016219c410c20b9bf0155141c38d2f2ef9d5"
+    "9097dcc402030384ce000ca90198000001cd04e201cd04e201cd04e2ce000ca97f98000001cd04e201cd04e201cd04e2ce001962"
+    "019801cf000000012a05f20001cf000000012a05f20001cf000000012a05f20001cf000000012a05f200ce0019627f9801cf0000"
+    "00012a05f20001cf000000012a05f20001cf000000012a05f20001cf000000012a05f200919ecf00062f880a972800a3742d32cf"
+    "000000012a05f200ce00196201cf7cd84f6ccb3014bec0c0c00300c0a0c00001c43001a90c000100000014f644f84ed204401a3d"
+    "27c791181b407fa90c000100000014f644f84ed204401a3d27c791181b40c404359b85a681a24445cf00062f8303215000c40499"
+    "e36f4cc41800000000000000000000000001000000000000000000000094cf00062f8303215000cb40480ccccccccccdcb402733"
+    "3333333333a3742d31808080c40cbe8442f842c3cb986cc8ba01909081a367656f920181a4686f6d65ff90c4362900000028b52f"
+    "fd0000490100949081a3612d3197cf00062f83d9b4f400a763757272656e74a3455552d1ec78a46f70656ec0c090809080ff9200"
+    "00"
+)
+"""The same in format 3."""
 
 
 def lived(seed: int = 1, count: int = 200, **policy: Any) -> Bench:
@@ -63,7 +77,7 @@ def same(one: Any, other: Any) -> bool:
 
 def assert_same(one: Customer, other: Customer) -> None:
     for slot in Customer.__slots__:
-        if slot not in ("_current", "encoded", "scheduled_us", "states"):
+        if slot not in ("_current", "encoded", "scheduled_us", "states", "still"):
             assert same(getattr(one, slot), getattr(other, slot)), slot
 
 
@@ -80,23 +94,46 @@ def test_every_field_survives(seed: int) -> None:
 @given(st.integers(0, 2**32))
 @settings(max_examples=20)
 def test_a_customer_frozen_again_and_again_has_the_bytes_of_one_frozen_once(seed: int) -> None:
-    """What can't change is encoded once in its life (`Customer.encoded`)."""
+    """What can't change is encoded once in its life (`Customer.encoded`), what seldom changes when it has changed (`Customer.still`)."""
     bench = Bench(loud())
     for event in full_life(seed, 60, 6 * HOUR_US):
         bench.run([event])
         customer = bench.shard.customer("c-1")
         again = freeze(customer, {})
-        customer.encoded = {}
+        customer.encoded, customer.still = {}, None
         assert again == freeze(customer, {})
 
 
 def test_what_has_left_the_profile_is_no_longer_kept_encoded() -> None:
     customer = lived(3, 60).shard.customer("c-1")
     freeze(customer, {})
-    assert len(customer.encoded) == len(customer.recent) + len(customer.streams)
-    customer.recent, customer.streams = [], []
+    assert customer.streams and len(customer.encoded) == len(customer.recent) > 0
+    customer.recent, customer.streams, customer.said, customer.accounts, customer.consents = [], [], [], {}, {}
     freeze(customer, {})
-    assert customer.encoded == {}
+    assert customer.encoded == {} and customer.still is not None and customer.still[0] == []
+
+
+def test_what_seldom_changes_is_compressed_only_when_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    compressed = still.compressed
+
+    def counted(encoded: bytes) -> bytes:
+        made.append(len(encoded))
+        return compressed(encoded)
+
+    monkeypatch.setattr(still, "compressed", counted)
+    bench = Bench(policy=Policy())
+    bench.run([account(NOON_US), *(transaction(f"t-{n}", NOON_US + n * HOUR_US, 1_000) for n in range(8))])
+    customer = bench.shard.customer("c-1")
+    again, _ = thaw("c-1", freeze(customer, {}), RETENTION_US)
+    first = len(made)
+    bench.run([transaction("t-9", NOON_US + 9 * HOUR_US, 1_000)])
+    freeze(customer, {})
+    freeze(again, {})
+    assert len(made) == first
+    again.accounts["a-9"] = next(iter(customer.accounts.values()))
+    freeze(again, {})
+    assert len(made) == first + 1 and "a-9" in thaw("c-1", freeze(again, {}), RETENTION_US)[0].accounts
 
 
 def test_a_new_customer_survives() -> None:
@@ -144,9 +181,10 @@ def test_an_ordinary_customer_is_small() -> None:
     assert alone - without_outlooks <= 400 and whole - alone <= 4_000
 
 
-def test_profiles_already_on_disk_stay_readable() -> None:
-    """If this fails, the format has changed: give it a new VERSION and a way from the old one (state/frozen.py)."""
-    customer, states = thaw("c-1", GOLDEN, RETENTION_US)
+@pytest.mark.parametrize("golden", [GOLDEN_2, GOLDEN_3], ids=["format 2", "format 3"])
+def test_profiles_already_on_disk_stay_readable(golden: bytes) -> None:
+    """If this fails, the format has changed: give it a new VERSION and a way from the old one (state/older.py)."""
+    customer, states = thaw("c-1", golden, RETENTION_US)
     key = pack_key("EUR", False, GROUPS.index("groceries"))
     assert (customer.matured, list(customer.amounts)) == (1, [key, overall_key(key)])
     assert customer.amounts.get(key) == (1, log_amount(1_250, "EUR"), 0.0)
@@ -157,6 +195,18 @@ def test_profiles_already_on_disk_stay_readable() -> None:
     assert [recent.transaction_id for recent in customer.recent] == ["t-2"]
     assert customer.accounts["a-1"].balance_minor == -5_000 and len(customer.seen) == 1
     assert msgspec.msgpack.decode(states["geo"][1]) == {"home": -1}
+
+
+def test_a_profile_of_format_2_without_its_last_fields_is_read() -> None:
+    """As profiles were before streams, labels, balances, consents and rates."""
+    fields = msgspec.msgpack.decode(GOLDEN_2[1:])
+    assert len(fields) == 22
+    customer, _ = thaw("c-1", GOLDEN_2, RETENTION_US)
+    assert (customer.streams, customer.consents, customer.counter) == ([], {}, (0, 0))
+    assert customer.rates_heard == frozen.UNKNOWN
+    longer = msgspec.msgpack.encode([*fields, [], [], {"a-1": [NOON_US, 7, 100]}])
+    customer, _ = thaw("c-1", b"\2" + longer, RETENTION_US)
+    assert customer.balances["a-1"].minor == 100 and customer.rates_heard == frozen.UNKNOWN
 
 
 def test_a_newer_format_is_refused_with_what_to_do() -> None:
@@ -214,6 +264,24 @@ def test_damaged_bytes_end_in_a_named_error_or_in_a_customer() -> None:
         except FrozenError:
             refused += 1
     assert refused > 100
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"",
+        b"\1\0\0",
+        still.compressed(b"\x94\x90\x80\x90\x80")[:-3],
+        still.compressed(b"\x94\x90\x80\x90\x80") + b"more",
+        (still.BYTES_MAX + 1).to_bytes(4, "little") + still.compressed(b"x")[4:],
+        (2).to_bytes(4, "little") + still.compressed(bytes(1_000_000))[4:],
+        (9).to_bytes(4, "little") + still.compressed(b"\x94\x90\x80\x90\x80")[4:],
+    ],
+    ids=["empty", "no length", "cut", "too much", "too long", "longer than it says", "shorter than it says"],
+)
+def test_a_damaged_block_is_refused_by_name(block: bytes) -> None:
+    with pytest.raises(ValueError, match="a compressed block"):
+        still.decompressed(block)
 
 
 def test_thawing_gives_a_customer_of_its_own() -> None:

@@ -18,6 +18,8 @@ HOT_SCORE_MIN: Final = 0.002
 """Everyday scores lie below: they would add up to nothing but the number of payments."""
 HOT_US: Final = 14 * DAY_US
 """A score's share of the week's heat is then an eighth of itself."""
+HOT_KEPT_US: Final = int(2 * HOT_DAYS * DAY_US)
+"""So long it is kept: a transaction that is up to two weeks late finds the heat of its own time."""
 
 
 class Hot(NamedTuple):
@@ -52,7 +54,7 @@ class Memory(msgspec.Struct, array_like=True):
         """A transaction was scored."""
         if score >= HOT_SCORE_MIN:
             self.hot.append(Hot(time_us, digest, score))
-            if len(self.hot) > HOT_MAX:
+            while len(self.hot) > HOT_MAX or self.hot[0].time_us < time_us - HOT_KEPT_US:
                 del self.hot[0]
 
     def reverse(self, digest: int) -> None:

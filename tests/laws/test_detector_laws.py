@@ -335,7 +335,7 @@ def _within_limits(customer: Customer) -> None:
         "held": limits.HELD_MAX,
         "timers": limits.SAID_MAX + limits.OWN_TIMERS_MAX * len(CATALOGUE),
         "streams": STREAMS_MAX,
-        "encoded": limits.RECENT_MAX + STREAMS_MAX,
+        "encoded": limits.RECENT_MAX,
         "recent_events": limits.RECENT_EVENTS_MAX,
         "hours": 24,
         "counter": 2,
@@ -346,11 +346,13 @@ def _within_limits(customer: Customer) -> None:
     collections = {
         slot
         for slot in Customer.__slots__
-        if hasattr(getattr(customer, slot), "__len__") and slot not in ("customer_id", "_current")
+        if hasattr(getattr(customer, slot), "__len__") and slot not in ("customer_id", "_current", "still")
     }
     assert collections - {"place", "_current"} == set(sizes), "every collection of a customer has a written limit"
     for slot, limit in sizes.items():
         assert len(getattr(customer, slot)) <= limit, slot
+    if customer.still is not None:
+        assert len(customer.still[0]) <= STREAMS_MAX + limits.ACCOUNTS_MAX + limits.SAID_MAX + sizes["consents"]
     # Each key of the totals has an entry in the ring, under its own and under its overall key.
     assert len(customer.ring.totals) <= 2 * len(customer.ring)
 
