@@ -191,6 +191,7 @@ class Customer:
         "seen",
         "states",
         "still",
+        "still_states",
         "streams",
         "timers",
         "waiting",
@@ -226,6 +227,8 @@ class Customer:
         """Of state/frozen.py: recent transactions, by identity, as they were encoded."""
         self.still: tuple[list[object], bytes] | None = None
         """Of state/still.py: what seldom changes, and its block when it was last frozen or thawed."""
+        self.still_states: tuple[bytes, bytes] | None = None
+        """The same of detectors' states: their bytes, and their block."""
         self.accounts: dict[str, Account] = {}
         self.balances: dict[str, Balance] = {}
         """By account (state/balances.py)."""

@@ -16,13 +16,12 @@ import msgspec
 
 from state.awaiting import Awaiting
 from state.balances import Balance
-from state.customer import Customer, Place, Timer, Waiting
+from state.customer import Customer, Place, Recent, Timer, Waiting
 from state.estimators import MomentsTable
 from state.events import EVENT_TYPES
-from state.frozen_recent import FrozenRecent, freeze_recent, thaw_recent
 from state.older import UPGRADES
 from state.packed import Met, Seen
-from state.still import freeze_still, thaw_still
+from state.still import freeze_states, freeze_still, thaw_states, thaw_still
 from state.windows import Ring
 
 VERSION: Final = 3
@@ -30,6 +29,10 @@ VERSION: Final = 3
 
 UNKNOWN: Final = -1
 """In place of `Customer.rates_heard` where a profile was written before rates were numbered; the shard sees to it."""
+
+SELDOM: Final = "CHANGES_SELDOM"
+"""A detector's state whose class has this attribute, true, is compressed with what seldom changes: of no use if it changes more often
+than about once in ten events."""
 
 
 class Fields(msgspec.Struct, array_like=True, gc=False):
@@ -39,7 +42,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     newest_us: int
     arrival_us: int
     ring: list[Any]
-    recent: Sequence[FrozenRecent | msgspec.Raw]
+    recent: Sequence[Recent | msgspec.Raw]
     matured: int
     amounts: bytes
     merchants: bytes
@@ -56,6 +59,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     states: Mapping[str, Sequence[Any]]
     recent_events: list[tuple[str, bytes]]
     still: bytes
+    still_states: bytes
     awaiting: list[Any]
     balances: dict[str, Balance]
     rates_heard: int | None
@@ -65,7 +69,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
 class FrozenFields(Fields, array_like=True, gc=False):
     """The same, as it is read: detectors' states are left to the detectors."""
 
-    recent: list[FrozenRecent]
+    recent: list[Recent]
     states: dict[str, tuple[int, msgspec.Raw]]
 
 
@@ -82,6 +86,7 @@ class FrozenError(Exception):
 def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
     """The bytes of a customer. `states` holds the detectors' own states, each as [version, state]."""
     hours = customer.hours
+    seldom = {name: state for name, state in states.items() if getattr(state[1], SELDOM, False)}
     fields = Fields(
         customer.partition,
         customer.newest_us,
@@ -101,9 +106,10 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.seen.freeze(),
         customer.timers,
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
-        states,
+        {name: state for name, state in states.items() if name not in seldom} if seldom else states,
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
         freeze_still(customer),
+        freeze_states(customer, seldom),
         customer.awaiting.freeze(),
         customer.balances,
         customer.rates_heard,
@@ -118,7 +124,7 @@ def _encoded(customer: Customer) -> list[msgspec.Raw]:
     before, now = customer.encoded, dict[int, tuple[object, msgspec.Raw]]()
     for entry in customer.recent:
         at = id(entry)
-        now[at] = before.get(at) or (entry, msgspec.Raw(_encoder.encode(freeze_recent(entry))))
+        now[at] = before.get(at) or (entry, msgspec.Raw(_encoder.encode(entry)))
     customer.encoded = now
     return [raw for _, raw in now.values()]
 
@@ -148,7 +154,7 @@ def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, 
         customer = Customer(customer_id, retention_us)
         fields = _decoder.decode(body)
         _fill(customer, fields)
-        return customer, fields.states
+        return customer, fields.states | thaw_states(customer, fields.still_states)
     except (msgspec.DecodeError, ValueError, IndexError, KeyError, TypeError) as error:
         raise FrozenError(
             f"a profile's bytes are damaged ({type(error).__name__}): run `segone state verify`"
@@ -158,7 +164,7 @@ def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, 
 def _fill(customer: Customer, fields: FrozenFields) -> None:
     customer.partition, customer.newest_us, customer.arrival_us = fields.partition, fields.newest_us, fields.arrival_us
     customer.ring = Ring.thaw(fields.ring, customer.ring.retention_us)
-    customer.recent = [thaw_recent(recent) for recent in fields.recent]
+    customer.recent = fields.recent
     customer.matured = fields.matured
     customer.amounts = MomentsTable(fields.amounts)
     customer.merchants = Met(fields.merchants)

@@ -7,8 +7,6 @@ from typing import Any, Final
 
 import msgspec
 
-from state.customer import Recent
-from state.frozen_recent import freeze_recent
 from state.packed import narrowed
 from state.still import compressed
 
@@ -19,8 +17,7 @@ LATER_2: Final[tuple[Any, ...]] = ([], [], [], {}, {}, -1, (0, 0))
 
 
 def from_2(body: bytes) -> bytes:
-    """Format 3 compresses what seldom changes (state/still.py), and leaves out what all entries of a column of the ring share and what
-    follows from the rest of a recent transaction."""
+    """Format 3 compresses what seldom changes (state/still.py), and leaves out what all times and all keys of the ring share."""
     fields = msgspec.msgpack.decode(body)
     if not isinstance(fields, list) or len(fields) < FIELDS_2 - len(LATER_2):
         raise ValueError("a profile of format 2 is cut short")
@@ -31,12 +28,12 @@ def from_2(body: bytes) -> bytes:
         *_,
     ) = fields  # fmt: skip
     anchor_us, overflowed, heads, huge, times, wide, amounts_of_ring, keys, digests, flags, totals = ring
-    narrow = [narrowed(times, 8), narrowed(amounts_of_ring, 8 if wide else 4), narrowed(keys, 4)]
-    recents = [freeze_recent(entry) for entry in msgspec.convert(recent, list[Recent])]
+    columns = [narrowed(times, 8), wide, amounts_of_ring, narrowed(keys, 4), digests, flags, totals]
+    still = compressed(msgspec.msgpack.encode([streams, accounts, said, consents]))
     return msgspec.msgpack.encode([
-        partition, newest_us, arrival_us, [anchor_us, overflowed, heads, huge, wide, *narrow, digests, flags, totals], recents, matured,
-        amounts, merchants, countries, devices, hours, place, labels, waiting, refunds, seen, timers, held, states, recent_events,
-        compressed(msgspec.msgpack.encode([streams, accounts, said, consents])), awaiting, balances, rates_heard, counter,
+        partition, newest_us, arrival_us, [anchor_us, overflowed, heads, huge, *columns], recent, matured, amounts, merchants, countries,
+        devices, hours, place, labels, waiting, refunds, seen, timers, held, states, recent_events, still, b"", awaiting, balances,
+        rates_heard, counter,
     ])  # fmt: skip
 
 

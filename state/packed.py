@@ -33,8 +33,9 @@ def entry_at(entries: bytes | bytearray, key: bytes, size: int) -> int:
 def narrowed(column: bytes, size: int) -> tuple[bytes, bytes]:
     """A column of integers of `size` bytes, the least first, as the highest bytes that all of them share and what is left.
 
-    >>> narrowed(b"\x01\x00\x07\x00\x02\x00\x07\x00", 4)
-    (b'\x07\x00', b'\x01\x00\x02\x00')
+    >>> shared, left = narrowed(bytes([1, 0, 7, 0, 2, 0, 7, 0]), 4)
+    >>> list(shared), list(left)
+    ([0, 7, 0], [1, 2])
     """
     count, kept = len(column) // size, size
     while kept > 1 and count and column[kept - 1 :: size].count(column[kept - 1]) == count:

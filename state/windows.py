@@ -256,9 +256,9 @@ class Ring:
             self.overflowed,
             self.heads,
             self.huge,
-            self.amounts.typecode == WIDE,
             narrowed(self.times.tobytes(), self.times.itemsize),
-            narrowed(self.amounts.tobytes(), self.amounts.itemsize),
+            self.amounts.typecode == WIDE,
+            self.amounts.tobytes(),
             narrowed(self.keys.tobytes(), self.keys.itemsize),
             self.digests.tobytes(),
             self.flags,
@@ -268,12 +268,11 @@ class Ring:
     @classmethod
     def thaw(cls, frozen: list[Any], retention_us: int) -> Ring:
         ring = cls(retention_us)
-        ring.anchor_us, ring.overflowed, ring.heads, ring.huge, wide, times, amounts, keys, digests, flags, totals = (
+        ring.anchor_us, ring.overflowed, ring.heads, ring.huge, times, wide, amounts, keys, digests, flags, totals = (
             frozen
         )
-        ring.amounts = array(WIDE if wide else NARROW)
         ring.times.frombytes(widened(times, ring.times.itemsize))
-        ring.amounts.frombytes(widened(amounts, ring.amounts.itemsize))
+        ring.amounts = array(WIDE if wide else NARROW, amounts)
         ring.keys.frombytes(widened(keys, ring.keys.itemsize))
         ring.digests.frombytes(digests)
         ring.flags = bytearray(flags)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -24,6 +24,7 @@ from state.frozen import VERSION, FrozenError, freeze, thaw
 from state.habits import log_amount
 from state.policy import Policy
 from state.settings_reading import load_settings
+from state.still import freeze_still
 from state.windows import overall_key, pack_key
 
 INTENTS = (traces, home_purchase, churn, life_event, product)
@@ -43,17 +44,17 @@ GOLDEN_2 = bytes.fromhex(
 )
 """A customer of format 2: a purchase that has matured, an account, and a recent one of 5 billion minor units."""
 GOLDEN_3 = bytes.fromhex(
-    "03dc001900cf00062f880a972800cf00062f880a9728009bcf00062f880a972800009401000000c2c392c4032f0600c40a005021"
-    "03830028970a8892c403000000c40ae20400000000f2052a0192c40100c40601a90c016219c410c20b9bf0155141c38d2f2ef9d5"
+    "03dc001a00cf00062f880a972800cf00062f880a9728009bcf00062f880a972800009401000000c292c4032f0600c40a00502103"
+    "830028970a88c3c410e20400000000000000f2052a0100000092c40100c40601a90c016219c410c20b9bf0155141c38d2f2ef9d5"
     "9097dcc402030384ce000ca90198000001cd04e201cd04e201cd04e2ce000ca97f98000001cd04e201cd04e201cd04e2ce001962"
     "019801cf000000012a05f20001cf000000012a05f20001cf000000012a05f20001cf000000012a05f200ce0019627f9801cf0000"
-    "00012a05f20001cf000000012a05f20001cf000000012a05f20001cf000000012a05f200919ecf00062f880a972800a3742d32cf"
-    "000000012a05f200ce00196201cf7cd84f6ccb3014bec0c0c00300c0a0c00001c43001a90c000100000014f644f84ed204401a3d"
-    "27c791181b407fa90c000100000014f644f84ed204401a3d27c791181b40c404359b85a681a24445cf00062f8303215000c40499"
-    "e36f4cc41800000000000000000000000001000000000000000000000094cf00062f8303215000cb40480ccccccccccdcb402733"
-    "3333333333a3742d31808080c40cbe8442f842c3cb986cc8ba01909081a367656f920181a4686f6d65ff90c4362900000028b52f"
-    "fd0000490100949081a3612d3197cf00062f83d9b4f400a763757272656e74a3455552d1ec78a46f70656ec0c090809080ff9200"
-    "00"
+    "00012a05f20001cf000000012a05f20001cf000000012a05f20001cf000000012a05f20091dc0011cf00062f880a972800cfdc97"
+    "90d5f92e2f8da3742d32cf000000012a05f200ce00196201cf7cd84f6ccb3014bec0c0c0ac636172645f70726573656e74c3c300"
+    "c0a0c00001c43001a90c000100000014f644f84ed204401a3d27c791181b407fa90c000100000014f644f84ed204401a3d27c791"
+    "181b40c404359b85a681a24445cf00062f8303215000c40499e36f4cc41800000000000000000000000001000000000000000000"
+    "000094cf00062f8303215000cb40480ccccccccccdcb4027333333333333a3742d31808080c40cbe8442f842c3cb986cc8ba0190"
+    "9081a367656f920181a4686f6d65ff90c432012900000028b52ffd0300159f6e70050100a8949081a3612d3197cf00062f83d9b4"
+    "f4d1ec78908002fc420a113e17139802c4009080ff920000"
 )
 """The same in format 3."""
 
@@ -77,7 +78,7 @@ def same(one: Any, other: Any) -> bool:
 
 def assert_same(one: Customer, other: Customer) -> None:
     for slot in Customer.__slots__:
-        if slot not in ("_current", "encoded", "scheduled_us", "states", "still"):
+        if slot not in ("_current", "encoded", "scheduled_us", "states", "still", "still_states"):
             assert same(getattr(one, slot), getattr(other, slot)), slot
 
 
@@ -100,7 +101,7 @@ def test_a_customer_frozen_again_and_again_has_the_bytes_of_one_frozen_once(seed
         bench.run([event])
         customer = bench.shard.customer("c-1")
         again = freeze(customer, {})
-        customer.encoded, customer.still = {}, None
+        customer.encoded, customer.still, customer.still_states = {}, None, None
         assert again == freeze(customer, {})
 
 
@@ -113,7 +114,8 @@ def test_what_has_left_the_profile_is_no_longer_kept_encoded() -> None:
     assert customer.encoded == {} and customer.still is not None and customer.still[0] == []
 
 
-def test_what_seldom_changes_is_compressed_only_when_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def blocks_made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The bytes that went into each compressed block from now on."""
     made: list[int] = []
     compressed = still.compressed
 
@@ -122,6 +124,11 @@ def test_what_seldom_changes_is_compressed_only_when_it_has_changed(monkeypatch:
         return compressed(encoded)
 
     monkeypatch.setattr(still, "compressed", counted)
+    return made
+
+
+def test_what_seldom_changes_is_compressed_only_when_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = blocks_made(monkeypatch)
     bench = Bench(policy=Policy())
     bench.run([account(NOON_US), *(transaction(f"t-{n}", NOON_US + n * HOUR_US, 1_000) for n in range(8))])
     customer = bench.shard.customer("c-1")
@@ -134,6 +141,30 @@ def test_what_seldom_changes_is_compressed_only_when_it_has_changed(monkeypatch:
     again.accounts["a-9"] = next(iter(customer.accounts.values()))
     freeze(again, {})
     assert len(made) == first + 1 and "a-9" in thaw("c-1", freeze(again, {}), RETENTION_US)[0].accounts
+
+
+class Weekly(msgspec.Struct, array_like=True):
+    CHANGES_SELDOM: ClassVar[bool] = True
+    weeks: dict[str, bytes] = {}
+
+
+def test_a_state_that_changes_seldom_is_compressed_only_when_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = blocks_made(monkeypatch)
+    customer, state = Customer("c-1", RETENTION_US), Weekly({"churn": bytes(500)})
+    once = freeze(customer, {"geo": [3, {"home": 1}], "weekly": [1, state]})
+    again, states = thaw("c-1", once, RETENTION_US)
+    assert {name: (version, msgspec.msgpack.decode(raw)) for name, (version, raw) in states.items()} == {
+        "geo": (3, {"home": 1}),
+        "weekly": (1, [{"churn": bytes(500)}]),
+    }
+    made.clear()
+    for one in (customer, again):
+        assert freeze(one, {"geo": [3, {"home": 1}], "weekly": [1, state]}) == once and not made
+    state.weeks["churn"] += b"more"  # in place: a state is no value
+    assert len(freeze(customer, {"weekly": [1, state]})) < 300 and len(made) == 1
+    states = thaw("c-1", freeze(customer, {"weekly": [1, state]}), RETENTION_US)[1]
+    assert msgspec.msgpack.decode(states["weekly"][1]) == [{"churn": bytes(500) + b"more"}]
+    assert "weekly" not in thaw("c-1", freeze(customer, {}), RETENTION_US)[1]
 
 
 def test_a_new_customer_survives() -> None:
@@ -162,7 +193,7 @@ def test_hostile_values_survive_to_the_byte(seed: int) -> None:
 
 def test_an_ordinary_customer_is_small() -> None:
     """Half a year with three purchases a day, most of it matured: below one page of the table; and as much again for the two weeks
-    that wait for labels; what intents keep is a tenth of it, and so are the weeks that wait for an outcome."""
+    that wait for labels; what intents keep is a twentieth of it, and so are the weeks that wait for an outcome."""
     bench = Bench(policy=Policy())
     random_ = random.Random(1)
     for number in range(500):
@@ -177,8 +208,8 @@ def test_an_ordinary_customer_is_small() -> None:
     for intent in INTENTS:
         del customer.states[intent.NAME]
     bare = len(freeze(customer, bench.step.freeze_states(customer)))
-    assert bare <= 4_050 and without_outlooks - bare <= 400
-    assert alone - without_outlooks <= 400 and whole - alone <= 4_000
+    assert bare <= 3_700 and without_outlooks - bare <= 250
+    assert alone - without_outlooks <= 250 and whole - alone <= 3_300
 
 
 @pytest.mark.parametrize("golden", [GOLDEN_2, GOLDEN_3], ids=["format 2", "format 3"])
@@ -266,22 +297,57 @@ def test_damaged_bytes_end_in_a_named_error_or_in_a_customer() -> None:
     assert refused > 100
 
 
+EMPTY = b"\x94\x90\x80\x90\x80"
+"""What seldom changes of a new customer."""
+
+
+def block_of(encoded: bytes, length: int, dictionary: int = still.DICTIONARY) -> bytes:
+    """A block that claims to be of a length."""
+    return bytes([dictionary]) + length.to_bytes(4, "little") + still.compressed(encoded)[5:]
+
+
 @pytest.mark.parametrize(
     "block",
     [
         b"",
-        b"\1\0\0",
-        still.compressed(b"\x94\x90\x80\x90\x80")[:-3],
-        still.compressed(b"\x94\x90\x80\x90\x80") + b"more",
-        (still.BYTES_MAX + 1).to_bytes(4, "little") + still.compressed(b"x")[4:],
-        (2).to_bytes(4, "little") + still.compressed(bytes(1_000_000))[4:],
-        (9).to_bytes(4, "little") + still.compressed(b"\x94\x90\x80\x90\x80")[4:],
+        b"\1\1\0\0",
+        block_of(EMPTY, 5)[:-3],
+        block_of(EMPTY, 5) + b"more",
+        block_of(EMPTY, still.BYTES_MAX + 1),
+        block_of(bytes(1_000_000), 2),
+        block_of(EMPTY, 9),
+        block_of(EMPTY, 5, dictionary=255),
     ],
-    ids=["empty", "no length", "cut", "too much", "too long", "longer than it says", "shorter than it says"],
+    ids=[
+        "empty",
+        "no length",
+        "cut",
+        "too much",
+        "too long",
+        "longer than it says",
+        "shorter than it says",
+        "dictionary",
+    ],
 )
 def test_a_damaged_block_is_refused_by_name(block: bytes) -> None:
     with pytest.raises(ValueError, match="a compressed block"):
         still.decompressed(block)
+
+
+def test_a_block_without_a_dictionary_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So are those of older dictionaries, once there are newer ones."""
+    monkeypatch.setattr(still, "DICTIONARY", still.NO_DICTIONARY)
+    older = still.compressed(EMPTY)
+    monkeypatch.undo()
+    assert older[0] == still.NO_DICTIONARY != still.DICTIONARY
+    assert still.decompressed(older) == still.decompressed(still.compressed(EMPTY)) == EMPTY
+
+
+def test_the_dictionary_makes_blocks_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = freeze_still(lived(count=60).shard.customer("c-1"))
+    encoded = still.decompressed(block)
+    monkeypatch.setattr(still, "DICTIONARY", still.NO_DICTIONARY)
+    assert len(block) < len(still.compressed(encoded)) < len(encoded)
 
 
 def test_thawing_gives_a_customer_of_its_own() -> None:

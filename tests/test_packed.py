@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.packed import Met, Seen, entry_at
+from state.packed import Met, Seen, entry_at, narrowed, widened
 
 MINUTE_US = 60_000_000
 SHORT = 2**32
@@ -60,3 +62,20 @@ def test_an_entry_is_found_at_its_own_beginning_only() -> None:
 def test_bytes_that_are_cut_short_are_refused(table: type[Met] | type[Seen]) -> None:
     with pytest.raises(ValueError, match="cut short"):
         table(b"123")
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)), st.sampled_from([0, 8, 16, 40, 63]))
+def test_a_narrowed_column_is_widened_to_the_same_bytes(numbers: list[int], bits: int) -> None:
+    """Also of numbers that have nothing in common, of one alone, of none."""
+    column = array("q", [number >> bits for number in numbers]).tobytes()
+    shared, left = narrowed(column, 8)
+    assert bytes(widened((shared, left), 8)) == column
+    assert len(left) == len(numbers) * (8 - len(shared)) and len(shared) < 8
+
+
+def test_a_narrowed_column_that_was_cut_is_refused() -> None:
+    shared, left = narrowed(array("q", range(100, 200)).tobytes(), 8)
+    assert len(shared) == 7
+    shared, left = narrowed(array("q", range(1000, 2000)).tobytes(), 8)
+    with pytest.raises(ValueError, match="bytes of size"):
+        widened((shared, left[:-1]), 8)

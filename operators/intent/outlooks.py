@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, ClassVar, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -56,6 +56,9 @@ class Config(learner.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 class State(msgspec.Struct, array_like=True):
     """Of one customer. It follows the scores as they were given: unlike other states it depends on the order of arrival."""
+
+    CHANGES_SELDOM: ClassVar[bool] = True
+    """Once a week, and then it is a sixth of the profile (state/frozen.py)."""
 
     waiting: dict[str, bytes] = {}
     """Subject → records, oldest first: the number of the week, and what was packed."""

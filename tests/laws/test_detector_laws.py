@@ -346,7 +346,8 @@ def _within_limits(customer: Customer) -> None:
     collections = {
         slot
         for slot in Customer.__slots__
-        if hasattr(getattr(customer, slot), "__len__") and slot not in ("customer_id", "_current", "still")
+        if hasattr(getattr(customer, slot), "__len__")
+        and slot not in ("customer_id", "_current", "still", "still_states")
     }
     assert collections - {"place", "_current"} == set(sizes), "every collection of a customer has a written limit"
     for slot, limit in sizes.items():
