@@ -11,6 +11,7 @@ touches with Bytewax's recovery pickled per key. All numbers are this machine's:
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import random
 import resource
@@ -77,6 +78,7 @@ def profiles(args: argparse.Namespace, work: str) -> Source:
     """Profiles as they are; says what freezing them takes."""
     of = lived(work, WorldSettings(args.lived, args.days, args.seed))
     numbers = count(1)
+    gc.freeze()  # as in the worker (dataflows/garbage.py)
     frozen_us = best_us(of.freeze, len(of.customers), lambda: of.touch(next(numbers)))
     values = [bytearray(raw) for raw in of.freeze()]
     sizes = sorted(map(len, values))

@@ -215,8 +215,8 @@ class Customer:
         self.merchants = Met()
         """By digest; so for devices."""
         self.devices = Met()
-        self.countries: dict[str, int] = {}
-        """Country → when last seen."""
+        self.countries: dict[str, None] = {}
+        """The least recently seen first."""
         self.hours: list[int] = [0] * 24
         self.counter = (0, 0)
         """Cash over the bank's counter: how often, and how often of that on a weekend."""
@@ -348,8 +348,16 @@ class Customer:
 def payment_of(recent: Recent) -> Payment:
     """A recent transaction as its stream sees it; it must have a payee."""
     assert recent.payee is not None
-    key = overall_key(recent.key)
-    return Payment(day_of(recent.time_us), recent.amount_minor, key, recent.payee, recent.digest, recent.transaction_id)
+    return Payment(
+        day_of(recent.time_us),
+        recent.amount_minor,
+        overall_key(recent.key),
+        recent.payee,
+        recent.account,
+        recent.channel,
+        recent.digest,
+        recent.transaction_id,
+    )
 
 
 def in_person(channel: str) -> bool:

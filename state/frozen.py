@@ -46,7 +46,7 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     matured: int
     amounts: bytes
     merchants: bytes
-    countries: dict[str, int]
+    countries: list[str]
     devices: bytes
     hours: bytes | list[int]
     place: Place | None
@@ -96,7 +96,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.matured,
         customer.amounts.freeze(),
         customer.merchants.freeze(),
-        customer.countries,
+        list(customer.countries),
         customer.devices.freeze(),
         bytes(hours) if max(hours) < 256 else hours,
         customer.place,
@@ -168,7 +168,7 @@ def _fill(customer: Customer, fields: FrozenFields) -> None:
     customer.matured = fields.matured
     customer.amounts = MomentsTable(fields.amounts)
     customer.merchants = Met(fields.merchants)
-    customer.countries = fields.countries
+    customer.countries = dict.fromkeys(fields.countries)
     customer.devices = Met(fields.devices)
     customer.hours = list(fields.hours)
     customer.place = fields.place

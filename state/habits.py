@@ -55,9 +55,10 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
     if recent.device:
         customer.devices.meet(recent.device, DEVICES_MAX)
     if recent.country:
-        customer.countries[recent.country] = recent.time_us
+        customer.countries.pop(recent.country, None)
+        customer.countries[recent.country] = None
         if len(customer.countries) > COUNTRIES_MAX:
-            del customer.countries[min(customer.countries, key=lambda c: (customer.countries[c], c))]
+            del customer.countries[next(iter(customer.countries))]
     if not credit:
         customer.hours[hour_of(recent.time_us)] += 1
         if sum(customer.hours) > HOURS_TOTAL_MAX:

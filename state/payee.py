@@ -45,9 +45,6 @@ class Payee(NamedTuple):
     digest: int
     reference: int
     name: str
-    account: str
-    """The customer's own account; empty if unknown."""
-    channel: str
 
 
 def payee_of(transaction: Transaction) -> Payee | None:
@@ -66,9 +63,7 @@ def payee_of(transaction: Transaction) -> Payee | None:
     else:
         digest = shop_digest(name, transaction.city or "")
     reference = digest64(transaction.description) if transaction.description else 0
-    return Payee(
-        digest, reference, name[:NAME_CHARACTERS_MAX].strip(), transaction.account_id or "", transaction.channel
-    )
+    return Payee(digest, reference, name[:NAME_CHARACTERS_MAX].strip())
 
 
 @lru_cache(maxsize=65_536)

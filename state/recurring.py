@@ -68,6 +68,9 @@ class Payment(NamedTuple):
     amount_minor: int
     key: int
     payee: Payee
+    account: str
+    """The customer's own account; empty if unknown."""
+    channel: str
     digest: int
     transaction_id: str
 
@@ -269,7 +272,7 @@ def match(streams: Sequence[Stream], payment: Payment) -> int:
 
 def _cost(stream: Stream, payment: Payment) -> float | None:
     """How badly a payment fits a stream of its payee; None if not at all."""
-    if stream.account != payment.payee.account and stream.account and payment.payee.account:
+    if stream.account != payment.account and stream.account and payment.account:
         return None
     a, b = payment.amount_minor, stream.amounts[-1]
     factor = max(a, b, 1) / max(1, min(a, b))
@@ -317,8 +320,8 @@ def with_payment(streams: Sequence[Stream], payment: Payment, weekends: bool = F
         payee.reference,
         payment.key,
         payee.name,
-        payee.account,
-        CHANNELS.index(payee.channel),
+        payment.account,
+        CHANNELS.index(payment.channel),
         (day,),
         (payment.amount_minor,),
         1,

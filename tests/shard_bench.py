@@ -171,7 +171,7 @@ def profile(customer: Customer) -> dict[str, Any]:
         "matured": customer.matured,
         "amounts": [(key, customer.amounts.get(key)) for key in customer.amounts],
         "merchants": list(customer.merchants),
-        "countries": list(customer.countries.items()),
+        "countries": list(customer.countries),
         "devices": list(customer.devices),
         "states": {name: state for name, state in customer.states.items() if name not in BY_ARRIVAL},
         "streams": customer.streams,

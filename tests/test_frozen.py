@@ -51,10 +51,10 @@ GOLDEN_3 = bytes.fromhex(
     "00012a05f20001cf000000012a05f20001cf000000012a05f20001cf000000012a05f20091dc0011cf00062f880a972800cfdc97"
     "90d5f92e2f8da3742d32cf000000012a05f200ce00196201cf7cd84f6ccb3014bec0c0c0ac636172645f70726573656e74c3c300"
     "c0a0c00001c43001a90c000100000014f644f84ed204401a3d27c791181b407fa90c000100000014f644f84ed204401a3d27c791"
-    "181b40c404359b85a681a24445cf00062f8303215000c40499e36f4cc41800000000000000000000000001000000000000000000"
-    "000094cf00062f8303215000cb40480ccccccccccdcb4027333333333333a3742d31808080c40cbe8442f842c3cb986cc8ba0190"
-    "9081a367656f920181a4686f6d65ff90c432012900000028b52ffd0300159f6e70050100a8949081a3612d3197cf00062f83d9b4"
-    "f4d1ec78908002fc420a113e17139802c4009080ff920000"
+    "181b40c404359b85a691a24445c40499e36f4cc41800000000000000000000000001000000000000000000000094cf00062f8303"
+    "215000cb40480ccccccccccdcb4027333333333333a3742d31808080c40cbe8442f842c3cb986cc8ba01909081a367656f920181"
+    "a4686f6d65ff90c432012900000028b52ffd0300159f6e70050100a8949081a3612d3197cf00062f83d9b4f4d1ec78908002fc42"
+    "0a113e17139802c4009080ff920000"
 )
 """The same in format 3."""
 
@@ -220,7 +220,7 @@ def test_profiles_already_on_disk_stay_readable(golden: bytes) -> None:
     assert (customer.matured, list(customer.amounts)) == (1, [key, overall_key(key)])
     assert customer.amounts.get(key) == (1, log_amount(1_250, "EUR"), 0.0)
     assert digest64("m-1") in customer.merchants and digest64("d-1") in customer.devices
-    assert customer.place == (NOON_US, 48.1, 11.6, "t-1") and customer.countries == {"DE": NOON_US}
+    assert customer.place == (NOON_US, 48.1, 11.6, "t-1") and list(customer.countries) == ["DE"]
     assert list(customer.ring.amounts) == [1_250, 5_000_000_000] and customer.ring.find(digest64("t-2")) == 1
     assert customer.ring.get(overall_key(pack_key("JPY", False, 0))) == [1, 5_000_000_000] * 4
     assert [recent.transaction_id for recent in customer.recent] == ["t-2"]
@@ -232,7 +232,11 @@ def test_a_profile_of_format_2_without_its_last_fields_is_read() -> None:
     """As profiles were before streams, labels, balances, consents and rates."""
     fields = msgspec.msgpack.decode(GOLDEN_2[1:])
     assert len(fields) == 22
-    customer, _ = thaw("c-1", GOLDEN_2, RETENTION_US)
+    assert len(fields[4][0]) == 13
+    fields[4][0].append([7, 0, "Acme", "a-1", "transfer"])
+    fields[8] = {"FR": 3, "DE": 7, "AT": 3}
+    customer, _ = thaw("c-1", b"\2" + msgspec.msgpack.encode(fields), RETENTION_US)
+    assert customer.recent[0].payee == (7, 0, "Acme") and list(customer.countries) == ["AT", "FR", "DE"]
     assert (customer.streams, customer.consents, customer.counter) == ([], {}, (0, 0))
     assert customer.rates_heard == frozen.UNKNOWN
     longer = msgspec.msgpack.encode([*fields, [], [], {"a-1": [NOON_US, 7, 100]}])

@@ -53,8 +53,16 @@ def _expected(transaction: Transaction, view: View) -> bool:
     payee = payee_of(transaction)
     if payee is None:
         return False
-    id_ = transaction.transaction_id
-    payment = Payment(day_of(view.time_us), transaction.amount_minor, overall_key(view.key), payee, digest64(id_), id_)
+    payment = Payment(
+        day_of(view.time_us),
+        transaction.amount_minor,
+        overall_key(view.key),
+        payee,
+        transaction.account_id or "",
+        transaction.channel,
+        digest64(transaction.transaction_id),
+        transaction.transaction_id,
+    )
     streams = view.customer.current_streams(view.time_us)
     found = match(streams, payment)
     return found >= 0 and streams[found].mature and streams[found].amounts[-1] == transaction.amount_minor
