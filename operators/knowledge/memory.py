@@ -18,7 +18,7 @@ HOT_SCORE_MIN: Final = 0.002
 """Everyday scores lie below: they would add up to nothing but the number of payments."""
 HOT_US: Final = 14 * DAY_US
 """A score's share of the week's heat is then an eighth of itself."""
-HOT_KEPT_US: Final = int(2 * HOT_DAYS * DAY_US)
+HOT_KEPT_US: Final = 2 * HOT_US
 """So long it is kept: a transaction that is up to two weeks late finds the heat of its own time."""
 
 
