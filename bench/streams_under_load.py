@@ -3,6 +3,8 @@
 What a worker says depends on the order of arrival, so a feeder must not leave that to chance: it writes in bursts in which
 each customer has records in one topic only, with a pause after each. Then no record is passed by a later one of the same
 customer in another topic, however unluckily a reader looks. Rates of the market concern all customers: they have bursts of their own.
+No burst lies in two buckets of what is learned across customers: a record that another topic's record of the next day has passed by would
+count as the next day's.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataflows.files.sink import ALL_TOPICS
 from simulation.runs import Message
 from simulation.settings import Dirt, WorldSettings
 from simulation.world import stream
+from state.business_days import DAY_US
 from state.digest import partition_of
 from state.events import BROADCAST, TOPICS
 from state.records import Output
@@ -42,12 +45,13 @@ def world(customers: int, days: int, seed: int, records: int) -> list[Message]:
 
 
 def bursts(messages: Iterable[Message]) -> Iterator[Burst]:
-    """Cuts the stream before each record of a customer that changes topic, before and after rates of the market."""
+    """Cuts the stream before each record of a customer that changes topic, before and after rates of the market, and at midnight."""
     topics: dict[bytes, str] = {}
     burst: Burst = []
     for message in messages:
         broadcast = bool(burst) and (message.topic in BROADCAST) != (burst[-1].topic in BROADCAST)
-        if broadcast or topics.get(message.key, message.topic) != message.topic:
+        midnight = bool(burst) and message.arrival_us // DAY_US != burst[-1].arrival_us // DAY_US
+        if broadcast or midnight or topics.get(message.key, message.topic) != message.topic:
             yield burst
             burst, topics = [], {}
         topics[message.key] = message.topic
