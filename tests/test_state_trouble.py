@@ -22,7 +22,7 @@ from simulation.world import stream
 from state.store import shard_folder, shards_in
 from state.store_table import FILE_NAME, FORMAT_VERSION
 
-RECORDS, SEED = 2_000, 31
+RECORDS, SEED = 3_600, 31
 KNOWLEDGE_OFF = "[knowledge]\nenabled = false\n"
 
 
@@ -44,7 +44,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
     config.write_text(
         SMALL_STEPS.replace("checkpoint_interval_ms = 100", "checkpoint_interval_ms = 50") + KNOWLEDGE_OFF
     )
-    world = (one for one in stream(WorldSettings(customers=6, days=160, seed=SEED)) if one.topic == "in.transactions")
+    world = (one for one in stream(WorldSettings(customers=9, days=200, seed=SEED)) if one.topic == "in.transactions")
     for number, message in enumerate(islice(world, RECORDS)):
         append(events, message)
         if number < RECORDS // 2:
