@@ -145,8 +145,12 @@ class OnlineLogistic:
         self._learning_rate = learning_rate
 
     @classmethod
-    def new(cls, weights: Sequence[float], intercept: float, learning_rate: float) -> OnlineLogistic:
-        return cls([*weights, intercept, *(0.0 for _ in weights), 0.0], learning_rate)
+    def new(
+        cls, weights: Sequence[float], intercept: float, learning_rate: float, firmness: float = 0.0
+    ) -> OnlineLogistic:
+        """`firmness` is where AdaGrad's sum of squared gradients begins for a weight that is not 0. From 0 on, the first example moves
+        each of its columns by a whole step, however small its error: what was believed would soon be forgotten."""
+        return cls([*weights, intercept, *(firmness if weight else 0.0 for weight in weights), 0.0], learning_rate)
 
     @cached_property
     def _regression(self) -> Any:

@@ -23,6 +23,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What the table [learner] of config/detectors.toml says of each line."""
 
     learning_rate: Positive = 0.05
+    prior_firmness: Annotated[float, Meta(ge=0.0)] = 0.0
+    """Squared gradients that a prior weight other than 0 is worth: it moves as carefully as if so much had been learned before."""
     half_life_days: Positive = 60.0
     """Of figures and of the calibration."""
     calibration_prior_positives: Positive = 20.0
@@ -83,7 +85,7 @@ class LineLearner:
         self.name = name
         self.config = config
         self._prior = prior
-        self._regression = OnlineLogistic.new(prior.weights, prior.base, config.learning_rate)
+        self._regression = OnlineLogistic.new(prior.weights, prior.base, config.learning_rate, config.prior_firmness)
         self._drift = Drift.new(config.drift_delta)
         self.live = Prequential()
         """Scores as they were given at the time."""

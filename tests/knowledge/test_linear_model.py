@@ -124,3 +124,16 @@ def test_a_regression_frozen_at_any_time_learns_on_bit_for_bit(
         frozen.learn(columns, label, weight)
         frozen = OnlineLogistic.thaw(frozen.freeze(), 0.2)
     assert frozen.freeze() == straight.freeze()
+
+
+def test_a_firm_prior_outlives_what_was_expected_anyway_and_still_gives_way_to_errors() -> None:
+    """Payments that looked strange and were none, each scored at one in a hundred or less."""
+    loose, firm = (OnlineLogistic.new([2.0, 0.0], -7.0, 0.2, firmness) for firmness in (0.0, 100.0))
+    for model in (loose, firm):
+        for _ in range(200):
+            model.learn({0: 1.0, 1: 1.0}, 0, 1.0)
+    assert loose.weights[0] < 1.7 and firm.weights[0] > 1.95
+    assert firm.weights[1] < -0.3, "nothing was believed of it"
+    for _ in range(300):
+        firm.learn({0: 1.0}, 1, 1.0)
+    assert firm.weights[0] > 3.0
