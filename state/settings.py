@@ -66,7 +66,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How long a start waits for brokers and topics."""
     broker_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
     merge_wait_ms: Annotated[int, Meta(ge=0, le=600_000)] = 1000
-    """How long other topics wait for one that is known to have more but whose next record is not here yet."""
+    """How long other topics wait for one that is known to have more but whose next record is not here yet, while brokers answer.
+    A bounded read waits as long as it takes."""
     batch_records_max: Count = 1000
     commit_interval_ms: Annotated[int, Meta(ge=0, le=60_000)] = 5
     sink_partitions: Annotated[int, Meta(ge=1, le=256)] = 1
