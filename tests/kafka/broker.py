@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import random
@@ -92,8 +93,17 @@ def jars() -> Path:
         raise NoServer(
             f"{' and '.join(missing)} not found; install Java 17 and Maven, or set SEGONE_TEST_KAFKA=host:port"
         )
-    if jars_present():
-        return JARS
+    with (HERE / "jars.lock").open(
+        "w"
+    ) as lock:  # test processes ask side by side, and one must not replace what another runs
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not jars_present():
+            _fetch()
+    return JARS
+
+
+def _fetch() -> None:
+    """Puts the jars that the pom names in place of those that are there. Raises NoServer."""
     fresh = Path(tempfile.mkdtemp(prefix="jars-", dir=HERE))
     command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
     done = subprocess.run(
@@ -105,7 +115,6 @@ def jars() -> Path:
     (fresh / _stamp()).touch()
     shutil.rmtree(JARS, ignore_errors=True)
     fresh.rename(JARS)
-    return JARS
 
 
 def free_ports(count: int) -> list[int]:
