@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from cli_samples import as_line, transaction, write_log
 from model_samples import model_version
 from prometheus_server import RULES, Prometheus, alerts
-from scrape import free_ports, wait_until
+from scrape import free_ports, scrape, wait_until
 from worker_process import WorkerProcess
 
 from dataflows.metrics.endpoint import serve
@@ -61,10 +62,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
     )
     places = ("--config", str(config), "--input", str(folder / "in"), "--output", str(folder / "out"))
     worker = WorkerProcess(folder / "worker.log", *places)
-    worker.start()
-    endpoint, ailing = ailing_worker(folder, first + 1)
-    prometheus = Prometheus(folder, [first, first + 1])
-    try:
+    with ExitStack() as ending:
+        ending.callback(worker.end)
+        worker.start()
+        # What was read before the first scrape is no news to a Prometheus, however long a busy machine took for it.
+        wait_until(lambda: scrape(first).total("segone_events_total") == len(records) + 1, "all was read")
+        endpoint, ailing = ailing_worker(folder, first + 1)
+        ending.callback(endpoint.server_close)
+        ending.callback(endpoint.shutdown)
+        prometheus = Prometheus(folder, [first, first + 1])
+        ending.callback(prometheus.stop)
         yield SimpleNamespace(
             prometheus=prometheus,
             worker=worker,
@@ -73,11 +80,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
             at=f'instance="127.0.0.1:{first}"',
             port=first,
         )
-    finally:
-        prometheus.stop()
-        endpoint.shutdown()
-        endpoint.server_close()
-        worker.end()
 
 
 def ailing_worker(folder: Path, port: int) -> tuple[Any, Worker]:
