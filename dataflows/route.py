@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dataflows.batches import OutputBatch, RecordBatch
@@ -59,17 +59,22 @@ class Accounting:
 
 
 class Router:
-    """Decodes and routes. Knows the shard count and the sink's partition count; keeps no state."""
+    """Decodes and routes. Knows the shards' names in the engine and the sink's partition count; keeps no state."""
 
     def __init__(
-        self, decoder: Decoder, shards: int, sink_partitions: int, accounting: Accounting, quarantine: Quarantine
+        self,
+        decoder: Decoder,
+        shard_names: Sequence[str],
+        sink_partitions: int,
+        accounting: Accounting,
+        quarantine: Quarantine,
     ) -> None:
         self._decoder = decoder
-        self._shards = shards
+        self._shard_names = shard_names
+        self._shards = len(shard_names)
         self._sink_partitions = sink_partitions
         self._accounting = accounting
         self._quarantine = quarantine
-        self._shard_keys = [f"{shard:04d}" for shard in range(shards)]
 
     def __call__(self, batches: Iterable[RecordBatch]) -> Iterable[tuple[str, ShardBatch | OutputBatch]]:
         for batch in batches:
@@ -117,7 +122,7 @@ class Router:
                 batch.nonce,
                 rates,
             )
-            yield self._shard_keys[shard], item
+            yield self._shard_names[shard], item
         yield from to_sink(letters, self._sink_partitions, proof=True)
         if batch.tick:
             for partition in range(self._sink_partitions):

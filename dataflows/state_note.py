@@ -19,6 +19,7 @@ import orjson
 from bytewax.recovery import init_db_dir
 
 from dataflows.knowledge.machines import MACHINE_VERSIONS, prepare_knowledge, require_readable
+from dataflows.shard_names import COUNTED, SPREAD
 from operators.customer_step import CustomerStep
 from operators.pseudonym import pseudonyms_of
 from state import frozen
@@ -26,6 +27,7 @@ from state.frozen import FrozenError
 from state.settings import ConfigError, Settings
 
 STATE_FORMAT = 1
+NAMING = "shard_naming"
 PROFILES, DETECTORS, MACHINES = "profiles", "detectors", "machines"
 
 
@@ -63,7 +65,7 @@ def _make(state_dir: Path, settings: Settings) -> None:
         made.mkdir()
         init_db_dir(made, settings.state.recovery_partitions)
         made.rename(state_dir / "recovery")
-    _write(_note_of(state_dir), {**_fixed(settings), **_with_ours({}, settings)})
+    _write(_note_of(state_dir), {**_fixed(settings), NAMING: SPREAD, **_with_ours({}, settings)})
     prepare_knowledge(state_dir, settings)
 
 
@@ -85,6 +87,12 @@ def note_versions(state_dir: Path, settings: Settings) -> None:
     told = {**known, **_with_ours(known, settings)}
     if told != known:
         _write(note, told)
+
+
+def naming_of(state_dir: Path) -> int:
+    """How the shards of a state are named in the engine (dataflows/shard_names.py). Fixed when the state is made."""
+    note = _note_of(state_dir)
+    return int(orjson.loads(note.read_bytes()).get(NAMING, COUNTED)) if note.exists() else SPREAD
 
 
 def _note_of(state_dir: Path) -> Path:

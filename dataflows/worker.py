@@ -23,7 +23,8 @@ from dataflows.knowledge.reporting import Reporter
 from dataflows.knowledge.shelf import Fold, Shelf, shelf_folder
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
-from dataflows.state_note import note_versions, prepare_state
+from dataflows.shard_names import shard_names
+from dataflows.state_note import naming_of, note_versions, prepare_state
 from dataflows.tally import Tally
 from dataflows.witness import Witness
 from operators.across import Across
@@ -64,7 +65,8 @@ class Worker:
         self.witness = Witness()
         self.decoder = Decoder(DecodeLimits(ahead_s_max=int(settings.shard.future_tolerance_s)))
         self.quarantine = Quarantine(state_dir)
-        self.router = Router(self.decoder, settings.shard.count, sink_partitions, self.accounting, self.quarantine)
+        names = shard_names(settings.shard.count, naming_of(state_dir))
+        self.router = Router(self.decoder, names, sink_partitions, self.accounting, self.quarantine)
         self.config_digest = settings.digest()
         self.shards: list[Shard] = []
         self.steps: list[CustomerStep] = []

@@ -376,7 +376,7 @@ def test_labels_and_what_waits_for_one_are_counted_and_so_is_patience_that_ended
 def test_a_record_that_does_not_add_up_stops_the_checkpoint(tmp_path: Path, fault: str) -> None:
     settings = load_settings(environment={})
     accounting, tally = Accounting(), Tally()
-    router = Router(Decoder(), 1, 1, accounting, Quarantine(tmp_path))
+    router = Router(Decoder(), ["0000"], 1, accounting, Quarantine(tmp_path))
     step = CustomerStep(settings.detectors, settings.digest())
     shard = Shard(0, step, make_policy(settings, step, 1), MemoryStore())
     logic = ShardLogic(None, lambda _: shard, 1, False, 1.0, Quarantine(tmp_path), tally=tally, accounting=accounting)

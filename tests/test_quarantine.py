@@ -50,7 +50,7 @@ def drive(state_dir: Path) -> list[OutputBatch]:
     step = Faulty(settings.detectors, settings.digest())
     quarantine = Quarantine(state_dir)
     accounting = Accounting()
-    router = Router(Decoder(), 1, 1, accounting, quarantine)
+    router = Router(Decoder(), ["0000"], 1, accounting, quarantine)
 
     def factory(number: int) -> Shard:
         return Shard(number, step, make_policy(settings, step, 1), MemoryStore())

@@ -14,7 +14,8 @@ from bytewax.recovery import init_db_dir
 
 from dataflows import state_note
 from dataflows.knowledge.machines import MACHINE_VERSIONS
-from dataflows.state_note import note_versions, prepare_state
+from dataflows.shard_names import COUNTED, SPREAD
+from dataflows.state_note import naming_of, note_versions, prepare_state
 from operators.catalogue import CATALOGUE
 from state import frozen
 from state.settings import ConfigError
@@ -40,6 +41,14 @@ def say(note: Path, **changes: Any) -> bytes:
 def test_a_state_keeps_its_own_recovery_partitions(note: Path) -> None:
     more = msgspec.structs.replace(SETTINGS, state=msgspec.structs.replace(SETTINGS.state, recovery_partitions=4))
     assert not prepare_state(note.parent, more)
+
+
+def test_a_state_keeps_the_names_of_its_shards(note: Path) -> None:
+    assert naming_of(note.parent) == SPREAD
+    told = orjson.loads(note.read_bytes())
+    note.write_bytes(orjson.dumps({key: value for key, value in told.items() if key != "shard_naming"}))
+    assert not prepare_state(note.parent, SETTINGS)
+    assert naming_of(note.parent) == COUNTED, "made before names were chosen"
 
 
 def test_a_new_state_notes_what_this_release_writes(note: Path) -> None:
