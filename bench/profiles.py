@@ -2,10 +2,10 @@
 
     python bench/profiles.py [--work whole|catalogue|spine] [--customers N] [--days D] [--seed S]
 
-The customers are those of `segone simulate`, with its default dirt, as they are at the end of the period. `pages` is what LMDB takes for
-such records. `touched` applies one more purchase to each before freezing, as between two checkpoints; `still changed` makes the
-compressed block anew each time, which one freezing in five does; `put` adds the record and the redo log, on a disk; `thaw` reads them
-back. All times are processor time of this machine: compare within one run.
+The customers are those of `segone simulate`, with its default dirt, as they are at the end of the period. `in the table` is what LMDB takes
+for such records, free pages included. `touched` applies one more purchase to each before freezing, as between two checkpoints; `still
+changed` makes the compressed block anew each time, which one freezing in five does; `put` adds the record and the redo log, on a disk;
+`thaw` reads them back. All times are processor time of this machine: compare within one run.
 """
 
 from __future__ import annotations
@@ -30,19 +30,33 @@ from state.customer import Customer
 from state.store import DiskStore
 
 LIVE = 4000
-PAGE_BYTES = 4096
-RECORD_BYTES = 16 + 19 + 12
-"""LMDB's head of a page, the record's own, and an id."""
+STORED = 15_000
+"""Of a shard, where a million customers have 64 of them."""
+BATCH = 150
 
 
 def quantile(values: list[int], share: float) -> int:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def pages_bytes(frozen_profiles: list[bytes]) -> float:
-    """What records of this size take in LMDB on average: whole pages beyond half a page."""
-    taken = [len(raw) + RECORD_BYTES for raw in frozen_profiles]
-    return sum(-(-size // PAGE_BYTES) * PAGE_BYTES if size > PAGE_BYTES // 2 else size for size in taken) / len(taken)
+def table_bytes(frozen_profiles: list[bytes]) -> float:
+    """What a profile takes in the store's table, beside the indexes, after STORED customers were all written twice more in random order,
+    each time with another's profile: lengths change more than in life."""
+    rng = random.Random(1)
+    with tempfile.TemporaryDirectory() as folder:
+        store = DiskStore.open(Path(folder), 0)
+        store.restore(None)
+        for numbers in (range(STORED), *(rng.sample(range(STORED), STORED) for _ in range(2))):
+            for first in range(0, STORED, BATCH):
+                for number in numbers[first : first + BATCH]:
+                    store.put(f"c-{number:010d}", frozen_profiles[(number + first) % len(frozen_profiles)], None)
+                store.checkpoint(b"")
+                store.proven()
+                while store.write_behind(BATCH):
+                    pass
+        bytes_each = store.sizes().table_bytes / STORED
+        store.close()
+    return bytes_each
 
 
 def print_bytes(frozen_profiles: list[bytes]) -> None:
@@ -65,7 +79,7 @@ def print_bytes(frozen_profiles: list[bytes]) -> None:
         print(
             f"{name:<22}{sum(sizes) / len(sizes):>8.0f}{quantile(sizes, 0.5):>8}{quantile(sizes, 0.9):>8}{quantile(sizes, 0.99):>8}"
         )
-    print(f"{'pages':<22}{pages_bytes(frozen_profiles):>8.0f}")
+    print(f"{'in the table':<22}{table_bytes(frozen_profiles):>8.0f}")
 
 
 def add(parts: dict[str, list[int]], name: str, part: object) -> None:

@@ -148,6 +148,7 @@ def _walk_table(table: Table, findings: list[str]) -> int:
             "timers": timers ^ set(table.timers_between(-1, 2**63 - 1)),
             "holders": holders ^ table.all_holders(),
         }
+        stray = table.stray_tails()
     except StoreError as error:
         findings.append(str(error))
         return value_bytes
@@ -157,6 +158,11 @@ def _walk_table(table: Table, findings: list[str]) -> int:
         for name, differing in indexes.items()
         if differing
     ]
+    if stray:
+        findings.append(
+            f"{table.path}: {stray} tails belong to no record. Restore the state folder together with the recovery folder from a "
+            "backup, or delete both and replay the input"
+        )
     return value_bytes
 
 

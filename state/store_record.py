@@ -24,6 +24,7 @@ CHECKPOINT_MARK = b"\xf4SEGONE\xf5"  # not valid UTF-8: tells a torn tail from d
 _HEAD = struct.Struct("<IIHBq")
 _FIELDS = struct.Struct("<IHBq")
 _CRC = struct.Struct("<I")
+_LENGTHS = struct.Struct("<IH")
 _TIMER = struct.Struct("<q")
 _PARTITION = struct.Struct("<I")
 
@@ -98,6 +99,17 @@ def value_of(record: bytes) -> bytes:
 def id_of(record: bytes | memoryview) -> bytes:
     """The id's bytes of a record known to be whole."""
     return bytes(record[HEAD_BYTES : HEAD_BYTES + int.from_bytes(record[8:10], "little")])
+
+
+def record_bytes_of(record: bytes | memoryview) -> int:
+    """The length that a record says it has: of a part of one that holds the head it is more than there is.
+
+    >>> record = customer_record("c-1", b"profile", None, None)
+    >>> record_bytes_of(record[:19]) == len(record)
+    True
+    """
+    value_bytes, id_bytes = _LENGTHS.unpack_from(record, 4)
+    return HEAD_BYTES + int(value_bytes) + int(id_bytes)
 
 
 def timer_of(record: bytes | memoryview) -> int:

@@ -1,9 +1,9 @@
 """The table: every customer's newest committed record and the indexes of timers and holders, in LMDB.
 
-One file, four sub-databases: `customers` (id -> record), `timers` (time, 8 bytes big endian, and id -> id), `holders` (source
-partition, 4 bytes big endian, and id -> id) and `about` (format version, shard, how much of the log has been taken in, which
-timeline is being written). One thread, one process
-(the folder's lock sees to that), so LMDB's own lock file is not needed; no reader stays open across a write.
+One file, five sub-databases: `customers` (id -> record) and `tails` (state/store_pages.py), `timers` (time, 8 bytes big endian, and id ->
+id), `holders` (source partition, 4 bytes big endian, and id -> id) and `about` (format version, shard, how much of the log has been
+taken in, which timeline is being written). One thread, one process (the folder's lock sees to that), so LMDB's own lock file is not
+needed; no reader stays open across a write.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import lmdb
 
 from state.store_error import StoreError, newer, unopened
+from state.store_pages import RecordPages, goes_on
 from state.store_position import BEGINNING, LogPosition
 from state.store_record import (
     CHECKPOINT,
@@ -33,13 +34,14 @@ from state.store_record import (
     timer_of,
 )
 
-FORMAT_VERSION = 2
-"""Format 1 had no holders; it is written on as format 2. The log's records go with it: a release that knows only format 1 could not
-read them, and opens the table first."""
+FORMAT_VERSION = 3
+"""Format 1 had no holders, format 2 no tails; both are written on as format 3. The log's records go with it: a release that knows only
+format 1 could not read them, and opens the table first."""
 FILE_NAME = "customers.mdb"
 MAP_BYTES_FIRST = 64 * 1024 * 1024
 MAP_BYTES_MAX = 256 * 1024 * 1024 * 1024
 
+_SUB_DATABASES = 5
 _POSITION_BYTES = 32
 _PLAIN_KEY_BYTES_MAX = 400  # LMDB takes keys up to 511 bytes, 8 of them for the time in the index of timers
 _PAGE_OF_CUSTOMERS = 1000
@@ -86,7 +88,7 @@ class Table:
             if draft != self.path:
                 draft.unlink(missing_ok=True)
             self._env: Any = lmdb.open(
-                str(draft), subdir=False, map_size=min(MAP_BYTES_FIRST, map_bytes_max), max_dbs=4, mode=0o600,
+                str(draft), subdir=False, map_size=min(MAP_BYTES_FIRST, map_bytes_max), max_dbs=_SUB_DATABASES, mode=0o600,
                 lock=False, sync=sync, readahead=False,
             )  # fmt: skip
             if draft != self.path:
@@ -102,6 +104,8 @@ class Table:
                 self._timers: Any = self._env.open_db(b"timers")
                 self._holders: Any = self._env.open_db(b"holders")
                 self._about: Any = self._env.open_db(b"about")
+                tails = self._env.open_db(b"tails")
+            self._pages = RecordPages(self._customers, tails, self._env.stat()["psize"])
             self._check_format(shard)
         except StoreError:
             self._env.close()
@@ -110,23 +114,21 @@ class Table:
     def get(self, customer_id: str) -> bytes | None:
         """A customer's record, checked; None if there is none. Raises StoreError if it is damaged."""
         key = customer_id.encode()
-        with self._reported(), self._env.begin(db=self._customers, buffers=True) as txn:
-            found = txn.get(key_of(key))
-            if found is None:
-                return None
-            record = bytes(found)
-        self._check(record, key)
+        with self._reported(), self._env.begin(buffers=True) as txn:
+            record = self._pages.get(txn, key_of(key))
+        if record is not None:
+            self._check(record, key)
         return record
 
     def has(self, customer_id: str) -> bool:
         """Whether there is a record of the customer."""
-        with self._reported(), self._env.begin(db=self._customers, buffers=True) as txn:
-            return txn.get(key_of(customer_id.encode())) is not None
+        with self._reported(), self._env.begin(buffers=True) as txn:
+            return self._pages.head(txn, key_of(customer_id.encode())) is not None
 
     def timer_of(self, customer_id: str) -> int | None:
         """A customer's timer (microseconds UTC), None if it has none or is unknown."""
-        with self._reported(), self._env.begin(db=self._customers, buffers=True) as txn:
-            found = txn.get(key_of(customer_id.encode()))
+        with self._reported(), self._env.begin(buffers=True) as txn:
+            found = self._pages.head(txn, key_of(customer_id.encode()))
             timer_us = NO_TIMER if found is None else timer_of(found)
         return None if timer_us == NO_TIMER else timer_us
 
@@ -164,13 +166,8 @@ class Table:
         """(customer, record) of all, in the order of the keys; every record is checked. Writes in between are allowed."""
         following = b""
         while True:
-            page: list[tuple[bytes, bytes]] = []
-            with self._reported(), self._env.begin(db=self._customers) as txn, txn.cursor() as cursor:
-                placed = cursor.set_range(following) if following else cursor.first()
-                for item in cursor if placed else ():  # iterating an unplaced cursor begins anew
-                    page.append(item)
-                    if len(page) == _PAGE_OF_CUSTOMERS:
-                        break
+            with self._reported(), self._env.begin(buffers=True) as txn:
+                page = self._pages.some(txn, following, _PAGE_OF_CUSTOMERS)
             for key, record in page:
                 self._check(record, None)
                 if key_of(id_of(record)) != key:
@@ -226,6 +223,11 @@ class Table:
         """Keeps that the engine has committed a checkpoint: from now on the folder is never begun anew unasked."""
         self._write(lambda txn: txn.put(b"committed", b"\1", db=self._about))
 
+    def stray_tails(self) -> int:
+        """Number of tails in the pages that belong to no record."""
+        with self._reported(), self._env.begin(buffers=True) as txn:
+            return self._pages.stray_tails(txn)
+
     def count(self) -> int:
         """Number of customers."""
         with self._reported(), self._env.begin() as txn:
@@ -251,11 +253,12 @@ class Table:
 
     def _put_records(self, txn: Any, records: Sequence[tuple[str, bytes]], timers: _Changes, holders: _Changes) -> None:
         """Puts the records, takes out those that are empty; what that changes in the indexes is added to `timers` and `holders`."""
-        customers = self._customers
+        pages = self._pages
         for customer_id, record in records:
             owner = customer_id.encode()
             key = key_of(owner)
-            old = txn.get(key, db=customers)
+            old = pages.head(txn, key)
+            old_goes_on = old is not None and goes_on(old)
             old_us = NO_TIMER if old is None else timer_of(old)
             new_us = timer_of(record)
             if old_us != new_us:
@@ -271,9 +274,9 @@ class Table:
                 if new_partition is not None:
                     holders.current.append((_partition_key(new_partition) + key, owner))
             if header_at(record).value_bytes:
-                txn.put(key, record, db=customers)
+                pages.put(txn, key, record, old_goes_on)
             else:
-                txn.delete(key, db=customers)
+                pages.delete(txn, key, old_goes_on)
 
     def _write(self, fill: Callable[[Any], object]) -> None:
         """One transaction, begun again with a larger map whenever the map is full."""

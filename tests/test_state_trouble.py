@@ -105,7 +105,7 @@ def test_damaged_bytes_of_a_customer_are_found_before_they_are_used(bank: Bank, 
     with mended(tables(output)):
         for table in tables(output):
             data = bytearray(table.read_bytes())
-            with lmdb.open(str(table), subdir=False, lock=False, max_dbs=4, readonly=True) as env, env.begin() as txn:
+            with lmdb.open(str(table), subdir=False, lock=False, max_dbs=5, readonly=True) as env, env.begin() as txn:
                 values = [bytes(value) for _, value in txn.cursor(env.open_db(b"customers", txn))]
             for value in values:
                 at = data.find(value[:64])
@@ -126,7 +126,7 @@ def test_damaged_bytes_of_a_customer_are_found_before_they_are_used(bank: Bank, 
 def test_a_store_of_a_newer_version_is_refused(bank: Bank, output: Path, tmp_path: Path) -> None:
     with mended(tables(output)):
         for table in tables(output):
-            with lmdb.open(str(table), subdir=False, lock=False, max_dbs=4) as env, env.begin(write=True) as txn:
+            with lmdb.open(str(table), subdir=False, lock=False, max_dbs=5) as env, env.begin(write=True) as txn:
                 about = env.open_db(b"about", txn)
                 found = txn.get(b"format", db=about)
                 txn.put(b"format", (FORMAT_VERSION + 1).to_bytes(2, "little") + found[2:], db=about)

@@ -126,7 +126,7 @@ def test_a_newer_version_is_refused_with_what_to_do(tmp_path, monkeypatch, modul
 
 def test_a_table_of_format_1_is_written_on_with_an_index_of_holders(tmp_path):
     token = filled(tmp_path, moved=50)
-    with lmdb.open(str(table_file(tmp_path)), subdir=False, lock=False, max_dbs=4) as env, env.begin(write=True) as txn:
+    with lmdb.open(str(table_file(tmp_path)), subdir=False, lock=False, max_dbs=5) as env, env.begin(write=True) as txn:
         txn.drop(env.open_db(b"holders", txn))
         txn.put(b"format", struct.pack("<HI", 1, SHARD), db=env.open_db(b"about", txn))
     with closing(DiskStore.open(tmp_path, SHARD)) as store:
@@ -142,7 +142,7 @@ def test_a_table_of_format_1_is_written_on_with_an_index_of_holders(tmp_path):
 
 def test_verify_finds_an_index_that_differs_from_the_records(tmp_path):
     filled(tmp_path, moved=50)
-    with lmdb.open(str(table_file(tmp_path)), subdir=False, lock=False, max_dbs=4) as env, env.begin(write=True) as txn:
+    with lmdb.open(str(table_file(tmp_path)), subdir=False, lock=False, max_dbs=5) as env, env.begin(write=True) as txn:
         txn.put(b"\0\0\0\1c-001", b"c-001", db=env.open_db(b"holders", txn))
     (finding,) = verify_shard(tmp_path, SHARD).findings
     assert "the index of holders differs from the records in 1 entries" in finding
