@@ -1,4 +1,8 @@
-"""How long a payment takes from the producer to a read-committed reader of its score, with checkpoints running."""
+"""How long a payment takes from the producer to a read-committed reader of its score, with checkpoints running.
+
+Event time is the wall clock's, so the payments come from many customers who have a past (bench/worker_seed.py), as a bank's do: any one
+of them pays now and then, and most are not in memory when they do.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,14 @@ import time
 
 import orjson
 from confluent_kafka import Consumer, Producer
-from worker_seed import TRANSACTIONS
+from worker_seed import TRANSACTIONS, customer_name
 
 from state.digest import partition_of
 from state.times import rfc3339
 
 PATIENCE_S = 10.0
+PATIENCE_AT_START_S = 300.0
+"""Until customers have been put in place."""
 SETTLE_S = 2.0
 """At the beginning of each load, not counted."""
 
@@ -38,7 +44,14 @@ class Reader(threading.Thread):
 
 
 def latencies_ms(
-    bootstrap: str, prefix: str, rate: float, duration_s: float, customers: int, partitions: int, reader: Reader
+    bootstrap: str,
+    prefix: str,
+    rate: float,
+    duration_s: float,
+    customers: int,
+    partitions: int,
+    reader: Reader,
+    patience_s: float = PATIENCE_S,
 ) -> list[float]:
     """Of the payments sent at a steady rate, each one's latency in milliseconds; infinite for one that was not scored in time."""
     rng = random.Random(int(rate))
@@ -48,7 +61,7 @@ def latencies_ms(
     while (now_s := time.monotonic()) < began_s + duration_s:
         for number in range(len(sent_s), int((now_s - began_s) * rate)):
             fields = dict(rng.choice(TRANSACTIONS))
-            customer_id = f"c-{int(customers ** rng.random()):07d}"
+            customer_id = customer_name(rng.randrange(customers))
             id_ = f"t-{rate:.0f}-{number}-{began_s}"
             fields |= {"transaction_id": id_, "customer_id": customer_id, "booked_at": rfc3339(time.time_ns() // 1000)}
             key = customer_id.encode()
@@ -57,7 +70,7 @@ def latencies_ms(
         producer.poll(0)
         time.sleep(0.001)
     producer.flush()
-    give_up_s = time.monotonic() + PATIENCE_S
+    give_up_s = time.monotonic() + patience_s
     while time.monotonic() < give_up_s and not sent_s.keys() <= reader.seen_s.keys():
         time.sleep(0.05)
     counted = {id_: at_s for id_, at_s in sent_s.items() if at_s >= began_s + min(SETTLE_S, duration_s / 2)}

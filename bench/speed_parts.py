@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 import orjson
 from detectors import costs
 from speed_kafka import PARTITIONS, broker_on, committed, feed, make_topic, payments, settings_file
-from speed_latency import Reader, latencies_ms
+from speed_latency import PATIENCE_AT_START_S, Reader, latencies_ms
 from speed_simple import TOPIC_IN
+from worker_seed import DAYS, seeded
 
 from dataflows.knowledge.offline import OfflineKnowledge
 from operators.across import Across
@@ -49,6 +51,8 @@ class Sizes(NamedTuple):
     days: int
     payments: int
     payers: int
+    residents: int
+    """Customers of (e)."""
     load_s: float
     growth: tuple[int, ...]
     growth_checkpoints: int
@@ -134,7 +138,8 @@ def _quix(quix: list[str], bootstrap: str, count: int, guarantee: str, folder: P
 def latency(sizes: Sizes, folder: Path, bootstrap: str, capacity: float) -> list[Row]:
     """(e) From the producer to a read-committed reader of the score, at shares of the capacity that (c) has shown."""
     config = settings_file(folder, bootstrap, "live")
-    command = [sys.executable, "-m", "dataflows.cli", "run", "--config", str(config)]
+    lived_from = datetime.now(UTC).date() - timedelta(days=DAYS + 1)
+    command = [*seeded(sizes.residents, sizes.seed, lived_from), "run", "--config", str(config)]
     with (folder / "live.log").open("ab") as log, on_core(WORKER_CORE):
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     reader = Reader(bootstrap, "live.scores")
@@ -142,9 +147,9 @@ def latency(sizes: Sizes, folder: Path, bootstrap: str, capacity: float) -> list
     rows = []
     try:
         measure = partial(
-            latencies_ms, bootstrap, "live.", customers=sizes.payers, partitions=PARTITIONS, reader=reader
+            latencies_ms, bootstrap, "live.", customers=sizes.residents, partitions=PARTITIONS, reader=reader
         )
-        measure(rate=50.0, duration_s=sizes.load_s)  # until all has been opened and imported
+        measure(rate=50.0, duration_s=sizes.load_s, patience_s=PATIENCE_AT_START_S)  # until all is in place
         for load in LOADS:
             found = sorted(measure(rate=max(20.0, load * capacity), duration_s=sizes.load_s))
             quantiles = {

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from state.shard import Shard  # noqa: E402
 
 TEMPLATES = 200
 DAYS = 90
+START = date(2024, 1, 1)
 CHUNK = 2048
 
 _PURCHASE: dict[str, Any] = {"currency": "EUR", "direction": "debit", "country": "DE", "card_id": "k-0123456789abcdef"}
@@ -43,13 +45,15 @@ def customer_name(number: int) -> str:
     return f"c-{number:010d}"
 
 
-def templates(seed_: int) -> tuple[list[tuple[bytes, int | None, int | None]], int]:
-    """Frozen profiles as `Store.put` takes them, and the newest time in any of them."""
+def templates(
+    seed_: int, start: date = START, customers: int = TEMPLATES
+) -> tuple[list[tuple[bytes, int | None, int | None]], int]:
+    """Frozen profiles as `Store.put` takes them, of lives that began on `start`, and the newest time in any of them."""
     settings = load_settings(environment={})
     step = CustomerStep(settings.detectors, settings.digest())
     shard = Shard(0, step, make_policy(settings, step, 1), MemoryStore())
     decoder, ids, newest_us = Decoder(), dict[str, None](), 0
-    for number, message in enumerate(stream(WorldSettings(TEMPLATES, DAYS, seed_, dirt=CLEAN))):
+    for number, message in enumerate(stream(WorldSettings(customers, DAYS, seed_, start=start, dirt=CLEAN))):
         event = decoder.decode(Record(message.topic, 0, number, message.arrival_us, message.key, message.value))
         if not isinstance(event, Rejection) and event.customer_id:
             shard.apply([event], 0)
@@ -76,7 +80,7 @@ def seed(folder: Path, customers: int, seed_: int, partitions: int) -> int:
     began_s = time.monotonic()
     print(f"seeding {customers:,} customers in {folder} …", file=sys.stderr)
     arguments = ["--input", str(folder / "in"), "--output", str(folder / "out"), "--state", str(folder / "state")]
-    command = [sys.executable, __file__, str(customers), str(seed_), "run", *arguments]
+    command = [*seeded(customers, seed_), "run", *arguments]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     begin_us = int(ended.stdout.split()[0])
     note_begin(folder, begin_us)
@@ -84,16 +88,21 @@ def seed(folder: Path, customers: int, seed_: int, partitions: int) -> int:
     return begin_us
 
 
+def seeded(customers: int, seed_: int, start: date = START) -> list[str]:
+    """A command that runs `segone` over shards in which customers are in place."""
+    return [sys.executable, __file__, str(customers), str(seed_), start.isoformat()]
+
+
 def note_begin(folder: Path, begin_us: int) -> None:
     """Keeps when the customers' next events may begin."""
     (folder / "seeded.json").write_bytes(orjson.dumps({"begin_us": begin_us}))
 
 
-def main(customers: int, seed_: int, command: list[str]) -> int:
+def main(customers: int, seed_: int, start: date, command: list[str]) -> int:
     """A worker whose shards find their customers in place when they open."""
     from dataflows import cli
 
-    profiles, newest_us = templates(seed_)
+    profiles, newest_us = templates(seed_, start, min(TEMPLATES, customers))
     shards = load_settings(environment={}).shard.count
     names: list[list[int]] = [[] for _ in range(shards)]
     for number in range(customers):
@@ -117,4 +126,4 @@ def main(customers: int, seed_: int, command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), date.fromisoformat(sys.argv[3]), sys.argv[4:]))

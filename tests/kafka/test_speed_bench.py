@@ -16,7 +16,7 @@ import speed_parts  # noqa: E402
 from operators.catalogue import CATALOGUE  # noqa: E402
 
 TINY = speed_parts.Sizes(
-    customers=2, days=14, payments=200, payers=20, load_s=0.4, growth=(), growth_checkpoints=0, seed=3
+    customers=2, days=14, payments=200, payers=20, residents=20, load_s=0.4, growth=(), growth_checkpoints=0, seed=3
 )
 
 
