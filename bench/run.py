@@ -33,8 +33,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "kafka")]
 
 from speed_parts import BROKER_CORE, PARTS, WORKER_CORE, Row, Sizes, with_broker  # noqa: E402
 
-FULL = Sizes(1_000, 120, 400_000, 20_000, 100_000, 30.0, (10_000, 100_000, 1_000_000), 30, 1)
-QUICK = Sizes(100, 60, 60_000, 5_000, 20_000, 6.0, (10_000,), 3, 1)
+FULL = Sizes(1_000, 120, 400_000, 20_000, 20_000, 30.0, (10_000, 100_000, 1_000_000), 30, 1)
+QUICK = Sizes(100, 60, 60_000, 5_000, 4_000, 6.0, (10_000,), 3, 1)
 ALL = ("a", "b", "c", "d", "e", "f", "g", "h")
 BROKERED = frozenset(("c", "d", "e"))
 

@@ -1,7 +1,7 @@
 """How long a payment takes from the producer to a read-committed reader of its score, with checkpoints running.
 
-Event time is the wall clock's, so the payments come from many customers who have a past (bench/worker_seed.py), as a bank's do: any one
-of them pays now and then, and most are not in memory when they do.
+Event time is the wall clock's, so the payments come from many customers who have a past (bench/worker_seed.py), one after the other: in
+a bank nobody pays every second.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def latencies_ms(
     while (now_s := time.monotonic()) < began_s + duration_s:
         for number in range(len(sent_s), int((now_s - began_s) * rate)):
             fields = dict(rng.choice(TRANSACTIONS))
-            customer_id = customer_name(rng.randrange(customers))
+            customer_id = customer_name(number % customers)
             id_ = f"t-{rate:.0f}-{number}-{began_s}"
             fields |= {"transaction_id": id_, "customer_id": customer_id, "booked_at": rfc3339(time.time_ns() // 1000)}
             key = customer_id.encode()
