@@ -17,6 +17,7 @@ import random
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -30,6 +31,7 @@ from state.customer import Customer
 from state.store import DiskStore
 
 LIVE = 4000
+COMPRESSED: dict[str, type[msgspec.Struct]] = {"moving": frozen.Moving, "still": still.Still}
 STORED = 15_000
 """Of a shard, where a million customers have 64 of them."""
 BATCH = 150
@@ -62,17 +64,15 @@ def table_bytes(frozen_profiles: list[bytes]) -> float:
 def print_bytes(frozen_profiles: list[bytes]) -> None:
     """Each part as it stands in the frozen bytes, decoded without types and encoded alone; what is compressed also as it was before."""
     parts: dict[str, list[int]] = {"all": [len(raw) for raw in frozen_profiles]}
-    names = [field.name for field in msgspec.structs.fields(frozen.Fields)]
     for raw in frozen_profiles:
-        for name, part in zip(names, msgspec.msgpack.decode(raw[1:], strict=False), strict=True):
+        fields = named(frozen.Fields, raw[1:])
+        for name, part in fields.items():
             add(parts, name, part)
-            if name == "states":
-                for detector, state in part.items():
-                    add(parts, f"  {detector}", state)
-            elif name == "still":
-                inner = msgspec.msgpack.decode(still.decompressed(part), strict=False)
-                for field, value in zip(msgspec.structs.fields(still.Still), inner, strict=True):
-                    add(parts, f"  {field.name}, before", value)
+            if name in COMPRESSED:
+                for field, value in named(COMPRESSED[name], still.decompressed(part)).items():
+                    add(parts, f"  {field}, before", value)
+                    for detector, state in value.items() if field == "states" else ():
+                        add(parts, f"    {detector}", state)
     print(f"{'part':<22}{'mean':>8}{'p50':>8}{'p90':>8}{'p99':>8}  bytes")
     for name, sizes in parts.items():
         sizes += [0] * (len(frozen_profiles) - len(sizes))
@@ -80,6 +80,11 @@ def print_bytes(frozen_profiles: list[bytes]) -> None:
             f"{name:<22}{sum(sizes) / len(sizes):>8.0f}{quantile(sizes, 0.5):>8}{quantile(sizes, 0.9):>8}{quantile(sizes, 0.99):>8}"
         )
     print(f"{'in the table':<22}{table_bytes(frozen_profiles):>8.0f}")
+
+
+def named(type_: type[msgspec.Struct], encoded: bytes) -> dict[str, Any]:
+    names = [field.name for field in msgspec.structs.fields(type_)]
+    return dict(zip(names, msgspec.msgpack.decode(encoded, strict=False), strict=True))
 
 
 def add(parts: dict[str, list[int]], name: str, part: object) -> None:

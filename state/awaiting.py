@@ -8,6 +8,9 @@ from __future__ import annotations
 from array import array
 from typing import Any, Final, NamedTuple
 
+from state.packed import apart, together
+from state.windows import TIME_BYTES
+
 EARLY_MAX: Final = 16
 """Labels remembered that came before their transaction."""
 
@@ -108,31 +111,26 @@ class Awaiting:
                 return label
         return None
 
-    def freeze(self) -> list[Any]:
-        """Empty if there is nothing to keep."""
+    def freeze(self) -> tuple[list[bytes], list[Any]]:
+        """What hardly shrinks when it is compressed, and what does; both empty if there is nothing to keep."""
         if not self._digests and not self.early:
-            return []
-        return [
-            self._digests.tobytes(),
-            self._times_us.tobytes(),
-            self._merchants,
-            bytes(self._features),
-            self.early,
-            self.expired,
-        ]
+            return [], []
+        times_us, later = apart(self._times_us.tobytes(), self._times_us.itemsize, TIME_BYTES)
+        columns = [self._digests.tobytes(), times_us, bytes(self._features)]
+        return columns, [later, self._merchants, self.early, self.expired]
 
     @classmethod
-    def thaw(cls, columns: list[Any]) -> Awaiting:
+    def thaw(cls, columns: list[bytes], rest: list[Any]) -> Awaiting:
         """Raises ValueError if the columns don't fit one another."""
         awaiting = cls()
         if columns:
-            digests, times_us, awaiting._merchants, features, early, *later = columns
+            digests, times_us, features = columns
+            later, awaiting._merchants, early, awaiting.expired = rest
             awaiting._digests.frombytes(digests)
-            awaiting._times_us.frombytes(times_us)
+            awaiting._times_us.frombytes(together(times_us, later, awaiting._times_us.itemsize))
             awaiting._features += features
             awaiting.early = [EarlyLabel(*label) for label in early]
             count = len(awaiting._digests)
-            awaiting.expired = later[0] if later else 0  # earlier releases kept none that had expired
             if (
                 not 0 <= awaiting.expired <= count
                 or len(awaiting._times_us) != count

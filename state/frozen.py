@@ -1,10 +1,10 @@
 """Freezing a customer to compact bytes and thawing them again: one versioned format, MessagePack around packed columns.
 
 Layout: one byte of format version, then `Fields` as a MessagePack array. What there is much of is kept packed (state/windows.py,
-state/packed.py, state/estimators.py) and copied as it is; what seldom changes is compressed (state/still.py); the rest is encoded in
-one pass in C. A field added at the end of `Fields` with a default is read from older bytes as that default; any other change needs a
-new version and, from the first release on, a function in `UPGRADES` (state/older.py). A version that is newer, or too old, is refused by
-name.
+state/packed.py, state/estimators.py) and copied as it is; what seldom changes is compressed when it has changed (state/still.py); the
+rest is encoded in one pass in C and compressed each time, as quickly as can be. A field added at the end of `Fields` or `Moving` with a
+default is read from older bytes as that default; any other change needs a new version and, from the first release on, a function in
+`UPGRADES` (state/older.py). A version that is newer, or too old, is refused by name.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from state.estimators import MomentsTable
 from state.events import EVENT_TYPES
 from state.older import UPGRADES
 from state.packed import Met, Seen
-from state.still import freeze_states, freeze_still, thaw_states, thaw_still
+from state.still import MOVING, compressed, decompressed, freeze_states, freeze_still, thaw_states, thaw_still
 from state.windows import Ring
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 
 UNKNOWN: Final = -1
@@ -36,7 +36,23 @@ than about once in ten events."""
 
 
 class Fields(msgspec.Struct, array_like=True, gc=False):
-    """A customer as it is written."""
+    """A customer as it is written. `moving` is a compressed block: `Moving`."""
+
+    moving: bytes
+    ring: list[bytes]
+    amounts: bytes
+    merchants: bytes
+    devices: bytes
+    seen: bytes
+    awaiting: list[bytes]
+    still: bytes
+    still_states: bytes
+    held: list[tuple[str, bytes]]
+    recent_events: list[tuple[str, bytes]]
+
+
+class Moving(msgspec.Struct, array_like=True, gc=False):
+    """What changes with every event and shrinks when it is compressed."""
 
     partition: int
     newest_us: int
@@ -44,29 +60,21 @@ class Fields(msgspec.Struct, array_like=True, gc=False):
     ring: list[Any]
     recent: Sequence[Recent | msgspec.Raw]
     matured: int
-    amounts: bytes
-    merchants: bytes
     countries: list[str]
-    devices: bytes
     hours: bytes | list[int]
     place: Place | None
     labels: dict[str, int]
     waiting: dict[int, Waiting]
     refunds: dict[int, Waiting]
-    seen: bytes
     timers: list[Timer]
-    held: list[tuple[str, bytes]]
     states: Mapping[str, Sequence[Any]]
-    recent_events: list[tuple[str, bytes]]
-    still: bytes
-    still_states: bytes
     awaiting: list[Any]
     balances: dict[str, Balance]
     rates_heard: int | None
     counter: tuple[int, int]
 
 
-class FrozenFields(Fields, array_like=True, gc=False):
+class FrozenMoving(Moving, array_like=True, gc=False):
     """The same, as it is read: detectors' states are left to the detectors."""
 
     recent: list[Recent]
@@ -74,7 +82,8 @@ class FrozenFields(Fields, array_like=True, gc=False):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(FrozenFields)
+_decoder = msgspec.msgpack.Decoder(Fields)
+_moving_decoder = msgspec.msgpack.Decoder(FrozenMoving)
 _EVENT_DECODERS: Final = {topic: msgspec.json.Decoder(type_) for topic, type_ in EVENT_TYPES.items()}
 _VERSION_BYTE: Final = bytes([VERSION])
 
@@ -87,33 +96,40 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
     """The bytes of a customer. `states` holds the detectors' own states, each as [version, state]."""
     hours = customer.hours
     seldom = {name: state for name, state in states.items() if getattr(state[1], SELDOM, False)}
-    fields = Fields(
+    ring, ring_moving = customer.ring.freeze()
+    awaiting, awaiting_moving = customer.awaiting.freeze()
+    moving = Moving(
         customer.partition,
         customer.newest_us,
         customer.arrival_us,
-        customer.ring.freeze(),
+        ring_moving,
         _encoded(customer),
         customer.matured,
-        customer.amounts.freeze(),
-        customer.merchants.freeze(),
         list(customer.countries),
-        customer.devices.freeze(),
         bytes(hours) if max(hours) < 256 else hours,
         customer.place,
         customer.labels,
         customer.waiting,
         customer.refunds,
-        customer.seen.freeze(),
         customer.timers,
-        [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
         {name: state for name, state in states.items() if name not in seldom} if seldom else states,
-        [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
-        freeze_still(customer),
-        freeze_states(customer, seldom),
-        customer.awaiting.freeze(),
+        awaiting_moving,
         customer.balances,
         customer.rates_heard,
         customer.counter,
+    )
+    fields = Fields(
+        compressed(_encoder.encode(moving), MOVING),
+        ring,
+        customer.amounts.freeze(),
+        customer.merchants.freeze(),
+        customer.devices.freeze(),
+        customer.seen.freeze(),
+        awaiting,
+        freeze_still(customer),
+        freeze_states(customer, seldom),
+        [(event.TOPIC, msgspec.json.encode(event)) for event in customer.held],
+        [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
     )
     return _VERSION_BYTE + _encoder.encode(fields)
 
@@ -153,34 +169,35 @@ def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, 
             body = UPGRADES[older](body)
         customer = Customer(customer_id, retention_us)
         fields = _decoder.decode(body)
-        _fill(customer, fields)
-        return customer, fields.states | thaw_states(customer, fields.still_states)
+        moving = _moving_decoder.decode(decompressed(fields.moving))
+        _fill(customer, fields, moving)
+        return customer, moving.states | thaw_states(customer, fields.still_states)
     except (msgspec.DecodeError, ValueError, IndexError, KeyError, TypeError) as error:
         raise FrozenError(
             f"a profile's bytes are damaged ({type(error).__name__}): run `segone state verify`"
         ) from error
 
 
-def _fill(customer: Customer, fields: FrozenFields) -> None:
-    customer.partition, customer.newest_us, customer.arrival_us = fields.partition, fields.newest_us, fields.arrival_us
-    customer.ring = Ring.thaw(fields.ring, customer.ring.retention_us)
-    customer.recent = fields.recent
-    customer.matured = fields.matured
+def _fill(customer: Customer, fields: Fields, moving: FrozenMoving) -> None:
+    customer.partition, customer.newest_us, customer.arrival_us = moving.partition, moving.newest_us, moving.arrival_us
+    customer.ring = Ring.thaw(fields.ring, moving.ring, customer.ring.retention_us)
+    customer.recent = moving.recent
+    customer.matured = moving.matured
     customer.amounts = MomentsTable(fields.amounts)
     customer.merchants = Met(fields.merchants)
-    customer.countries = dict.fromkeys(fields.countries)
+    customer.countries = dict.fromkeys(moving.countries)
     customer.devices = Met(fields.devices)
-    customer.hours = list(fields.hours)
-    customer.place = fields.place
-    customer.labels = fields.labels
-    customer.waiting = fields.waiting
-    customer.refunds = fields.refunds
+    customer.hours = list(moving.hours)
+    customer.place = moving.place
+    customer.labels = moving.labels
+    customer.waiting = moving.waiting
+    customer.refunds = moving.refunds
     customer.seen = Seen(fields.seen)
-    customer.timers = fields.timers
+    customer.timers = moving.timers
     customer.held = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.held]
     customer.recent_events = [_EVENT_DECODERS[topic].decode(raw) for topic, raw in fields.recent_events]
     thaw_still(customer, fields.still)
-    customer.awaiting = Awaiting.thaw(fields.awaiting)
-    customer.balances = fields.balances
-    customer.rates_heard = fields.rates_heard
-    customer.counter = fields.counter
+    customer.awaiting = Awaiting.thaw(fields.awaiting, moving.awaiting)
+    customer.balances = moving.balances
+    customer.rates_heard = moving.rates_heard
+    customer.counter = moving.counter

@@ -7,22 +7,24 @@ from typing import Any, Final
 
 import msgspec
 
-from state.packed import narrowed
-from state.still import compressed
+from state.packed import apart
+from state.still import MOVING, compressed
+from state.windows import AMOUNT_BYTES, TIME_BYTES
 
 FIELDS_2: Final = 28
 """Of format 2, whose last ones an early profile lacks."""
 LATER_2: Final[tuple[Any, ...]] = ([], [], [], {}, {}, -1, (0, 0))
 """What it then has: recent events, streams, what awaits a label, balances, consents, rates heard, the counter."""
+FIELDS_3: Final = 26
 PAYEE_2: Final = 13
 """Which field of a recent transaction its payee is."""
 PAYEE_FIELDS: Final = 3
-"""Of format 3: account and channel, which came after them, are the transaction's."""
+"""Since format 3: account and channel, which came after them, are the transaction's."""
 
 
 def from_2(body: bytes) -> bytes:
-    """Format 3 compresses what seldom changes (state/still.py), and leaves out what all times and all keys of the ring share, what a
-    payee has in common with its transaction, and when a country was seen."""
+    """Format 3 compresses what seldom changes (state/still.py), may leave out what all times and all keys of the ring share, and leaves out
+    what a payee has in common with its transaction, and when a country was seen."""
     fields = msgspec.msgpack.decode(body)
     if not isinstance(fields, list) or len(fields) < FIELDS_2 - len(LATER_2):
         raise ValueError("a profile of format 2 is cut short")
@@ -36,7 +38,7 @@ def from_2(body: bytes) -> bytes:
     for entry in recent:
         if len(entry) > PAYEE_2 and entry[PAYEE_2] is not None:
             del entry[PAYEE_2][PAYEE_FIELDS:]
-    columns = [narrowed(times, 8), wide, amounts_of_ring, narrowed(keys, 4), digests, flags, totals]
+    columns = [(b"", times), wide, amounts_of_ring, (b"", keys), digests, flags, totals]
     seen_last = sorted(countries, key=lambda country: (countries[country], country))
     still = compressed(msgspec.msgpack.encode([streams, accounts, said, consents]))
     return msgspec.msgpack.encode([
@@ -46,5 +48,47 @@ def from_2(body: bytes) -> bytes:
     ])  # fmt: skip
 
 
-UPGRADES: Final[dict[int, Callable[[bytes], bytes]]] = {2: from_2}
+def from_3(body: bytes) -> bytes:
+    """Format 4 compresses what changes with every event, too, and the higher bytes of numbers with it."""
+    fields = msgspec.msgpack.decode(body)
+    if not isinstance(fields, list) or len(fields) < FIELDS_3:
+        raise ValueError("a profile of format 3 is cut short")
+    (
+        partition, newest_us, arrival_us, ring, recent, matured, amounts, merchants, countries, devices, hours, place, labels, waiting,
+        refunds, seen, timers, held, states, recent_events, still, still_states, awaiting, balances, rates_heard, counter, *_,
+    ) = fields  # fmt: skip
+    anchor_us, overflowed, heads, huge, times, wide, amounts_of_ring, keys, digests, flags, totals = ring
+    times, later = apart(widened(times, 8), 8, TIME_BYTES)
+    amounts_of_ring, larger = apart(amounts_of_ring, 8 if wide else 4, AMOUNT_BYTES)
+    _, keys = apart(widened(keys, 4), 4, 0)
+    columns, rest = ([], [])
+    if awaiting:
+        digests_awaiting, times_us, merchants_awaiting, features, early, *expired = awaiting
+        times_us, later_us = apart(times_us, 8, TIME_BYTES)
+        columns = [digests_awaiting, times_us, features]
+        rest = [later_us, merchants_awaiting, early, expired[0] if expired else 0]
+    ring = [anchor_us, overflowed, heads, huge, wide, later, larger, keys, flags, totals]
+    moving = msgspec.msgpack.encode([
+        partition, newest_us, arrival_us, ring, recent, matured, countries, hours, place, labels, waiting, refunds, timers, states, rest,
+        balances, rates_heard, counter,
+    ])  # fmt: skip
+    return msgspec.msgpack.encode([
+        compressed(moving, MOVING), [times, amounts_of_ring, digests], amounts, merchants, devices, seen, columns, still, still_states,
+        held, recent_events,
+    ])  # fmt: skip
+
+
+def widened(narrow: list[bytes], size: int) -> bytes | bytearray:
+    """A column of integers of `size` bytes, of which format 3 kept the highest bytes that all share once, and the others."""
+    shared, left = narrow
+    if not shared:
+        return left
+    kept = size - len(shared)
+    column = bytearray((bytes(kept) + shared) * (len(left) // kept))
+    for at in range(kept):
+        column[at::size] = left[at::kept]
+    return column
+
+
+UPGRADES: Final[dict[int, Callable[[bytes], bytes]]] = {2: from_2, 3: from_3}
 """From an older format to the next one."""

@@ -30,33 +30,26 @@ def entry_at(entries: bytes | bytearray, key: bytes, size: int) -> int:
     return at
 
 
-def narrowed(column: bytes, size: int) -> tuple[bytes, bytes]:
-    """A column of integers of `size` bytes, the least first, as the highest bytes that all of them share and what is left.
+def apart(column: bytes | bytearray, size: int, low: int) -> tuple[bytes, bytes]:
+    """A column of integers of `size` bytes, the least first, as the `low` lowest bytes of all and the others: first all of the lowest,
+    then all of the next. So the higher ones, of which most are alike, shrink when they are compressed.
 
-    >>> shared, left = narrowed(bytes([1, 0, 7, 0, 2, 0, 7, 0]), 4)
-    >>> list(shared), list(left)
-    ([0, 7, 0], [1, 2])
+    >>> apart(bytes([1, 9, 7, 0, 2, 8, 7, 0]), 4, 2)
+    (b'\\x01\\x02\\t\\x08', b'\\x07\\x07\\x00\\x00')
     """
-    count, kept = len(column) // size, size
-    while kept > 1 and count and column[kept - 1 :: size].count(column[kept - 1]) == count:
-        kept -= 1
-    if kept == size:
-        return b"", column
-    left = bytearray(count * kept)
-    for at in range(kept):
-        left[at::kept] = column[at::size]
-    return column[kept:size], bytes(left)
+    rows = [column[at::size] for at in range(size)]
+    return b"".join(rows[:low]), b"".join(rows[low:])
 
 
-def widened(narrow: tuple[bytes, bytes], size: int) -> bytes | bytearray:
-    """The column of which `narrowed` made this. Raises ValueError for what it can't have made."""
-    shared, left = narrow
-    if not shared:
-        return left
-    kept = size - len(shared)
-    column = bytearray((bytes(kept) + shared) * (len(left) // kept))
-    for at in range(kept):
-        column[at::size] = left[at::kept]
+def together(low: bytes, high: bytes, size: int) -> bytearray:
+    """The column that `apart` took apart. Raises ValueError for what can't be of one."""
+    rows = low + high
+    count, rest = divmod(len(rows), size)
+    if rest:
+        raise ValueError("a column is cut short")
+    column = bytearray(len(rows))
+    for at in range(size):
+        column[at::size] = rows[at * count : (at + 1) * count]
     return column
 
 

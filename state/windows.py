@@ -17,7 +17,7 @@ from functools import lru_cache
 from sys import byteorder
 from typing import Any, Final
 
-from state.packed import entry_at, narrowed, widened
+from state.packed import apart, entry_at, together
 
 HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 24 * HOUR_US
@@ -30,6 +30,9 @@ WIDE: Final = "Q"
 NARROW_MAX: Final = 2**32 - 1
 AMOUNT_SUMMED_MAX: Final = 2**50
 """Up to here the sums of CAPACITY amounts fit 64 bits; the totals of a customer with a larger one are frozen as decimal text."""
+TIME_BYTES: Final = 5
+AMOUNT_BYTES: Final = 2
+"""Of each, lowest first, that hardly shrink: twelve days of microseconds, 655 units of money."""
 ALL_GROUPS: Final = 127
 """The group number under which the totals over all groups are kept."""
 
@@ -246,35 +249,41 @@ class Ring:
             del column[:count]
         self.heads = [max(0, head - count) for head in self.heads]
 
-    def freeze(self) -> list[Any]:
-        """A list of numbers, byte strings and lists, from which `thaw` makes an equal ring."""
+    def freeze(self) -> tuple[list[bytes], list[Any]]:
+        """What hardly shrinks when it is compressed, and what does: of both together `thaw` makes an equal ring."""
+        times, later = apart(self.times.tobytes(), self.times.itemsize, TIME_BYTES)
+        amounts, larger = apart(self.amounts.tobytes(), self.amounts.itemsize, AMOUNT_BYTES)
+        _, keys = apart(self.keys.tobytes(), self.keys.itemsize, 0)
         totals: Any = self.totals
         if self.huge:
             totals = {key: [str(number) for number in numbers] for key, numbers in totals.items()}
-        return [
+        return [times, amounts, self.digests.tobytes()], [
             self.anchor_us,
             self.overflowed,
             self.heads,
             self.huge,
-            narrowed(self.times.tobytes(), self.times.itemsize),
             self.amounts.typecode == WIDE,
-            self.amounts.tobytes(),
-            narrowed(self.keys.tobytes(), self.keys.itemsize),
-            self.digests.tobytes(),
+            later,
+            larger,
+            keys,
             self.flags,
             totals,
         ]
 
     @classmethod
-    def thaw(cls, frozen: list[Any], retention_us: int) -> Ring:
+    def thaw(cls, columns: list[bytes], rest: list[Any], retention_us: int) -> Ring:
+        """Raises ValueError if the columns don't fit one another."""
         ring = cls(retention_us)
-        ring.anchor_us, ring.overflowed, ring.heads, ring.huge, times, wide, amounts, keys, digests, flags, totals = (
-            frozen
-        )
-        ring.times.frombytes(widened(times, ring.times.itemsize))
-        ring.amounts = array(WIDE if wide else NARROW, amounts)
-        ring.keys.frombytes(widened(keys, ring.keys.itemsize))
+        times, amounts, digests = columns
+        anchor_us, overflowed, heads, huge, wide, later, larger, keys, flags, totals = rest
+        ring.anchor_us, ring.overflowed, ring.heads, ring.huge = anchor_us, overflowed, heads, huge
+        ring.times.frombytes(together(times, later, ring.times.itemsize))
+        ring.amounts = array(WIDE if wide else NARROW)
+        ring.amounts.frombytes(together(amounts, larger, ring.amounts.itemsize))
+        ring.keys.frombytes(together(b"", keys, ring.keys.itemsize))
         ring.digests.frombytes(digests)
         ring.flags = bytearray(flags)
-        ring.totals = {key: [int(text) for text in texts] for key, texts in totals.items()} if ring.huge else totals
+        ring.totals = {key: [int(text) for text in texts] for key, texts in totals.items()} if huge else totals
+        if not len(ring.times) == len(ring.amounts) == len(ring.keys) == len(ring.digests) == len(ring.flags):
+            raise ValueError("the columns of the windows differ in length")
         return ring

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.packed import Met, Seen, entry_at, narrowed, widened
+from state.packed import Met, Seen, apart, entry_at, together
 
 MINUTE_US = 60_000_000
 SHORT = 2**32
@@ -64,18 +64,18 @@ def test_bytes_that_are_cut_short_are_refused(table: type[Met] | type[Seen]) -> 
         table(b"123")
 
 
-@given(st.lists(st.integers(-(2**63), 2**63 - 1)), st.sampled_from([0, 8, 16, 40, 63]))
-def test_a_narrowed_column_is_widened_to_the_same_bytes(numbers: list[int], bits: int) -> None:
-    """Also of numbers that have nothing in common, of one alone, of none."""
-    column = array("q", [number >> bits for number in numbers]).tobytes()
-    shared, left = narrowed(column, 8)
-    assert bytes(widened((shared, left), 8)) == column
-    assert len(left) == len(numbers) * (8 - len(shared)) and len(shared) < 8
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)), st.sampled_from([(8, "q"), (4, "i")]), st.integers(0, 4))
+def test_a_column_taken_apart_comes_together_again(numbers: list[int], kind: tuple[int, str], low_bytes: int) -> None:
+    """Also of one number alone, of none."""
+    size, code = kind
+    column = array(code, [number >> 64 - 8 * size for number in numbers]).tobytes()
+    low, high = apart(column, size, low_bytes)
+    assert bytes(together(low, high, size)) == column
+    assert len(low) == len(numbers) * low_bytes
+    assert high[:1] == column[low_bytes : low_bytes + 1] or low_bytes == size
 
 
-def test_a_narrowed_column_that_was_cut_is_refused() -> None:
-    shared, left = narrowed(array("q", range(100, 200)).tobytes(), 8)
-    assert len(shared) == 7
-    shared, left = narrowed(array("q", range(1000, 2000)).tobytes(), 8)
-    with pytest.raises(ValueError, match="bytes of size"):
-        widened((shared, left[:-1]), 8)
+@pytest.mark.parametrize("high", [b"", b"12", b"123456"])
+def test_a_column_of_which_a_piece_was_cut_is_refused(high: bytes) -> None:
+    with pytest.raises(ValueError, match="cut short"):
+        together(b"123", high, 4)

@@ -102,7 +102,7 @@ def test_what_waits_is_what_a_plain_list_says(steps: list[tuple[int, int]]) -> N
         elif plain:
             digest = plain.pop(number % len(plain))[0]
             assert (found := awaiting.take(digest)) is not None and found.digest == digest
-        awaiting = Awaiting.thaw(awaiting.freeze())
+        awaiting = Awaiting.thaw(*awaiting.freeze())
         assert (len(awaiting), awaiting.expired) == (len(plain), sum(one[2] for one in plain))
 
 
