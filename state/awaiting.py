@@ -116,16 +116,21 @@ class Awaiting:
         if not self._digests and not self.early:
             return [], []
         times_us, later = apart(self._times_us.tobytes(), self._times_us.itemsize, TIME_BYTES)
-        columns = [self._digests.tobytes(), times_us, bytes(self._features)]
-        return columns, [later, self._merchants, self.early, self.expired]
+        return [self._digests.tobytes(), times_us], [
+            later,
+            self._merchants,
+            self.early,
+            self.expired,
+            bytes(self._features),
+        ]
 
     @classmethod
     def thaw(cls, columns: list[bytes], rest: list[Any]) -> Awaiting:
         """Raises ValueError if the columns don't fit one another."""
         awaiting = cls()
         if columns:
-            digests, times_us, features = columns
-            later, awaiting._merchants, early, awaiting.expired = rest
+            digests, times_us = columns
+            later, awaiting._merchants, early, awaiting.expired, features = rest
             awaiting._digests.frombytes(digests)
             awaiting._times_us.frombytes(together(times_us, later, awaiting._times_us.itemsize))
             awaiting._features += features

@@ -65,8 +65,8 @@ def from_3(body: bytes) -> bytes:
     if awaiting:
         digests_awaiting, times_us, merchants_awaiting, features, early, *expired = awaiting
         times_us, later_us = apart(times_us, 8, TIME_BYTES)
-        columns = [digests_awaiting, times_us, features]
-        rest = [later_us, merchants_awaiting, early, expired[0] if expired else 0]
+        columns = [digests_awaiting, times_us]
+        rest = [later_us, merchants_awaiting, early, expired[0] if expired else 0, features]
     ring = [anchor_us, overflowed, heads, huge, wide, later, larger, keys, flags, totals]
     moving = msgspec.msgpack.encode([
         partition, newest_us, arrival_us, ring, recent, matured, countries, hours, place, labels, waiting, refunds, timers, states, rest,
