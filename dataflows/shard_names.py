@@ -31,6 +31,15 @@ def shard_names(count: int, naming: int) -> tuple[str, ...]:
     return tuple(f"{shard:04d}" if naming == COUNTED else _spread(shard) for shard in range(count))
 
 
+def shard_numbered(name: str) -> int:
+    """Which shard a name is of, however it was named.
+
+    >>> shard_numbered("0012"), shard_numbered("0012.45")
+    (12, 12)
+    """
+    return int(name.partition(".")[0])
+
+
 def _spread(shard: int) -> str:
     ending = 0
     while worker_hash(name := f"{shard:04d}.{ending}") % EVEN_OVER != shard % EVEN_OVER:

@@ -14,7 +14,7 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.shard_names import COUNTED, EVEN_OVER, SPREAD, shard_names, worker_hash
+from dataflows.shard_names import COUNTED, EVEN_OVER, SPREAD, shard_names, shard_numbered, worker_hash
 
 
 def homes(names: list[str], workers: int) -> dict[str, int]:
@@ -56,7 +56,7 @@ def test_the_hash_is_the_engines() -> None:
 def test_names_are_distinct_and_begin_with_the_shard_s_number(count: int) -> None:
     names = shard_names(count, SPREAD)
     assert len(set(names)) == count
-    assert [int(name.split(".")[0]) for name in names] == list(range(count))
+    assert [shard_numbered(name) for name in names] == list(range(count))
     assert [worker_hash(name) % EVEN_OVER for name in names] == [shard % EVEN_OVER for shard in range(count)]
 
 

@@ -21,12 +21,13 @@ from histories import HOUR_US, Expected, History, make_history, undisturbed
 from dataflows.files.sink import FileOutput, OutputFailed, read_committed
 from dataflows.files.source import FileInput
 from dataflows.shard_logic import ShardLogic
+from dataflows.shard_names import shard_numbered
 from dataflows.worker import Worker, make_pacemaker
 from state.settings import Settings
 from state.settings_reading import load_settings
 from state.shard import Shard
 from state.shard_meta import decode_meta
-from state.store import DiskStore
+from state.store import DiskStore, shard_folder
 from state.store_check import verify_shard
 from state.store_error import StoreError
 from state.store_position import decode_token
@@ -344,9 +345,10 @@ class Life:
             for topic, length in orjson.loads(state).items():
                 kept[self.output / topic / f"{int(part)}.jsonl"] = length
         for key, token in self.recovery.load(SHARD).items():
-            at = decode_token(token, int(key))
+            folder = shard_folder(self.state, shard_numbered(key))
+            at = decode_token(token, shard_numbered(key))
             for path in logs:
-                if path.parent.name == key:
+                if path.parent == folder:
                     number = int(path.stem[5:])
                     kept[path] = 1 << 40 if number < at.segment else at.offset if number == at.segment else 0
         if not self.power and self.random.random() < 0.5:
@@ -386,9 +388,9 @@ class Life:
         received = 0
         profiles: dict[str, bytes] = {}
         for key, token in self.recovery.load(SHARD).items():
-            report = verify_shard(self.state, int(key))
+            report = verify_shard(self.state, shard_numbered(key))
             assert report.findings == (), report.findings
-            store = DiskStore.open(self.state, int(key))
+            store = DiskStore.open(self.state, shard_numbered(key))
             try:
                 meta = store.restore(token)
                 assert meta is not None
