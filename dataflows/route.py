@@ -131,6 +131,10 @@ class Router:
 
 def to_sink(outputs: list[Output], partitions: int, *, proof: bool) -> Iterable[tuple[str, OutputBatch]]:
     """Outputs grouped by the sink partition that alone writes them: crc32 of the key."""
+    if partitions == 1:
+        if outputs:
+            yield "0", OutputBatch(outputs, proof)
+        return
     by_partition: dict[int, list[Output]] = {}
     for output in outputs:
         by_partition.setdefault(partition_of(output.key, partitions), []).append(output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -23,7 +23,7 @@ class Record(msgspec.Struct, gc=False):
     body: Any = None
 
 
-class Output(NamedTuple):
+class Output(msgspec.Struct, frozen=True, gc=False):
     """One message to be written. `id` (up to 32 bytes) is the same whenever the same thing is said again:
     the exactly-once sink recognises by it what a crashed predecessor had already written.
     `headers` come in addition to what the sink itself adds."""

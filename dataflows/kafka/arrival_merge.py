@@ -78,13 +78,16 @@ class ArrivalMerge:
 
     def _take_run(self, log: Log, until: Key, taken: list[Record], count_max: int) -> None:
         """Move records of one log for as long as they come before the head of every other."""
-        waiting, rank, newest_us, last = log.waiting, log.rank, log.newest_us, self._last
-        while waiting and len(taken) < count_max and (waiting[0].arrival_us, rank) < until:
-            record = waiting.popleft()
-            taken.append(record)
-            newest_us = max(newest_us, record.arrival_us)
-            if (newest_us, rank) < last:
+        waiting, rank, newest_us = log.waiting, log.rank, log.newest_us
+        until_us = until[0] + (rank < until[1])  # (arrival, rank) < until
+        in_time_us = self._last[0] + (rank < self._last[1])  # (newest, rank) >= last
+        room = count_max - len(taken)
+        while waiting and room and (arrival_us := waiting[0].arrival_us) < until_us:
+            taken.append(waiting.popleft())
+            room -= 1
+            if arrival_us > newest_us:
+                newest_us = arrival_us
+            if newest_us < in_time_us:
                 self.passed_over += 1
-            else:
-                last = (newest_us, rank)
-        log.newest_us, self._last, log.next_offset = newest_us, last, taken[-1].offset + 1
+        log.newest_us, log.next_offset = newest_us, taken[-1].offset + 1
+        self._last = max(self._last, (newest_us, rank))

@@ -163,20 +163,23 @@ class KafkaLogs:
         return high
 
     def _sort_in(self, messages: list[Message]) -> None:
+        """Messages come in runs of one log; all records of a log share one string for its topic."""
+        log: KafkaLog | None = None
+        name = ""
         for message in messages:
             error = message.error()
             if error is not None:
                 self._receive_error(message, error)
                 continue
             topic, partition, offset = message.topic(), message.partition(), message.offset()
-            log = self._by_address[topic, partition]
+            if log is None or partition != log.partition or topic != log.topic:
+                log = self._by_address[topic, partition]
+                name = log.topic[self._prefix_length :]
             log.received = offset + 1
             if offset < log.end or log.end < 0:
                 arrival_us = max(0, message.timestamp()[1]) * 1000
                 value = message.value() or b""
-                log.waiting.append(
-                    Record(topic[self._prefix_length :], partition, offset, arrival_us, message.key(), value)
-                )
+                log.waiting.append(Record(name, partition, offset, arrival_us, message.key(), value))
 
     def _receive_error(self, message: Message, error: KafkaError) -> None:
         code = error.code()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -54,7 +54,7 @@ _NO_RETRY_MENDS = frozenset(
 )
 
 
-Report = Callable[[KafkaError | None, Message], None]
+Headers = list[tuple[str, bytes]]
 
 
 class Fenced(KafkaRefused):
@@ -221,15 +221,13 @@ class Publisher:
     def _publish(self, outputs: list[Output]) -> dict[Address, int]:
         """Commit the outputs in one transaction, as often as it takes until no broker has answered for `broker_timeout_s`."""
         began_s = time.monotonic()
-        addresses = [self._address(output) for output in outputs]
-        last = {address: at for at, address in enumerate(addresses)}
+        addresses = self._addresses(outputs)
+        last = dict(zip(addresses, range(len(addresses)), strict=True))
         attempt = Attempt(wary=False)
         while True:
             try:
                 self._producer.begin_transaction()
-                for at, (output, address) in enumerate(zip(outputs, addresses, strict=True)):
-                    told = attempt.wary or last[address] == at
-                    self._produce(output, address, attempt.report if told else None)
+                self._produce(outputs, addresses, range(len(outputs)) if attempt.wary else set(last.values()), attempt)
                 self._insist(
                     self._producer.commit_transaction, self._settings.broker_timeout_s, "committing outputs", began_s
                 )
@@ -254,27 +252,38 @@ class Publisher:
         self._insist(self._producer.abort_transaction, timeout_s, "aborting a transaction", began_s)
         time.sleep(RETRY_PAUSE_S)
 
-    def _address(self, output: Output) -> Address:
-        topic = self._settings.topic_prefix + output.topic
-        return topic, partition_of(output.key, self._partitions[topic])
+    def _addresses(self, outputs: Sequence[Output]) -> list[Address]:
+        prefix, partitions = self._settings.topic_prefix, self._partitions
+        names = {topic: prefix + topic for topic in {output.topic for output in outputs}}
+        return [(name := names[output.topic], partition_of(output.key, partitions[name])) for output in outputs]
 
-    def _produce(self, output: Output, address: Address, report: Report | None) -> None:
-        topic, number = address
-        key, value = output.key, output.value
-        headers = [(ID_HEADER, output.id), *output.headers]
-        if len(key) + len(value) + HEADERS_ROOM_BYTES > self._bytes_max[topic]:
-            size = FRAMING_BYTES + len(key) + len(value) + sum(len(name) + len(text) + 10 for name, text in headers)
-            if size > self._bytes_max[topic]:
-                _log.error("an output of %d bytes is larger than %s accepts: written without its value", size, topic)
-                self.omitted += 1
-                headers.append((OMITTED_HEADER, b"%d" % len(value)))
-                value = b""
-        while True:
-            try:
-                self._producer.produce(topic, value, key, number, on_delivery=report, headers=headers)
-                return
-            except BufferError:  # librdkafka's queue is full: let it send
-                self._producer.poll(0.05)
+    def _produce(
+        self, outputs: Sequence[Output], addresses: Sequence[Address], told: Container[int], attempt: Attempt
+    ) -> None:
+        """Hand the outputs to librdkafka. `told`: the places of those whose delivery is to be reported."""
+        produce, bytes_max = self._producer.produce, self._bytes_max
+        for at, (output, (topic, number)) in enumerate(zip(outputs, addresses, strict=True)):
+            key, value = output.key, output.value
+            headers: Headers = [(ID_HEADER, output.id), *output.headers]
+            if len(key) + len(value) + HEADERS_ROOM_BYTES > bytes_max[topic]:
+                value = self._fitting(topic, key, value, headers)
+            report = attempt.report if at in told else None
+            while True:
+                try:
+                    produce(topic, value, key, number, report, None, 0, headers)  # by position: names cost a fifth more
+                    break
+                except BufferError:  # librdkafka's queue is full: let it send
+                    self._producer.poll(0.05)
+
+    def _fitting(self, topic: str, key: bytes, value: bytes, headers: Headers) -> bytes:
+        """The value if its topic accepts it, else nothing in its place and a header that tells its length."""
+        size = FRAMING_BYTES + len(key) + len(value) + sum(len(name) + len(text) + 10 for name, text in headers)
+        if size <= self._bytes_max[topic]:
+            return value
+        _log.error("an output of %d bytes is larger than %s accepts: written without its value", size, topic)
+        self.omitted += 1
+        headers.append((OMITTED_HEADER, b"%d" % len(value)))
+        return b""
 
     def _left_s(self, began_s: float, timeout_s: float) -> float:
         """How long brokers may still be silent, or answer without success, in what began at `began_s`."""
