@@ -1,9 +1,10 @@
 """How records lie in LMDB's pages: one that fills whole pages and a little more keeps the little elsewhere.
 
 LMDB keeps a value of over half a page in pages of its own, of which the last one is part empty: of a record of 4.3 pages it takes five. So
-a record is cut where its last whole page ends, if what is left fits into half a page: the head stays under the customer's key, the tail
-goes to a sub-database of its own, whose pages tails share. A head without its tail is shorter than the record says, and so nobody's
-record; tables made before tails have records that are whole, whatever their length, and are read the same way.
+a record is cut where its last whole page ends, if little more than half a page is left: the head stays under the customer's key, what
+is left goes, as one tail or two of a third of a page at most, to a sub-database of its own, whose pages records share. A head without its
+tails is shorter than the record says, and so nobody's record; tables made before tails have records that are whole, whatever their
+length, and are read the same way.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ from state.store_record import HEAD_BYTES, record_bytes_of
 
 PAGE_HEAD_BYTES: Final = 16
 """Of a page, or of a row of pages that hold one value (LMDB 0.9, mdb.c: PAGEHDRSZ)."""
-NODE_BYTES: Final = 8
-"""Before each key in a page (NODESIZE)."""
-PLACE_BYTES: Final = 2
-"""By which a page finds each of its entries."""
+ENTRY_BYTES: Final = 10
+"""Of an entry beside its key and value: NODESIZE, and the place by which a page finds it."""
+TAILS_PER_PAGE: Final = 3
+"""At least. Tails of half a page leave too much of their pages empty once they have been rewritten in random order."""
+TAILS_MAX: Final = 2
+TAIL_SHARE_MAX: Final = 9 / 16
+"""Of a page, for both tails together: pages that records share are a quarter empty in the long run, so more would save next to nothing."""
+SECOND: Final = b"\0"
+"""What a second tail has after the customer's key. No id has it: ids are without control characters."""
 
 
 class RecordPages:
@@ -27,18 +33,23 @@ class RecordPages:
         self._heads = heads
         self._tails = tails
         self._page_bytes = page_bytes
-        # An entry that takes more than half of what a page has room for gets pages of its own.
-        self._entry_bytes_max = ((page_bytes - PAGE_HEAD_BYTES) // 2 & ~1) - PLACE_BYTES - NODE_BYTES
+        self._left_bytes_max = int(TAIL_SHARE_MAX * page_bytes)
+        self._entry_bytes_max = ((page_bytes - PAGE_HEAD_BYTES) // TAILS_PER_PAGE & ~1) - ENTRY_BYTES - len(SECOND)
 
-    def head_bytes(self, key: bytes, record_bytes: int) -> int:
-        """How much of a record stays together under its key: all of it, or what fills whole pages.
+    def cuts(self, key: bytes, record_bytes: int) -> tuple[int, ...]:
+        """Where a record's pieces end: the head, which fills whole pages unless it is all, then the tails.
 
         >>> pages = RecordPages(None, None, 4096)
-        >>> [pages.head_bytes(b"c-1", size) for size in (100, 4080, 4081, 6107, 6108, 8176, 8200)]
-        [100, 4080, 4080, 4080, 6108, 8176, 8176]
+        >>> [pages.cuts(b"c-1", size) for size in (100, 4080, 4081, 5426, 5427, 6384, 6385, 8200)]
+        [(100,), (4080,), (4080, 4081), (4080, 5426), (4080, 5426, 5427), (4080, 5426, 6384), (6385,), (8176, 8200)]
         """
         filled = (record_bytes + PAGE_HEAD_BYTES) // self._page_bytes * self._page_bytes - PAGE_HEAD_BYTES
-        return filled if 0 < record_bytes - filled <= self._entry_bytes_max - len(key) and filled > 0 else record_bytes
+        left, tail_bytes_max = record_bytes - filled, self._entry_bytes_max - len(key)
+        if left == 0 or filled < 0 or left > min(self._left_bytes_max, TAILS_MAX * tail_bytes_max):
+            return (record_bytes,)
+        if left <= tail_bytes_max:
+            return filled, record_bytes
+        return filled, filled + tail_bytes_max, record_bytes
 
     def head(self, txn: Any, key: bytes) -> Any:
         """The beginning of a record, with its head, its id and which partition a holder is of; None if there is none. Of a transaction
@@ -50,23 +61,25 @@ class RecordPages:
         head = txn.get(key, db=self._heads)
         return None if head is None else self._whole(txn, key, head)
 
-    def put(self, txn: Any, key: bytes, record: bytes, before: bool) -> None:
-        """Replaces a record; `before`: the one in its place has a tail."""
-        kept = self.head_bytes(key, len(record))
-        if kept == len(record):
+    def put(self, txn: Any, key: bytes, record: bytes, before: int) -> None:
+        """Replaces a record; `before`: how many bytes of the one in its place are in tails."""
+        cuts = self.cuts(key, len(record))
+        if len(cuts) == 1:
             txn.put(key, record, db=self._heads)
-            if before:
-                txn.delete(key, db=self._tails)
         else:
             whole = memoryview(record)
-            txn.put(key, whole[:kept], db=self._heads)
-            txn.put(key, whole[kept:], db=self._tails)
+            txn.put(key, whole[: cuts[0]], db=self._heads)
+            txn.put(key, whole[cuts[0] : cuts[1]], db=self._tails)
+            if len(cuts) == 1 + TAILS_MAX:
+                txn.put(key + SECOND, whole[cuts[1] :], db=self._tails)
+        if before:
+            self._delete_tails(txn, key, len(cuts) - 1, before)
 
-    def delete(self, txn: Any, key: bytes, before: bool) -> None:
-        """Removes a record, if there is one; `before`: it has a tail."""
+    def delete(self, txn: Any, key: bytes, before: int) -> None:
+        """Removes a record, if there is one; `before`: how many bytes of it are in tails."""
         txn.delete(key, db=self._heads)
         if before:
-            txn.delete(key, db=self._tails)
+            self._delete_tails(txn, key, 0, before)
 
     def some(self, txn: Any, from_key: bytes, count_max: int) -> list[tuple[bytes, bytes]]:
         """(key, record) of up to `count_max`, in the order of the keys, the first at or after `from_key`; unchecked as in `get`."""
@@ -82,13 +95,33 @@ class RecordPages:
     def stray_tails(self, txn: Any) -> int:
         """Number of tails that no record goes on in."""
         with txn.cursor(self._tails) as cursor:
-            owners = (txn.get(key, db=self._heads) for key in cursor.iternext(values=False))
-            return sum(owner is None or not goes_on(owner) for owner in owners)
+            return sum(not self._belongs(txn, key) for key in map(bytes, cursor.iternext(values=False)))
+
+    def _belongs(self, txn: Any, tail_key: bytes) -> bool:
+        head = txn.get(tail_key, db=self._heads)
+        if head is not None:
+            return beyond(head) > 0
+        if not tail_key.endswith(SECOND):
+            return False
+        head, first = (txn.get(tail_key[: -len(SECOND)], db=db) for db in (self._heads, self._tails))
+        return head is not None and first is not None and beyond(head) > len(first)
+
+    def _delete_tails(self, txn: Any, key: bytes, kept: int, before: int) -> None:
+        """All but the first `kept` of those that held `before` bytes."""
+        if kept == 0:
+            txn.delete(key, db=self._tails)
+        if kept < TAILS_MAX and before > self._entry_bytes_max - len(key):
+            txn.delete(key + SECOND, db=self._tails)
 
     def _whole(self, txn: Any, key: bytes, head: Any) -> bytes:
-        return b"".join((head, txn.get(key, b"", db=self._tails))) if goes_on(head) else bytes(head)
+        missing = beyond(head)
+        if not missing:
+            return bytes(head)
+        first = txn.get(key, b"", db=self._tails)
+        second = txn.get(bytes(key) + SECOND, b"", db=self._tails) if len(first) < missing else b""
+        return b"".join((head, first, second))
 
 
-def goes_on(head: Any) -> bool:
-    """Whether a record has a tail, by the length that it says it has."""
-    return len(head) >= HEAD_BYTES and record_bytes_of(head) > len(head)
+def beyond(head: Any) -> int:
+    """How many bytes of a record are in tails, by the length that it says it has."""
+    return max(0, record_bytes_of(head) - len(head)) if len(head) >= HEAD_BYTES else 0

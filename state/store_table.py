@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import lmdb
 
 from state.store_error import StoreError, newer, unopened
-from state.store_pages import RecordPages, goes_on
+from state.store_pages import RecordPages, beyond
 from state.store_position import BEGINNING, LogPosition
 from state.store_record import (
     CHECKPOINT,
@@ -258,7 +258,7 @@ class Table:
             owner = customer_id.encode()
             key = key_of(owner)
             old = pages.head(txn, key)
-            old_goes_on = old is not None and goes_on(old)
+            old_tail_bytes = 0 if old is None else beyond(old)
             old_us = NO_TIMER if old is None else timer_of(old)
             new_us = timer_of(record)
             if old_us != new_us:
@@ -274,9 +274,9 @@ class Table:
                 if new_partition is not None:
                     holders.current.append((_partition_key(new_partition) + key, owner))
             if header_at(record).value_bytes:
-                pages.put(txn, key, record, old_goes_on)
+                pages.put(txn, key, record, old_tail_bytes)
             else:
-                pages.delete(txn, key, old_goes_on)
+                pages.delete(txn, key, old_tail_bytes)
 
     def _write(self, fill: Callable[[Any], object]) -> None:
         """One transaction, begun again with a larger map whenever the map is full."""

@@ -7,6 +7,7 @@ import random
 import struct
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import lmdb
@@ -41,12 +42,12 @@ def move(store: DiskStore) -> bytes:
 
 
 def sizes_near_limits() -> list[int]:
-    """Lengths of values whose records end just before, at and after half pages and whole ones."""
+    """Lengths of values whose records end just before, at and after whole pages, and a tail or two beyond them."""
     steps = (-3, -2, -1, 0, 1, 2, 3)
-    half = PAGE_BYTES // 2
-    return [
-        half * halves - over - RECORD_BYTES + step for halves in range(1, 7) for over in (0, 16, 38) for step in steps
-    ]
+    tail = (PAGE_BYTES - 16) // 3 - 11 - len(NAME)  # the longest one
+    ends = [PAGE_BYTES // 2]
+    ends += [PAGE_BYTES * pages - 16 + more for pages in (1, 2, 3) for more in (0, tail, PAGE_BYTES * 9 // 16)]
+    return [end - over - RECORD_BYTES + step for end in ends for over in (0, 16) for step in steps]
 
 
 def pieces(directory: Path) -> tuple[set[bytes], set[bytes]]:
@@ -65,13 +66,15 @@ def open_table(directory: Path) -> lmdb.Environment:
 
 @pytest.fixture
 def split(tmp_path: Path) -> Iterator[Path]:
-    """A closed store of three customers whose records have tails."""
+    """A closed store of three customers whose records have one tail, and one whose record has two."""
     with closing(DiskStore.open(tmp_path, SHARD)) as store:
         store.restore(None)
         for number in range(3):
             store.put(f"c-{number}", b"head" * (PAGE_BYTES // 4) + b"tail-%d" % number, None)
+        store.put("c-3", bytes(3 * PAGE_BYTES // 2), None)
         move(store)
-    assert pieces(tmp_path) == ({b"c-0", b"c-1", b"c-2"},) * 2
+    heads = {b"c-0", b"c-1", b"c-2", b"c-3"}
+    assert pieces(tmp_path) == (heads, heads | {b"c-3\0"})
     yield tmp_path
 
 
@@ -101,12 +104,13 @@ def test_every_length_near_a_limit_comes_back_after_every_other(tmp_path):
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 5 * PAGE_BYTES), st.integers(1, 511), st.sampled_from([4096, 16384]))
-def test_a_tail_takes_fewer_bytes_than_the_page_that_it_saves(record_bytes, key_bytes, page_bytes):
-    head_bytes = RecordPages(None, None, page_bytes).head_bytes(b"k" * key_bytes, record_bytes)
-    if head_bytes < record_bytes:
-        assert (head_bytes + 16) % page_bytes == 0
-        assert record_bytes - head_bytes + key_bytes + 8 < page_bytes / 2
+@given(st.integers(1, 5 * PAGE_BYTES), st.integers(1, 416), st.sampled_from([4096, 16384]))
+def test_a_head_fills_its_pages_and_three_tails_fit_in_one(record_bytes, key_bytes, page_bytes):
+    cuts = RecordPages(None, None, page_bytes).cuts(b"k" * key_bytes, record_bytes)
+    assert cuts[-1] == record_bytes and len(cuts) <= 3
+    for begin, end in pairwise(cuts):
+        assert (cuts[0] + 16) % page_bytes == 0
+        assert begin < end and 3 * (end - begin + key_bytes + 1 + 10) <= page_bytes - 16
 
 
 def test_lmdb_gives_no_tail_pages_of_its_own(tmp_path):
@@ -136,28 +140,30 @@ def test_records_take_a_sixth_more_than_their_bytes_at_most(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
-def test_damage_in_a_tail_is_refused_when_read_and_found_by_verify(split, damage):
+@pytest.mark.parametrize("key", [b"c-1", b"c-3", b"c-3\0"])
+def test_damage_in_a_tail_is_refused_when_read_and_found_by_verify(split, key, damage):
     with open_table(split) as env, env.begin(write=True) as txn:
         tails = env.open_db(b"tails", txn, create=False)
-        tail = txn.get(b"c-1", db=tails)
+        tail = txn.get(key, db=tails)
         if damage == "gone":
-            txn.delete(b"c-1", db=tails)
+            txn.delete(key, db=tails)
         else:
-            txn.put(b"c-1", tail[:-1] + (b"" if damage == "cut" else b"?"), db=tails)
+            txn.put(key, tail[:-1] + (b"" if damage == "cut" else b"?"), db=tails)
     (finding,) = verify_shard(split, SHARD).findings
     assert "customers.mdb: the record with key digest" in finding and "is damaged" in finding
     with closing(DiskStore.open(split, SHARD)) as store:
         assert store._table.get("c-0") is not None
         with pytest.raises(StoreError, match="is damaged"):
-            store._table.get("c-1")
+            store._table.get(key[:3].decode())
 
 
 def test_verify_finds_tails_that_belong_to_nobody(split):
     with open_table(split) as env, env.begin(write=True) as txn:
         tails = env.open_db(b"tails", txn, create=False)
-        txn.put(b"nobody", b"tail", db=tails)
+        for key in (b"nobody", b"nobody\0", b"c-1\0"):
+            txn.put(key, b"tail", db=tails)
     (finding,) = verify_shard(split, SHARD).findings
-    assert "1 tails belong to no record" in finding
+    assert "3 tails belong to no record" in finding
 
 
 def test_a_table_of_format_2_is_read_and_written_on(tmp_path):
@@ -171,7 +177,8 @@ def test_a_table_of_format_2_is_read_and_written_on(tmp_path):
         customers, tails = env.open_db(b"customers", txn), env.open_db(b"tails", txn)
         for number in range(5):
             key = b"c-%d" % number
-            txn.put(key, txn.get(key, db=customers) + txn.get(key, b"", db=tails), db=customers)
+            found = [txn.get(key, b"", db=tails), txn.get(key + b"\0", b"", db=tails)]
+            txn.put(key, txn.get(key, db=customers) + b"".join(found), db=customers)
         txn.drop(tails)
         txn.put(b"format", struct.pack("<HI", 2, SHARD), db=env.open_db(b"about", txn))
     with closing(DiskStore.open(tmp_path, SHARD)) as store:
@@ -185,4 +192,4 @@ def test_a_table_of_format_2_is_read_and_written_on(tmp_path):
         assert found == [b"old" * PAGE_BYTES, b"new" * PAGE_BYTES, None, *[b"old" * PAGE_BYTES] * 2]
     assert verify_shard(tmp_path, SHARD).findings == ()
     heads, tails = pieces(tmp_path)
-    assert len(heads) == 4 and tails <= {b"c-1"}
+    assert len(heads) == 4 and tails <= {b"c-1", b"c-1\0"}
