@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
@@ -42,10 +42,6 @@ DENIALS = frozenset(
 )
 """Answers that asking again does not change."""
 
-LINGER_MS: Final = 1000
-"""A commit sends what lingers at once, and nobody sees an output before it. While a short time to linger runs out, librdkafka's thread
-polls its sockets without a rest, the more the slower the broker is."""
-
 _log = logging.getLogger("segone.kafka")
 
 
@@ -76,7 +72,7 @@ def consumer(settings: KafkaSettings, fixed: Properties, **callbacks: Callable[.
 def producer(
     settings: KafkaSettings, transactional_id: str, fixed: Properties, **callbacks: Callable[..., None]
 ) -> Producer:
-    """A transactional producer: our defaults, then the settings, then what must be so. `init_transactions` is the caller's."""
+    """A transactional producer; `init_transactions` is the caller's."""
     ours = {
         "transactional.id": transactional_id,
         # A transaction open in a crash hides later messages from read-committed readers until it times out or its
@@ -85,8 +81,7 @@ def producer(
             10_000 + int(SLOW_BROKER_FACTOR * settings.broker_timeout_s * 1000), TRANSACTION_TIMEOUT_MS_MAX
         ),
     }
-    defaults = {"linger.ms": LINGER_MS}
-    return _made(Producer, defaults | _shared(settings) | settings.producer | ours | dict(fixed) | callbacks)
+    return _made(Producer, _shared(settings) | settings.producer | ours | dict(fixed) | callbacks)
 
 
 def plain_producer(settings: KafkaSettings) -> Producer:
