@@ -21,6 +21,7 @@ from state.market import PENDING_MAX, VISITS_IDLE_MAX, VISITS_MIN, visits_due
 from state.policy import Policy
 from state.shard import Shard
 from state.shard_meta import decode_meta
+from state.still import MOVING, compressed, decompressed
 
 HOLDERS = 150
 
@@ -164,16 +165,20 @@ def test_what_a_holder_hears_depends_on_no_batch_no_pace_and_no_restart(seed: in
     assert run(2, batches=False) == at_once
 
 
+def never_asked_for_rates(body: bytes) -> bytes:
+    """A profile's fields without what it has heard of rates: the last two that change with every event."""
+    block, *rest = msgspec.msgpack.decode(body)
+    moving = [*msgspec.msgpack.decode(decompressed(block))[:-2], UNKNOWN, (0, 0)]
+    return msgspec.msgpack.encode([compressed(msgspec.msgpack.encode(moving), MOVING), *rest])
+
+
 def test_a_state_from_before_the_index_of_holders_is_brought_up_to_date() -> None:
     made = bank(3)
     made.apply([rate(1, 4.9), purchase("nobody", 1.5)])
     values, timers_us, _, meta = made._generations[made.shard.checkpoint()]
     clocks_us, counters, *_ = msgspec.msgpack.decode(meta)
     newest_us = decode_meta(meta).market[0].newest_us
-    older = {
-        name: value[:1] + msgspec.msgpack.encode([*msgspec.msgpack.decode(value[1:])[:-2], UNKNOWN, (0, 0)])
-        for name, value in values.items()
-    }
+    older = {name: value[:1] + never_asked_for_rates(value[1:]) for name, value in values.items()}
     older_meta = msgspec.msgpack.encode(
         [clocks_us, counters, dict.fromkeys(("c-000", "c-001", "c-002"), 0), {0: newest_us}]
     )

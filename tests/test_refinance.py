@@ -171,7 +171,7 @@ def test_who_refuses_offers_hears_of_none() -> None:
 
 def test_rates_go_to_every_shard_from_every_partition_and_are_counted_once(tmp_path: Path) -> None:
     accounting = Accounting()
-    router = Router(Decoder(), 3, 1, accounting, Quarantine(tmp_path))
+    router = Router(Decoder(), ["0000", "0001", "0002"], 1, accounting, Quarantine(tmp_path))
     body = b'{"rate_id":"r","observed_at":"2025-03-04T12:00:00Z","series":"s","value":3.0}'
     records = [Record("in.market", 0, 0, NOON_US, None, body), Record("in.market", 0, 1, NOON_US, None, b"{")]
     heard: list[tuple[int, int]] = []
