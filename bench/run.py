@@ -6,7 +6,7 @@ a floor          decode, profile, detectors in a plain loop
 b embedded log   the worker on files
 c Kafka          the worker on a real broker, exactly once, checkpoints on
 d simple work    the peers' work in our engine, by hand, in Quix Streams: same data, same broker, outputs compared
-e latency        at 25, 50 and 75 % of what (c) reached, to a read-committed reader
+e latency        at 25, 50 and 75 % of what it does at most, to a read-committed reader
 f growth         10,000 to 1,000,000 customers (5,000,000 with --five-million)
 g processes      one and two
 h detectors      what each one's hooks take
