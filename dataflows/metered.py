@@ -9,6 +9,7 @@ from typing import Any
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.batches import RecordBatch
+from dataflows.engine_thread import keep_thread_state
 from dataflows.tally import Tally
 from dataflows.witness import Witness
 
@@ -20,6 +21,7 @@ class MeteredInput(FixedPartitionedSource[RecordBatch, bytes]):
         self._source, self._tally, self._witness = source, tally, witness
 
     def list_parts(self) -> list[str]:
+        keep_thread_state()  # the first of our code that the engine calls, in each of its threads
         with self._witness:
             return self._source.list_parts()
 
