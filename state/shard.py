@@ -30,8 +30,6 @@ from state.step import CustomerStep, Emission
 from state.store import Store
 from state.times import NEVER_US, rfc3339
 
-DIRTY_SETTLED_MAX: Final = 1
-"""Changed customers left unfrozen by `settle`, which the driver calls late in an epoch: the checkpoint then has little to do."""
 WRITE_BEHIND_CHUNK: Final = 64
 
 
@@ -318,8 +316,9 @@ class Shard:
             self._unlisted.pop(customer.customer_id, None)
 
     def settle(self, changed_max: int) -> None:
-        """Writes changed customers behind, all but the newest `changed_max`. To be called when a checkpoint comes near."""
-        self._write_behind(max(DIRTY_SETTLED_MAX, changed_max))
+        """Writes changed customers behind, all but the newest `changed_max`. To be called when a checkpoint comes near: at one event a
+        batch each customer left would be one more for the checkpoint, in every shard."""
+        self._write_behind(changed_max)
 
     def _write_behind(self, dirty_max: int) -> None:
         while len(self._dirty) > dirty_max:
