@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dataflows.garbage import YOUNG_MAX, collect_young_only
+from dataflows.garbage import YOUNG_MAX, collect_young_only, leave_uncollected
 
 
 @pytest.fixture
@@ -39,3 +39,10 @@ def test_cycles_are_found_while_they_are_young() -> None:
     cycle = weakref.ref(Node())
     heap = [[number] for number in range(2 * YOUNG_MAX)]
     assert len(heap) == 2 * YOUNG_MAX and cycle() is None
+
+
+@pytest.mark.usefixtures("young_only")
+def test_the_end_of_the_process_looks_at_nothing() -> None:
+    heap = [[number] for number in range(100)]
+    leave_uncollected()
+    assert not any(entry is one for one in gc.get_objects() for entry in heap)

@@ -22,7 +22,7 @@ from dataflows.commands.cluster import STOP_SIGNALS, end_with_supervisor, superv
 from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import accounting, print_summary
 from dataflows.failures import Unforeseen, causes, foreseen, peer_is_gone
-from dataflows.garbage import collect_young_only
+from dataflows.garbage import collect_young_only, leave_uncollected
 from dataflows.log_lines import configure, readable, tell_start, where
 from dataflows.metrics.endpoint import serve
 from dataflows.signals import build
@@ -126,6 +126,7 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
         raise cause from None
     finally:
         done.set()
+        leave_uncollected()
         if endpoint is not None:
             endpoint.server_close()
     totals = worker.totals()
