@@ -22,6 +22,7 @@ from intent_weeks import Lives, clean_world, world_of
 from operators.catalogue import read_configs
 from operators.intent import churn, home_purchase, life_event, product
 from operators.intent.frame import Feature
+from operators.intent.regular import income_of, succession
 from operators.intent.traces import DAY_US, Week
 from simulation.scorecard_rules import Case
 from state.settings_reading import load_settings
@@ -62,7 +63,7 @@ def of_churn(weeks: list[Week], cases: list[Case]) -> Rows:
     for week in weeks:
         if week.weeks >= config.weeks_min:
             yield (
-                churn.features_of(week),
+                churn.features_of(week, income_of(week)),
                 any(c.kind == "churn" and ahead(week.end_us, c, config.horizon_days) for c in cases),
             )
 
@@ -75,7 +76,7 @@ def of_life_event(kind: str) -> Callable[[list[Week], list[Case]], Rows]:
         known = set(config.kinds[kind].weights)
         for week in weeks:
             seen = any(-SEEN_BEFORE_DAYS * DAY_US < week.end_us - s < SEEN_AFTER_DAYS * DAY_US for s in starts)
-            yield [one for one in life_event.features_of(config, week) if one.name in known], seen
+            yield [one for one in life_event.features_of(config, week, succession(week)) if one.name in known], seen
 
     return rows
 
@@ -85,7 +86,8 @@ def of_product(weeks: list[Week], cases: list[Case]) -> Rows:
     for name in (name for name, one in config.products.items() if one.intent == product.NAME):
         taken = [c for c in cases if c.kind == "product" and c.detail.get("product") == name]
         for week in weeks:
-            features = [one for one in product.features_of(config, week, name) if one.name != product.USUAL]
+            found = product.features_of(config, week, product.interests_of(config, week), name)
+            features = [one for one in found if one.name != product.USUAL]
             features.append(Feature(BY_PRODUCT + name, 1.0, None))
             yield features, any(ahead(week.end_us, c, config.horizon_days) for c in taken)
 
@@ -159,7 +161,7 @@ def expected_days(worlds: Sequence[Lives]) -> dict[str, float]:
                 for week in (week for week in weeks if ahead(week.end_us, case, config.horizon_days)):
                     name = str(case.detail["product"])
                     if week.brief(f"{name}.views") + week.brief(f"{name}.calculators") > 0:
-                        stage = product.stage_of(week, name)
+                        stage = product.stage_of(product.interest_of(week, name))
                         days.setdefault(stage, []).append((case.start_us - week.end_us) / DAY_US)
     return {stage: median(found) for stage, found in days.items()}
 

@@ -70,7 +70,9 @@ def seen(events: list[Event], policy: Policy = POLICY) -> tuple[list[Week], Benc
 
         @staticmethod
         def look(config: Any, state: Any, week: Week, customer: Any) -> None:
-            weeks.append(msgspec.structs.replace(week, evidence=dict(week.evidence), streams=[], models=None))
+            weeks.append(
+                msgspec.structs.replace(week, evidence=dict(week.evidence), streams=[], regular=[], models=None)
+            )
 
     bench = Bench(TABLES, policy, (traces, Watcher))  # type: ignore[arg-type]
     bench.run(events)
@@ -192,7 +194,12 @@ def test_an_income_that_takes_the_place_of_another_is_a_new_job_or_a_pension(the
     found = []
 
     def look(config: Any, state: Any, week: Week, customer: Any) -> None:
-        found.append((succession(week), {one.name: one.x for one in life_event.features_of(life_event.Config(), week)}))
+        found.append(
+            (
+                succession(week),
+                {one.name: one.x for one in life_event.features_of(life_event.Config(), week, succession(week))},
+            )
+        )
 
     class Watcher:
         NAME, VERSION, SIGNAL, State = "watcher", 1, None, None
@@ -227,7 +234,9 @@ def test_a_new_pay_is_seen_at_its_first_payment_where_the_old_one_came_monthly()
 
             @staticmethod
             def look(config: Any, state: Any, week: Week, customer: Any) -> None:
-                found.append({one.name: one.x for one in life_event.features_of(life_event.Config(), week)})
+                found.append(
+                    {one.name: one.x for one in life_event.features_of(life_event.Config(), week, succession(week))}
+                )
 
         bench = Bench(TABLES, POLICY, (traces, Watcher))  # type: ignore[arg-type]
         bench.run(in_time(groceries(days[-1] + 28), pay))
@@ -266,7 +275,7 @@ def test_an_application_counts_while_it_waits_is_approved_or_until_it_is_forgott
             for day, status in steps
         ]
         weeks, _ = seen(in_time(groceries(100), applied))
-        return product.application_of(weeks[-1], "loan")
+        return product.application_of(product.interest_of(weeks[-1], "loan"))
 
     assert after((82, "started")) == (True, False)
     assert after((80, "started"), (81, "approved")) == (False, True)

@@ -14,7 +14,7 @@ from operators.detector import Outlook, Say
 from operators.intent.frame import Feature, IntentConfig, Reading, answer, change, iso_day
 from operators.intent.frame import State as State
 from operators.intent.models import Prior, prior_of
-from operators.intent.regular import bills_stopped, income_of, is_income
+from operators.intent.regular import Income, bills_stopped, income_of
 from operators.intent.traces import Week
 from operators.knowledge.schema import plain
 from state.customer import Customer
@@ -66,17 +66,16 @@ def look(config: Config, state: State, week: Week, customer: Customer) -> list[S
 
 
 def read(config: Config, week: Week) -> Reading:
-    gone = income_of(week).gone
-    stage = stage_of(config, week, gone)
+    income = income_of(week)
+    stage = stage_of(config, week, income.gone)
 
     def details() -> dict[str, Any]:
         first, last = config.window_days.get(stage, (15, 100))
         return {"stage": stage, "window": {"from": iso_day(week.end_us, first), "to": iso_day(week.end_us, last)}}
 
-    missed = [one.last_id for one in week.streams if is_income(one, week) and one.missed(week.day)]
-    ids = tuple(dict.fromkeys((*missed, *week.transactions("sent"))))
+    ids = tuple(dict.fromkeys((*(stream.last_id for stream in income.missed), *week.transactions("sent"))))
     done = "left" if week.fast("churned") > 0 else ""
-    judged = week.models.judge(NAME, features_of(week))
+    judged = week.models.judge(NAME, features_of(week, income))
     return Reading(judged, stage, details, ids, done=done)
 
 
@@ -90,11 +89,10 @@ def stage_of(config: Config, week: Week, gone: float) -> str:
     return "balance_drained" if drained else "salary_moved"
 
 
-def features_of(week: Week) -> list[Feature]:
+def features_of(week: Week, income: Income) -> list[Feature]:
     """Logins become rare months before the end, the salary and the cards two months, bills and the balance weeks: what is compared with
     what was usual before all that."""
-    gone = income_of(week).gone
-    bills = bills_stopped(week)
+    gone, bills = income.gone, bills_stopped(week)
 
     def fallen(feature: str, name: str, now: float, text: str) -> Feature:
         usual = week.before(name)

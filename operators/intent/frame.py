@@ -22,7 +22,6 @@ import msgspec
 from operators.detector import DetectorConfig, Outlook, Say, open_episode
 from operators.intent.traces import Week
 from state.customer import Customer
-from state.estimators import sigmoid
 from state.signals import Reason
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -58,7 +57,7 @@ class State(msgspec.Struct, array_like=True):
     rests: dict[str, int] = {}
 
 
-class Feature(NamedTuple):
+class Feature(msgspec.Struct, frozen=True, gc=False):
     """One input of the model."""
 
     name: str
@@ -69,7 +68,7 @@ class Feature(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What a model makes of a week. The score is sigmoid(score_base + Σ contribution), summed in the order of the reasons."""
+    """What a model makes of a week."""
 
     model: str
     """The name of the model, and which version of it scored."""
@@ -78,12 +77,10 @@ class Judged(NamedTuple):
     counting: tuple[tuple[float, Feature], ...]
     """What each feature that counts contributes, the strongest first."""
     calibrated: bool
+    score: float
+    """sigmoid(score_base + Σ contribution), summed in the order of the reasons."""
     packed: bytes
     """Features and scores, for whoever learns from the week; empty if nothing spoke: such a week teaches nothing."""
-
-    @property
-    def score(self) -> float:
-        return sigmoid(self.score_base + sum([contribution for contribution, _ in self.counting]))
 
     @property
     def reasons(self) -> tuple[Reason, ...]:

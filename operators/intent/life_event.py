@@ -18,7 +18,7 @@ from operators.detector import Outlook, Say
 from operators.intent.frame import Feature, IntentConfig, Reading, answer, change
 from operators.intent.frame import State as State
 from operators.intent.models import Prior, prior_of
-from operators.intent.regular import succession
+from operators.intent.regular import Succession, succession
 from operators.intent.traces import Week
 from operators.knowledge.schema import plain
 from state.customer import Customer
@@ -93,8 +93,8 @@ def model_of(kind: str) -> str:
 
 
 def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say | Outlook]:
-    features = features_of(config, week)
     found = succession(week)
+    features = features_of(config, week, found)
     said: list[Say | Outlook] = []
     for kind, model in config.kinds.items():
         ids = week.transactions(*model.evidence)
@@ -110,7 +110,9 @@ def _details(kind: str) -> dict[str, str]:
     return {"kind": kind}
 
 
-def features_of(config: Config, week: Week) -> list[Feature]:
+def features_of(config: Config, week: Week, found: Succession | None) -> list[Feature]:
+    """`found`: the income that has taken the place of another."""
+
     def often(name: str, text: str) -> Feature:
         """In how many of the last weeks."""
         share = week.fast(name + ".weeks")
@@ -126,7 +128,6 @@ def features_of(config: Config, week: Week) -> list[Feature]:
         return Feature(name + "_more", grown, lambda: (round(now, 2), round(usual, 2), text))
 
     lasting = week.slow("child.weeks")
-    found = succession(week)
     succeeds = (
         found is not None and found.pause_days <= config.pause_days_max and found.age_days <= config.fresh_days_max
     )

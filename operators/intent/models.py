@@ -10,6 +10,7 @@ from operators.intent.frame import Feature, Judged
 from operators.knowledge.linear import Linear
 from operators.knowledge.schema import Schema
 from operators.knowledge.versions import Model
+from state.estimators import sigmoid
 
 
 class Board(Protocol):
@@ -54,7 +55,8 @@ class Models:
             packed = schema.pack_scores(packed, logit, shadow.logit(places) if shadow else None)
         else:
             packed = b""
-        return Judged(name, champion.version, base, tuple(counting), champion.calibrated, packed)
+        score = sigmoid(base + sum([contribution for contribution, _ in counting]))
+        return Judged(name, champion.version, base, tuple(counting), champion.calibrated, score, packed)
 
 
 def prior_of(name: str, schema: Schema, score_base: float, weights: Mapping[str, float], threshold: float) -> Prior:

@@ -7,16 +7,16 @@ only read, whose application is declined, or who abandon a calculator do some of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from math import exp, log1p
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from operators.detector import Outlook, Say
 from operators.intent.frame import Feature, IntentConfig, Judged, Reading, answer, change, iso_day
 from operators.intent.frame import State as State
 from operators.intent.models import Prior, prior_of
 from operators.intent.outcomes import taken
-from operators.intent.traces import Product, Week
+from operators.intent.traces import NO_RATES, Product, Rates, Week, trace
 from operators.knowledge.schema import plain
 from state.customer import Customer
 from state.events import Event
@@ -33,9 +33,6 @@ AMOUNT_STEP = 50
 """Amounts are told in steps of so many major units."""
 NEXT_MAX = 3
 """So many products are named as the likeliest."""
-UNDER_WAY = ("started", "submitted", "approved")
-PENDING = ("started", "submitted")
-ENDED = ("declined", "withdrawn", "completed")
 MOVED_MIN: Final = 0.05
 """Of an application that has not moved for three weeks so much is left: it is forgotten."""
 LOOKS_TELLING: Final = 3.0
@@ -85,20 +82,50 @@ def subject_of(product: str) -> str:
     return f"{NAME}/{product}"
 
 
-def judged(config: Config, week: Week) -> dict[str, Judged]:
+class Interest(NamedTuple):
+    """What a week tells of one product: the rates of its traces."""
+
+    views: Rates
+    calculators: Rates
+    abandoned: Rates
+    started: Rates
+    submitted: Rates
+    approved: Rates
+    declined: Rates
+    withdrawn: Rates
+    completed: Rates
+
+
+@lru_cache(maxsize=256)
+def traces_of(product: str) -> tuple[int, ...]:
+    """The traces that `Interest` is of."""
+    return tuple(trace(f"{product}.{kind}") for kind in Interest._fields)
+
+
+def interest_of(week: Week, product: str) -> Interest:
+    return Interest._make([week.rates.get(number, NO_RATES) for number in traces_of(product)])
+
+
+def interests_of(config: Config, week: Week) -> dict[str, Interest]:
+    return {name: interest_of(week, name) for name in config.products}
+
+
+def judged(config: Config, week: Week, interests: Mapping[str, Interest]) -> dict[str, Judged]:
     """What the model thinks of each product that it is asked for."""
-    asked = (name for name, product in config.products.items() if product.intent == NAME)
-    return {name: week.models.judge(NAME, features_of(config, week, name)) for name in asked}
+    asked = [name for name, product in config.products.items() if product.intent == NAME]
+    return {name: week.models.judge(NAME, features_of(config, week, interests, name)) for name in asked}
 
 
 def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say | Outlook]:
-    found = judged(config, week)
+    interests = interests_of(config, week)
+    found = judged(config, week, interests)
     scores = {name: one.score for name, one in found.items()}
     ids = week.transactions()
     said: list[Say | Outlook] = []
     for name, one in found.items():
-        stage = stage_of(week, name)
-        done = "taken" if week.brief(f"{name}.completed") > 0 else ""
+        interest = interests[name]
+        stage = stage_of(interest)
+        done = "taken" if interest.completed.brief > 0 else ""
         reading = Reading(one, stage, partial(_details, config, week, scores, name, stage), ids, name, done)
         said += answer(SIGNAL, config, state, week, customer, reading, subject_of(name))
     return said
@@ -115,20 +142,22 @@ def _details(config: Config, week: Week, scores: Mapping[str, float], name: str,
     }
 
 
-def stage_of(week: Week, product: str) -> str:
-    if any(week.brief(f"{product}.{status}") > 0 for status in UNDER_WAY):
+def stage_of(interest: Interest) -> str:
+    if interest.started.brief > 0 or interest.submitted.brief > 0 or interest.approved.brief > 0:
         return "applying"
-    return "calculating" if week.brief(f"{product}.calculators") > 0 else "exploring"
+    return "calculating" if interest.calculators.brief > 0 else "exploring"
 
 
-def features_of(config: Config, week: Week, product: str) -> list[Feature]:
-    views, calculators = week.rates_of(f"{product}.views"), week.rates_of(f"{product}.calculators")
+def features_of(config: Config, week: Week, interests: Mapping[str, Interest], product: str) -> list[Feature]:
+    """`interests`: in all products, by name."""
+    interest = interests[product]
+    views, calculators = interest.views, interest.calculators
     looks = TWO_MONTHS_WEEKS * (views.fast + calculators.fast)
-    others = sum(week.fast(f"{other}.views") for other in config.products if other != product)
+    others = sum([other.views.fast for name, other in interests.items() if name != product])
     owned = config.products[product].account in week.owned
-    pending, approved = application_of(week, product)
-    ended = any(week.fast(f"{product}.{status}") > 0 for status in ENDED)
-    abandoned = week.fast(f"{product}.abandoned")
+    pending, approved = application_of(interest)
+    ended = interest.declined.fast > 0 or interest.withdrawn.fast > 0 or interest.completed.fast > 0
+    abandoned = interest.abandoned.fast
     return [
         Feature(
             "looked",
@@ -160,13 +189,10 @@ def features_of(config: Config, week: Week, product: str) -> list[Feature]:
     ]
 
 
-def application_of(week: Week, product: str) -> tuple[bool, bool]:
+def application_of(interest: Interest) -> tuple[bool, bool]:
     """Whether an application waits for the bank's decision, or is approved. What happened last has faded least."""
-
-    def newest(statuses: tuple[str, ...]) -> float:
-        return max(week.brief(f"{product}.{status}") for status in statuses)
-
-    begun, approved, ended = newest(PENDING), newest(("approved",)), newest(ENDED)
+    begun, approved = max(interest.started.brief, interest.submitted.brief), interest.approved.brief
+    ended = max(interest.declined.brief, interest.withdrawn.brief, interest.completed.brief)
     pending = begun > max(MOVED_MIN, approved, ended)
     return pending, approved > max(MOVED_MIN, ended)
 

@@ -21,14 +21,8 @@ MONTHLY_DAYS_MIN: Final = 28
 """The period of what comes once a month."""
 
 
-def is_income(stream: Stream, week: Week) -> bool:
-    return (
-        stream.credit
-        and stream.mature
-        and stream.rhythm is not None
-        and stream.channel not in NOT_EARNED
-        and stream.payee not in week.own
-    )
+def incomes_of(week: Week) -> list[Stream]:
+    return [stream for stream in week.regular if stream.credit and stream.channel not in NOT_EARNED]
 
 
 def weekly(stream: Stream) -> float:
@@ -38,47 +32,38 @@ def weekly(stream: Stream) -> float:
 
 
 class Income(NamedTuple):
-    """Regular income a week in major units, and the share of it that has failed to come."""
+    """Regular income: the share of it that has failed to come, and the streams that have."""
 
-    weekly: float
     gone: float
+    missed: list[Stream]
 
 
 def income_of(week: Week) -> Income:
     total = gone = 0.0
-    for stream in week.streams:
-        if is_income(stream, week):
-            amount = weekly(stream)
-            total += amount
-            gone += amount if stream.missed(week.day) else 0.0
-    return Income(total, gone / total if total else 0.0)
+    missed, day = [], week.day
+    for stream in incomes_of(week):
+        amount = weekly(stream)
+        total += amount
+        if stream.missed(day):
+            gone += amount
+            missed.append(stream)
+    return Income(gone / total if total else 0.0, missed)
 
 
 def rent_of(week: Week) -> float:
     """What goes to others by standing order a week, in major units."""
+    day = week.day
     return sum(
         weekly(stream)
-        for stream in week.streams
-        if not stream.credit
-        and stream.mature
-        and stream.rhythm is not None
-        and stream.channel == "standing_order"
-        and stream.payee not in week.own
-        and not stream.missed(week.day)
+        for stream in week.regular
+        if stream.channel == "standing_order" and not stream.credit and not stream.missed(day)
     )
 
 
 def bills_stopped(week: Week) -> int:
     """How many regular payments to others have failed to come."""
-    return sum(
-        1
-        for stream in week.streams
-        if not stream.credit
-        and stream.mature
-        and stream.channel in BILLED
-        and stream.payee not in week.own
-        and stream.missed(week.day)
-    )
+    day = week.day
+    return sum(1 for stream in week.regular if stream.channel in BILLED and not stream.credit and stream.missed(day))
 
 
 def lasted_days(stream: Stream) -> float:
@@ -107,14 +92,15 @@ def succession(week: Week) -> Succession | None:
     """The largest income that has stopped and been replaced by another payer's, if any. In place of a monthly income one payment may be
     enough to see it; rather one that has come again."""
     best: Succession | None = None
-    for old in week.streams:
-        if not is_income(old, week) or not old.missed(week.day) or lasted_days(old) < LASTED_DAYS_MIN:
+    day = week.day
+    for old in incomes_of(week):
+        if not old.missed(day) or lasted_days(old) < LASTED_DAYS_MIN:
             continue
         for new in week.streams:
             if not _replaces(new, old, week):
                 continue
             ratio = _begun_weekly(new) / max(0.01, weekly(old))
-            found = Succession(old, new, ratio, new.days[0] - old.last_day, week.day - new.days[0])
+            found = Succession(old, new, ratio, new.days[0] - old.last_day, day - new.days[0])
             if best is None or (found.confirmed, weekly(old)) > (best.confirmed, weekly(best.old)):
                 best = found
     return best

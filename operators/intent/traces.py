@@ -143,22 +143,22 @@ class Week(msgspec.Struct, gc=False):
     weeks: int
     """How many weeks of this customer are known, this one included."""
     rates: dict[int, Rates]
-    count: dict[int, float]
-    """Trace → count in this week."""
     owned: frozenset[str]
     """Kinds of account."""
     own: frozenset[int]
     """Digests of the customer's accounts."""
     streams: list[Stream]
+    regular: list[Stream]
+    """The mature ones of `streams`, without what moves between the customer's own accounts."""
     evidence: dict[int, tuple[int, str]]
     last_id: str
     currency: str = ""
     """Of all amounts."""
     models: Any = None
     """What intents are judged by (operators/intent/models.py); the customer step adds it."""
-    fast_days: float = 30.0
-    """The mean ages of what counts in `fast` and `slow` rates."""
-    slow_days: float = 90.0
+    fast_held: float = 1.0
+    """How many weeks the `fast` and `slow` rates hold (`weeks_held`)."""
+    slow_held: float = 1.0
 
     @property
     def day(self) -> int:
@@ -180,8 +180,7 @@ class Week(msgspec.Struct, gc=False):
     def before(self, name: str) -> float:
         """What was usual before the newest two months: of the slow rate, what the fast one does not hold. So a change that lasts does not
         soon become its own measure."""
-        rates = self.rates_of(name)
-        fast, slow = weeks_held(self.fast_days, self.weeks), weeks_held(self.slow_days, self.weeks)
+        rates, fast, slow = self.rates_of(name), self.fast_held, self.slow_held
         if slow - fast < HELD_MIN:
             return rates.slow
         return max(0.0, (rates.slow * slow - rates.fast * fast) / (slow - fast))
@@ -315,16 +314,21 @@ def _fold(config: Config, state: State, week: int) -> dict[int, Rates]:
     """Adds all weeks before `week` to the sums of each trace, and gives them as weekly rates."""
     sums = {number: (brief, fast, slow) for number, brief, fast, slow in PACKED.iter_unpack(state.packed)}
     ages_days = config.brief_days, config.fast_days, config.slow_days
-    brief_fade, fast_fade, slow_fade = (math.exp(-WEEK_DAYS / days) for days in ages_days)
+    brief_fade, fast_fade, slow_fade = [math.exp(-WEEK_DAYS / days) for days in ages_days]
     for past in range(max(state.week, week - WEEKS_FOLDED_MAX), week):
-        count = state.bins.get(past, {})
         state.weeks += 1
-        for number in {**sums, **count}:
-            (brief, fast, slow), more = sums.get(number, NO_RATES), count.get(number, 0.0)
-            sums[number] = brief_fade * brief + more, fast_fade * fast + more, slow_fade * slow + more
-    kept = sorted((number for number in sums if sums[number][2] > FAINT), key=lambda n: (-sums[n][2], n))[:TRACES_MAX]
-    state.packed = b"".join(PACKED.pack(number, *sums[number]) for number in sorted(kept))
-    brief_full, fast_full, slow_full = (weeks_held(days, state.weeks) for days in ages_days)
+        sums = {
+            number: (brief_fade * brief, fast_fade * fast, slow_fade * slow)
+            for number, (brief, fast, slow) in sums.items()
+        }
+        for number, more in state.bins.get(past, {}).items():
+            brief, fast, slow = sums.get(number, NO_RATES)
+            sums[number] = brief + more, fast + more, slow + more
+    kept = sorted([number for number in sums if sums[number][2] > FAINT])
+    if len(kept) > TRACES_MAX:
+        kept = sorted(sorted(kept, key=lambda n: (-sums[n][2], n))[:TRACES_MAX])
+    state.packed = b"".join([PACKED.pack(number, *sums[number]) for number in kept])
+    brief_full, fast_full, slow_full = [weeks_held(days, state.weeks) for days in ages_days]
     rates = {}
     for number in kept:
         brief, fast, slow = sums[number]
@@ -335,7 +339,6 @@ def _fold(config: Config, state: State, week: int) -> dict[int, Rates]:
 def _close(config: Config, state: State, week: int, customer: Customer) -> Week:
     """Folds all weeks before `week` and says what there is to see at their end."""
     rates = _fold(config, state, week)
-    count = state.bins.get(week - 1, {})
     for past in [past for past in state.bins if past < week]:
         del state.bins[past]
     day = day_of(week * WEEK_US)
@@ -345,13 +348,13 @@ def _close(config: Config, state: State, week: int, customer: Customer) -> Week:
         week * WEEK_US,
         state.weeks,
         rates,
-        count,
         kinds,
         own,
         customer.streams,
+        [stream for stream in customer.streams if stream.mature and stream.payee not in own],
         state.evidence,
         state.last_id,
         state.currency,
-        fast_days=config.fast_days,
-        slow_days=config.slow_days,
+        fast_held=weeks_held(config.fast_days, state.weeks),
+        slow_held=weeks_held(config.slow_days, state.weeks),
     )

@@ -23,6 +23,7 @@ from operators.detector import Outlook
 from operators.intent import churn, home_purchase, life_event, product, traces
 from operators.intent.frame import Feature
 from operators.intent.outlooks import KNOWN_MAX, WAITING_MAX, Config, Outlooks, Span, State, span_of
+from operators.intent.regular import income_of, succession
 from operators.knowledge.board import Board
 from operators.knowledge.building import build_intent_learners, intent_priors
 from operators.knowledge.facts import Example
@@ -210,9 +211,10 @@ def test_features_come_in_the_order_of_their_schema() -> None:
         def look(config: Any, state: Any, week: Any, customer: Any) -> None:
             configs = read_configs(TABLES)[2]
             found["home_purchase"] = home_purchase.features_of(configs["home_purchase"], week)
-            found["churn"] = churn.features_of(week)
-            found["life_event"] = life_event.features_of(configs["life_event"], week)
-            found["product"] = product.features_of(configs["product"], week, "loan")
+            found["churn"] = churn.features_of(week, income_of(week))
+            found["life_event"] = life_event.features_of(configs["life_event"], week, succession(week))
+            interests = product.interests_of(configs["product"], week)
+            found["product"] = product.features_of(configs["product"], week, interests, "loan")
 
     Bench(TABLES, POLICY, (traces, Watcher)).run(buyer())  # type: ignore[arg-type]
     for name, features in found.items():
