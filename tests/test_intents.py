@@ -15,7 +15,7 @@ from shard_bench import TABLES, Bench, Said
 from streams import DAY_US, HOUR_US, NOON_US, end_of, moved, shuffled, transaction
 
 from operators.intent import churn, frame, home_purchase, life_event, product, traces
-from operators.intent.models import Models, prior_of
+from operators.intent.models import Inputs, Models, prior_of
 from operators.intent.regular import succession
 from operators.intent.traces import Rates, Week
 from operators.knowledge.board import Board
@@ -325,7 +325,8 @@ def test_reasons_of_the_model_are_only_of_features_that_count_and_what_is_not_to
         frame.Feature("c", 1.0, lambda: (1, 0, "c")),
         frame.Feature("d", 0.5, None),
     ]
-    prior = prior_of("m", plain(1, "a", "b", "c", "d"), -2.0, {"a": 0.5, "b": 3.0, "d": 1.0}, 0.5)
-    judged = Models(Board(), {"m": prior}).judge("m", features)
+    schema = plain(1, "a", "b", "c", "d")
+    prior = prior_of("m", schema, -2.0, {"a": 0.5, "b": 3.0, "d": 1.0}, 0.5)
+    judged = Models(Board(), {"m": prior}).judge("m", Inputs(schema, features))
     assert [(reason.code, reason.contribution) for reason in judged.reasons] == [("A", 1.0)]
     assert (judged.score_base, judged.score, judged.version) == (-1.5, sigmoid(-0.5), "m@prior")

@@ -13,7 +13,7 @@ from typing import Any, Final
 from operators.detector import Outlook, Say
 from operators.intent.frame import Feature, IntentConfig, Reading, answer, change, iso_day
 from operators.intent.frame import State as State
-from operators.intent.models import Prior, prior_of
+from operators.intent.models import Inputs, Prior, prior_of
 from operators.intent.regular import Income, bills_stopped, income_of
 from operators.intent.traces import Week
 from operators.knowledge.schema import plain
@@ -73,10 +73,13 @@ def read(config: Config, week: Week) -> Reading:
         first, last = config.window_days.get(stage, (15, 100))
         return {"stage": stage, "window": {"from": iso_day(week.end_us, first), "to": iso_day(week.end_us, last)}}
 
-    ids = tuple(dict.fromkeys((*(stream.last_id for stream in income.missed), *week.transactions("sent"))))
+    def transaction_ids() -> tuple[str, ...]:
+        missed = [stream.last_id for stream in income.missed]
+        return tuple(dict.fromkeys((*missed, *week.transactions("sent"))))
+
     done = "left" if week.fast("churned") > 0 else ""
-    judged = week.models.judge(NAME, features_of(week, income))
-    return Reading(judged, stage, details, ids, done=done)
+    judged = week.models.judge(NAME, Inputs(SCHEMA, features_of(week, income)))
+    return Reading(judged, stage, details, transaction_ids, done=done)
 
 
 def stage_of(config: Config, week: Week, gone: float) -> str:

@@ -94,7 +94,8 @@ class Reading(NamedTuple):
     stage: str
     details: Callable[[], Mapping[str, Any]]
     """Asked only when something is said."""
-    transaction_ids: tuple[str, ...]
+    transaction_ids: Callable[[], tuple[str, ...]]
+    """So is the evidence."""
     kind: str = ""
     done: str = ""
 
@@ -126,7 +127,7 @@ def speak(
     if said is None:
         if reading.done or score < config.threshold or week.weeks < config.weeks_min:
             return []
-        if week.day < state.rests.get(reading.kind, 0) or not reading.transaction_ids[0]:
+        if week.day < state.rests.get(reading.kind, 0) or not reading.transaction_ids()[0]:
             return []
         step = "OPEN"
     elif reading.done or score < config.close_below or week.end_us > said.time_us + int(config.valid_s * 1e6):
@@ -146,7 +147,7 @@ def speak(
             step,  # type: ignore[arg-type]
             judged.reasons,
             reading.kind,
-            transaction_ids=reading.transaction_ids,
+            transaction_ids=reading.transaction_ids(),
             details={**reading.details(), **outcome},
             calibrated=judged.calibrated,
             score_base=judged.score_base,

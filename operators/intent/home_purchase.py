@@ -7,13 +7,14 @@ often than somebody who has a mortgage. Refinancers and people who save for a ca
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from math import log1p
 from typing import Any, Final
 
 from operators.detector import Outlook, Say
 from operators.intent.frame import Feature, IntentConfig, Reading, answer, change, iso_day
 from operators.intent.frame import State as State
-from operators.intent.models import Prior, prior_of
+from operators.intent.models import Inputs, Prior, prior_of
 from operators.intent.outcomes import taken
 from operators.intent.regular import rent_of
 from operators.intent.traces import Product, Week
@@ -73,10 +74,10 @@ def read(config: Config, week: Week) -> Reading:
 
     done = "bought" if week.fast(f"{product}.completed") > 0 else ""
     return Reading(
-        week.models.judge(NAME, features_of(config, week)),
+        week.models.judge(NAME, Inputs(SCHEMA, features_of(config, week))),
         stage,
         details,
-        week.transactions("saved", "sent"),
+        partial(week.transactions, "saved", "sent"),
         done=done,
     )
 

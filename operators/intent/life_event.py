@@ -17,7 +17,7 @@ import msgspec
 from operators.detector import Outlook, Say
 from operators.intent.frame import Feature, IntentConfig, Reading, answer, change
 from operators.intent.frame import State as State
-from operators.intent.models import Prior, prior_of
+from operators.intent.models import Inputs, Prior, prior_of
 from operators.intent.regular import Succession, succession
 from operators.intent.traces import Week
 from operators.knowledge.schema import plain
@@ -94,16 +94,19 @@ def model_of(kind: str) -> str:
 
 def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say | Outlook]:
     found = succession(week)
-    features = features_of(config, week, found)
+    inputs = Inputs(SCHEMA, features_of(config, week, found))
     said: list[Say | Outlook] = []
     for kind, model in config.kinds.items():
-        ids = week.transactions(*model.evidence)
-        if found is not None and not model.evidence:
-            ids = (found.new.last_id, found.old.last_id)
-        judged = week.models.judge(model_of(kind), features)
-        reading = Reading(judged, kind, partial(_details, kind), ids, kind)
+        judged = week.models.judge(model_of(kind), inputs)
+        reading = Reading(judged, kind, partial(_details, kind), partial(_evidence, week, model, found), kind)
         said += answer(SIGNAL, config, state, week, customer, reading)
     return said
+
+
+def _evidence(week: Week, model: Kind, found: Succession | None) -> tuple[str, ...]:
+    if found is not None and not model.evidence:
+        return found.new.last_id, found.old.last_id
+    return week.transactions(*model.evidence)
 
 
 def _details(kind: str) -> dict[str, str]:

@@ -24,6 +24,21 @@ Prior = tuple[Schema, Model]
 """A model before any outcome."""
 
 
+class Inputs:
+    """The features of a week, in the order of the schema, as they are scored and learned from: rounded to half floats. Models of one
+    schema share them."""
+
+    __slots__ = ("packed", "places", "telling", "untold")
+
+    def __init__(self, schema: Schema, features: Sequence[Feature]) -> None:
+        layout = schema.layout
+        self.packed = layout.pack([feature.x for feature in features])
+        self.places = layout.places(layout.unpack(self.packed))
+        self.telling = [(at, one) for at, one in enumerate(features) if one.x and one.told is not None]
+        """Features that may count, and where they are."""
+        self.untold = [at for at, one in enumerate(features) if one.told is None]
+
+
 class Models:
     """Keeps nothing between weeks. `priors` are by the model's name."""
 
@@ -31,30 +46,20 @@ class Models:
         self._board = board
         self._priors = priors
 
-    def judge(self, name: str, features: Sequence[Feature]) -> Judged:
-        """Scores features, which are in the order of the model's schema, as they will be learned from: rounded to half floats."""
+    def judge(self, name: str, inputs: Inputs) -> Judged:
         schema, prior = self._priors[name]
         champion = self._board.champion(name) or prior
+        contributions = champion.linear.contributions(inputs.places)
         base = champion.linear.base
-        packed = schema.layout.pack([feature.x for feature in features])
-        values = schema.layout.unpack(packed)
-        places = schema.layout.places(values)
-        contributions = champion.linear.contributions(places)
-        counting, speaks = [], False
-        for feature, contribution, weight in zip(features, contributions, prior.linear.weights, strict=True):
-            if feature.told is None:
-                base += contribution
-            elif feature.x:
-                speaks = speaks or bool(weight)
-                if contribution:
-                    counting.append((contribution, feature))
+        for at in inputs.untold:
+            base += contributions[at]
+        counting = [(contributions[at], feature) for at, feature in inputs.telling if contributions[at]]
         counting.sort(key=_strength)
-        if speaks:
+        weights, packed = prior.linear.weights, b""
+        if any(weights[at] for at, _ in inputs.telling):
             shadow = self._board.shadow(name)
             logit = champion.linear.base + sum(contributions)
-            packed = schema.pack_scores(packed, logit, shadow.logit(places) if shadow else None)
-        else:
-            packed = b""
+            packed = schema.pack_scores(inputs.packed, logit, shadow.logit(inputs.places) if shadow else None)
         score = sigmoid(base + sum([contribution for contribution, _ in counting]))
         return Judged(name, champion.version, base, tuple(counting), champion.calibrated, score, packed)
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from operators.detector import Outlook, Say
 from operators.intent.frame import Feature, IntentConfig, Judged, Reading, answer, change, iso_day
 from operators.intent.frame import State as State
-from operators.intent.models import Prior, prior_of
+from operators.intent.models import Inputs, Prior, prior_of
 from operators.intent.outcomes import taken
 from operators.intent.traces import NO_RATES, Product, Rates, Week, trace
 from operators.knowledge.schema import plain
@@ -113,20 +113,21 @@ def interests_of(config: Config, week: Week) -> dict[str, Interest]:
 def judged(config: Config, week: Week, interests: Mapping[str, Interest]) -> dict[str, Judged]:
     """What the model thinks of each product that it is asked for."""
     asked = [name for name, product in config.products.items() if product.intent == NAME]
-    return {name: week.models.judge(NAME, features_of(config, week, interests, name)) for name in asked}
+    return {name: week.models.judge(NAME, Inputs(SCHEMA, features_of(config, week, interests, name))) for name in asked}
 
 
 def look(config: Config, state: State, week: Week, customer: Customer) -> list[Say | Outlook]:
     interests = interests_of(config, week)
     found = judged(config, week, interests)
     scores = {name: one.score for name, one in found.items()}
-    ids = week.transactions()
     said: list[Say | Outlook] = []
     for name, one in found.items():
         interest = interests[name]
         stage = stage_of(interest)
         done = "taken" if interest.completed.brief > 0 else ""
-        reading = Reading(one, stage, partial(_details, config, week, scores, name, stage), ids, name, done)
+        reading = Reading(
+            one, stage, partial(_details, config, week, scores, name, stage), week.transactions, name, done
+        )
         said += answer(SIGNAL, config, state, week, customer, reading, subject_of(name))
     return said
 
