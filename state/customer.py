@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from msgspec import Raw
-
 from state.awaiting import Awaiting
 from state.balances import Balance, balance_now
 from state.business_days import day_of, is_weekend
@@ -172,7 +170,6 @@ class Customer:
         "countries",
         "customer_id",
         "devices",
-        "encoded",
         "held",
         "hours",
         "labels",
@@ -223,8 +220,6 @@ class Customer:
         self.place: Place | None = None
         self.streams: list[Stream] = []
         """Recurring streams and what may become one (state/recurring.py)."""
-        self.encoded: dict[int, tuple[object, Raw]] = {}
-        """Of state/frozen.py: recent transactions, by identity, as they were encoded."""
         self.still: tuple[list[object], bytes] | None = None
         """Of state/still.py: what seldom changes, and its block when it was last frozen or thawed."""
         self.still_states: tuple[bytes, bytes] | None = None

@@ -58,7 +58,7 @@ class Moving(msgspec.Struct, array_like=True, gc=False):
     newest_us: int
     arrival_us: int
     ring: list[Any]
-    recent: Sequence[Recent | msgspec.Raw]
+    recent: list[Recent]
     matured: int
     countries: list[str]
     hours: bytes | list[int]
@@ -77,7 +77,6 @@ class Moving(msgspec.Struct, array_like=True, gc=False):
 class FrozenMoving(Moving, array_like=True, gc=False):
     """The same, as it is read: detectors' states are left to the detectors."""
 
-    recent: list[Recent]
     states: dict[str, tuple[int, msgspec.Raw]]
 
 
@@ -95,7 +94,10 @@ class FrozenError(Exception):
 def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
     """The bytes of a customer. `states` holds the detectors' own states, each as [version, state]."""
     hours = customer.hours
-    seldom = {name: state for name, state in states.items() if getattr(state[1], SELDOM, False)}
+    seldom: dict[str, list[Any]] = {}
+    often: dict[str, list[Any]] = {}
+    for name, state in states.items():
+        (seldom if getattr(state[1], SELDOM, False) else often)[name] = state
     ring, ring_moving = customer.ring.freeze()
     awaiting, awaiting_moving = customer.awaiting.freeze()
     moving = Moving(
@@ -103,7 +105,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.newest_us,
         customer.arrival_us,
         ring_moving,
-        _encoded(customer),
+        customer.recent,
         customer.matured,
         list(customer.countries),
         bytes(hours) if max(hours) < 256 else hours,
@@ -112,7 +114,7 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         customer.waiting,
         customer.refunds,
         customer.timers,
-        {name: state for name, state in states.items() if name not in seldom} if seldom else states,
+        often,
         awaiting_moving,
         customer.balances,
         customer.rates_heard,
@@ -132,17 +134,6 @@ def freeze(customer: Customer, states: dict[str, list[Any]]) -> bytes:
         [(event.TOPIC, msgspec.json.encode(event)) for event in customer.recent_events],
     )
     return _VERSION_BYTE + _encoder.encode(fields)
-
-
-def _encoded(customer: Customer) -> list[msgspec.Raw]:
-    """The recent transactions, each encoded once in its life: most are the same as at the last freezing. An entry is kept beside its
-    bytes, so that its identity stays its own."""
-    before, now = customer.encoded, dict[int, tuple[object, msgspec.Raw]]()
-    for entry in customer.recent:
-        at = id(entry)
-        now[at] = before.get(at) or (entry, msgspec.Raw(_encoder.encode(entry)))
-    customer.encoded = now
-    return [raw for _, raw in now.values()]
 
 
 def require_readable(version: int) -> None:

@@ -108,23 +108,23 @@ def test_every_field_survives(seed: int) -> None:
 @given(st.integers(0, 2**32))
 @settings(max_examples=20)
 def test_a_customer_frozen_again_and_again_has_the_bytes_of_one_frozen_once(seed: int) -> None:
-    """What can't change is encoded once in its life (`Customer.encoded`), what seldom changes when it has changed (`Customer.still`)."""
+    """What seldom changes is encoded when it has changed (`Customer.still`)."""
     bench = Bench(loud())
     for event in full_life(seed, 60, 6 * HOUR_US):
         bench.run([event])
         customer = bench.shard.customer("c-1")
         again = freeze(customer, {})
-        customer.encoded, customer.still, customer.still_states = {}, None, None
+        customer.still, customer.still_states = None, None
         assert again == freeze(customer, {})
 
 
-def test_what_has_left_the_profile_is_no_longer_kept_encoded() -> None:
+def test_what_has_left_the_profile_is_no_longer_kept() -> None:
     customer = lived(3, 60).shard.customer("c-1")
     freeze(customer, {})
-    assert customer.streams and len(customer.encoded) == len(customer.recent) > 0
-    customer.recent, customer.streams, customer.said, customer.accounts, customer.consents = [], [], [], {}, {}
+    assert customer.streams
+    customer.streams, customer.said, customer.accounts, customer.consents = [], [], {}, {}
     freeze(customer, {})
-    assert customer.encoded == {} and customer.still is not None and customer.still[0] == []
+    assert customer.still is not None and customer.still[0] == []
 
 
 def blocks_made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
