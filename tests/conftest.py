@@ -1,5 +1,6 @@
 """For all tests: the packages under test before the test folders that share their names, and reproducible examples."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -17,3 +18,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("segone")
+
+
+def pytest_sessionfinish() -> None:
+    """A worker that ran in this process has frozen all that was there at its end; DuckDB would take that for leaks."""
+    gc.unfreeze()
