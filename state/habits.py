@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from state.balances import Balance, settle, tell
 from state.customer import (
@@ -70,15 +69,6 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
         customer.serve_at_counter(recent.time_us)
     if recent.lat is not None and recent.lon is not None and in_person(recent.channel):
         customer.place = Place(recent.time_us, recent.lat, recent.lon, recent.transaction_id)
-
-
-def mature(customer: Customer, horizon_us: int, recent_max: int, learn_one: Callable[[Recent], Any]) -> None:
-    """Learns every recent transaction older than `horizon_us`, oldest first; those that never were posted are forgotten."""
-    recent = customer.recent
-    while recent and (len(recent) > recent_max or recent[0].time_us < horizon_us):
-        if recent[0].learned and recent[0].posted:
-            learn_one(recent[0])
-        customer.forget_matured()
 
 
 def observe(customer: Customer, event: AccountEvent) -> None:

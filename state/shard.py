@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -20,7 +20,7 @@ from state.digest import digest64
 from state.events import TOPICS, Application, Consent, Event, Label, MarketRate, Transaction
 from state.events import Account as AccountEvent
 from state.frozen import UNKNOWN, freeze, thaw
-from state.habits import learn, mature, observe
+from state.habits import learn, observe
 from state.life_cycle import Outcome, admit, book, classify, forget_waiting
 from state.market import PAGE_CUSTOMERS, PENDING_MAX, Market, visits_due
 from state.policy import Policy
@@ -261,22 +261,24 @@ class Shard:
             customer.seen.forget(time_us - self.policy.seen_us, SEEN_MAX)
 
     def _mature(self, customer: Customer, out: list[Emission]) -> None:
-        """Learns what can no longer be preceded, all topics in one order of time."""
-
-        def learn_events(until_us: int) -> None:
-            while customer.recent_events and customer.recent_events[0].time_us < until_us:
-                self._step.learn_event(customer, customer.recent_events.pop(0), out)
-
-        def learn_one(recent: Any) -> None:
-            if customer.recent_events:
-                learn_events(recent.time_us)
-            self._step.learn(customer, recent, out)
-            learn(customer, recent, self.policy.fading_factor)
-
+        """Learns what can no longer be preceded, all topics in one order of time; what never was posted is forgotten."""
         horizon_us = customer.newest_us - 2 * self.policy.lateness_us
-        mature(customer, horizon_us, RECENT_MAX, learn_one)
+        recent = customer.recent
+        while recent and (recent[0].time_us < horizon_us or len(recent) > RECENT_MAX):
+            oldest = recent[0]
+            if oldest.learned and oldest.posted:
+                if customer.recent_events:
+                    self._learn_events(customer, oldest.time_us, out)
+                self._step.learn(customer, oldest, out)
+                learn(customer, oldest, self.policy.fading_factor)
+            customer.forget_matured()
         if customer.recent_events:
-            learn_events(horizon_us)
+            self._learn_events(customer, horizon_us, out)
+
+    def _learn_events(self, customer: Customer, until_us: int, out: list[Emission]) -> None:
+        """Learns the recent events of other topics before a time."""
+        while customer.recent_events and customer.recent_events[0].time_us < until_us:
+            self._step.learn_event(customer, customer.recent_events.pop(0), out)
 
     # ---- memory and store
 

@@ -243,11 +243,11 @@ class Ring:
         """Drops the oldest `count` entries."""
         if count <= 0:
             return
-        for i in range(count):
+        for i in range(self.heads[-1], count):  # those before it are in no window
             self._uncount(i)
         for column in (self.times, self.amounts, self.keys, self.digests, self.flags):
             del column[:count]
-        self.heads = [max(0, head - count) for head in self.heads]
+        self.heads = [head - count if head > count else 0 for head in self.heads]
 
     def freeze(self) -> tuple[list[bytes], list[Any]]:
         """What hardly shrinks when it is compressed, and what does: of both together `thaw` makes an equal ring."""

@@ -335,7 +335,6 @@ def _within_limits(customer: Customer) -> None:
         "held": limits.HELD_MAX,
         "timers": limits.SAID_MAX + limits.OWN_TIMERS_MAX * len(CATALOGUE),
         "streams": STREAMS_MAX,
-        "encoded": limits.RECENT_MAX,
         "recent_events": limits.RECENT_EVENTS_MAX,
         "hours": 24,
         "counter": 2,
