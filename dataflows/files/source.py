@@ -177,10 +177,13 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
             return self._batch([], False, tick)
         self._size.asked()
         records = self._merge()
-        if not records and self._next_us is not None:
-            if not self._pace.approach(max(self._next_us, self._clock_us)):
-                return self._wait(tick)
-            records = self._merge()
+        if self._next_us is not None and self._next_us >= self._pace.until_us:
+            # The last records of a bucket tell that they are: a message of its own would come a round later.
+            may_enter = self._pace.approach(max(self._next_us, self._clock_us))
+            if not records:
+                if not may_enter:
+                    return self._wait(tick)
+                records = self._merge()
         caught_up = len(records) < self._size.records
         self._size.handed(len(records))
         self._pace.resting = not records and self._is_idle()

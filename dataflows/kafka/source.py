@@ -180,9 +180,12 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         """The next records, as far as the pace allows."""
         patient = self._patient()
         records = self._merge.take(limit, patient, self._pace.until_us)
-        next_us = None if records else self._merge.next_us(patient)
-        if next_us is not None and self._pace.approach(max(next_us, self._merge.clock_us)):
-            records = self._merge.take(limit, patient, self._pace.until_us)
+        next_us = self._merge.next_us(patient)
+        if next_us is not None and next_us >= self._pace.until_us:
+            # The last records of a bucket tell that they are: a message of its own would come a round later.
+            may_enter = self._pace.approach(max(next_us, self._merge.clock_us))
+            if may_enter and not records:
+                records = self._merge.take(limit, patient, self._pace.until_us)
         return records
 
     def _is_idle(self, caught_up: bool) -> bool:
