@@ -37,20 +37,6 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     def width(self) -> int:
         return len(self.knots) or self.categories or 1
 
-    def columns(self, value: float) -> list[tuple[int, float]]:
-        """The columns, counted from the feature's first, that are not zero.
-
-        >>> Feature(name="z", knots=(0.0, 1.0, 3.0)).columns(1.5)
-        [(1, 0.75), (2, 0.25)]
-        >>> Feature(name="z", knots=(0.0, 1.0, 3.0)).columns(9.0), Feature(name="hour", categories=24).columns(23.0)
-        ([(2, 1.0)], [(23, 1.0)])
-        """
-        if self.knots:
-            return _hats(self.knots, value)
-        if self.categories:
-            return [(int(value), 1.0)] if 0.0 <= value < self.categories else []
-        return [(0, value)] if value else []
-
     def prior(self, slope: float) -> list[float]:
         """The weights with which the contribution is slope × value (between the outermost knots); none for categories.
 
@@ -96,16 +82,6 @@ class Cross(msgspec.Struct, frozen=True, kw_only=True):
             self.first_edges or tuple(map(float, range(1, self.first_categories))),
             self.second_edges or tuple(map(float, range(1, self.second_categories))),
         )
-
-
-def _hats(knots: tuple[float, ...], value: float) -> list[tuple[int, float]]:
-    at = bisect_right(knots, value)
-    if at == 0:
-        return [(0, 1.0)]
-    if at == len(knots):
-        return [(at - 1, 1.0)]
-    share = (value - knots[at - 1]) / (knots[at] - knots[at - 1])
-    return [(at - 1, 1.0 - share), (at, share)] if share else [(at - 1, 1.0)]
 
 
 class Layout:
@@ -176,17 +152,31 @@ class Layout:
         return places
 
     def columns(self, values: Sequence[float]) -> dict[int, float]:
-        """The columns that are not zero.
+        """The columns that are not zero. Two neighbours share a curve's value, unless it lies on a knot or beyond the outermost.
 
+        >>> curve = Layout((Feature(name="z", knots=(0.0, 1.0, 3.0)),))
+        >>> curve.columns((1.5,)), curve.columns((9.0,))
+        ({1: 0.75, 2: 0.25}, {2: 1.0})
         >>> crossed = Cross(first="z", second="hour", first_edges=(0.0, 2.0), second_categories=24)
         >>> Layout((Feature(name="z"), Feature(name="hour", categories=24)), (crossed,)).columns((1.0, 5.0))
         {0: 1.0, 6: 1.0, 54: 1.0}
         """
-        columns = {
-            start + offset: share
-            for feature, start, value in zip(self.features, self.starts, values, strict=False)
-            for offset, share in feature.columns(value)
-        }
+        columns = {}
+        for value, (knots, categories, start) in zip(values, self._shapes, strict=True):
+            if knots:
+                at = bisect_right(knots, value)
+                if 0 < at < len(knots):
+                    share = (value - knots[at - 1]) / (knots[at] - knots[at - 1])
+                    columns[start + at - 1] = 1.0 - share
+                    if share:
+                        columns[start + at] = share
+                else:
+                    columns[start + max(at - 1, 0)] = 1.0
+            elif not categories:
+                if value:
+                    columns[start] = value
+            elif 0.0 <= value < categories:
+                columns[start + int(value)] = 1.0
         columns.update((column, 1.0) for column in self._crossed(values))
         return columns
 

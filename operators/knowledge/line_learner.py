@@ -95,6 +95,8 @@ class LineLearner:
         self.drifts = 0
         self.drifted_us = 0
         self._gain = Gain()
+        self._positives: float | None = None
+        """`live.positive_weight`, which only positives and `pass_time` change; None until it is needed."""
 
     def learn(self, columns: Mapping[int, float], label: int, weight: float, given: float | None, time_us: int) -> None:
         """One example: first judged, then learned. `given` is the log-odds of the score that this line gave it at the time."""
@@ -106,7 +108,9 @@ class LineLearner:
         logit = self.line.of(raw) if given is None else given
         self.live.learn(logit, label, weight)
         loss = _loss(logit, label)
-        if self.live.positive_weight >= self.config.drift_positives_min:
+        if label or self._positives is None:
+            self._positives = self.live.positive_weight
+        if self._positives >= self.config.drift_positives_min:
             self._watch(min(loss, self.config.drift_loss_max) / self.config.drift_loss_max, time_us)
         self._regression.learn(columns, label, weight)
 
@@ -128,6 +132,7 @@ class LineLearner:
         fading = 0.5 ** (length_us / (self.config.half_life_days * 86.4e9))
         self.live.fade(fading)
         self.raw.fade(fading)
+        self._positives = None
         self.line = fit(self.raw, self.config.calibration_prior_positives)
         self._gain.close(fading)
 
@@ -177,6 +182,7 @@ class LineLearner:
         self.live, self.raw, self.line = frozen.live, frozen.raw, frozen.line
         self.drifts, self.drifted_us = frozen.drifts, frozen.drifted_us
         self._gain = frozen.gain
+        self._positives = None
 
 
 def _loss(logit: float, label: int) -> float:

@@ -62,10 +62,10 @@ def test_a_compiled_model_scores_as_rivers_regression_does(
 
 @given(values)
 def test_a_curve_is_continuous_and_its_columns_share_one(given_values: tuple[float, ...]) -> None:
-    columns = SMALL.features[1].columns(given_values[1])
+    columns = Layout((SMALL.features[1],)).columns((given_values[1],))
     assert 1 <= len(columns) <= 2
-    assert sum(share for _, share in columns) == pytest.approx(1.0)
-    assert all(0.0 <= share <= 1.0 and 0 <= at < 4 for at, share in columns)
+    assert sum(columns.values()) == pytest.approx(1.0)
+    assert all(0.0 <= share <= 1.0 and 0 <= at < 4 for at, share in columns.items())
 
 
 @given(st.floats(-1, 5))
