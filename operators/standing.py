@@ -9,13 +9,15 @@ from state.customer import Customer, Recent
 from state.events import Transaction
 from state.income import own_digests
 from state.money import format_minor
+from state.payee import IN_PERSON
 from state.recurring import Stream
 
 
 def continued(customer: Customer, transaction: Transaction) -> Stream | None:
-    """The stream whose newest payment this transaction is, with all that is known now; None if there is no such stream, if it
-    has come late and a later payment is known, or while it is pending: its amount isn't final, and it may be voided."""
-    if transaction.status != "posted" or not transaction.amount_minor:
+    """The stream whose newest payment this transaction is, with all that is known now; None if there is no such stream (no
+    payment in person has one), if it has come late and a later payment is known, or while it is pending: its amount isn't final, and it
+    may be voided."""
+    if transaction.channel in IN_PERSON or transaction.status != "posted" or not transaction.amount_minor:
         return None
     for recent in reversed(customer.recent):
         if recent.transaction_id == transaction.transaction_id:

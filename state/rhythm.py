@@ -80,12 +80,16 @@ class Rhythm(NamedTuple):
 
 def guess_cadence(days: Sequence[int]) -> tuple[int, ...]:
     """The cadences whose period the middle one of the gaps between days is near to."""
-    gaps = sorted(b - a for a, b in itertools.pairwise(days))
-    middle = gaps[len(gaps) // 2]
+    gaps = sorted([b - a for a, b in itertools.pairwise(days)])
+    return _cadences_near(gaps[len(gaps) // 2])
+
+
+@lru_cache(maxsize=1024)
+def _cadences_near(gap_days: int) -> tuple[int, ...]:
     return tuple(
         cadence
         for cadence, period in enumerate(PERIOD_DAYS)
-        if abs(middle - period) <= max(2.0 if cadence < SEMI_MONTHLY else 4.5, 0.04 * period)
+        if abs(gap_days - period) <= max(2.0 if cadence < SEMI_MONTHLY else 4.5, 0.04 * period)
     )
 
 

@@ -11,8 +11,6 @@ source     -
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
 from operators.detector import Answer, DetectorConfig, Say, open_episode
@@ -70,16 +68,23 @@ def on_event(config: Config, state: State, event: Event, customer: Customer) -> 
     return (said,)
 
 
-def learn(config: Config, state: State, recent: Recent, customer: Customer) -> Iterator[Say]:
+def learn(config: Config, state: State, recent: Recent, customer: Customer) -> Answer:
     if not state.since_us:
         state.since_us = recent.time_us
-    if not any(said.type == SIGNAL and said.state == "OPEN" for said in customer.said):
-        return
+    for said in customer.said:
+        if said.type == SIGNAL and said.state == "OPEN":
+            return _known(recent, customer)
+    return ()
+
+
+def _known(recent: Recent, customer: Customer) -> Answer:
+    """An open episode ends with the third payment."""
     stream = matured(customer, recent)
     said = open_episode(customer, SIGNAL, kind_of(stream)) if stream is not None else None
-    if said is not None and recent.time_us > said.time_us:
-        reason = Reason("WELL_KNOWN", "transaction_id", recent.transaction_id, None, None, "it has come a third time")
-        yield Say("CLOSE", (reason,), said.kind, score=said.score, transaction_ids=(recent.transaction_id,))
+    if said is None or recent.time_us <= said.time_us:
+        return ()
+    reason = Reason("WELL_KNOWN", "transaction_id", recent.transaction_id, None, None, "it has come a third time")
+    return (Say("CLOSE", (reason,), said.kind, score=said.score, transaction_ids=(recent.transaction_id,)),)
 
 
 def _begun(stream: Stream) -> bool:

@@ -114,12 +114,14 @@ def learn(config: Calibrated, state: State, recent: Recent, customer: Customer) 
     day = day_of(recent.time_us)
     if habit.told is not None and day > habit.told.day and habit.balance_minor is not None:
         habit.judge(habit.balance_minor, Z10, config.band_miss, config.band_step)
-    stream, own = _stream_of(customer, recent), own_digests(customer)
-    inside = recent.payee is not None and recent.payee.digest in own
     memory = Memory(config.memory_days, config.weekday_memory, config.phase_prior, config.phase_memory)
-    habit.add(day, recent.signed_minor if stream is None and not inside else 0, memory)
-    if stream is not None and _is_income(stream, own):
-        habit.paid(recent.signed_minor, _largest_income_minor(customer, stream, own))
+    if recent.payee is None:
+        habit.add(day, recent.signed_minor, memory)
+    else:
+        stream, own = _stream_of(customer, recent), own_digests(customer)
+        habit.add(day, recent.signed_minor if stream is None and recent.payee.digest not in own else 0, memory)
+        if stream is not None and _is_income(stream, own):
+            habit.paid(recent.signed_minor, _largest_income_minor(customer, stream, own))
     if recent.balance_minor is not None:
         habit.balance_minor = recent.balance_minor
         if habit.told is None and habit.days >= config.band_from_days:
@@ -132,6 +134,8 @@ def learn(config: Calibrated, state: State, recent: Recent, customer: Customer) 
     for said in episodes:
         if said.transaction_id == recent.transaction_id:
             overdraft_outcomes.ask(customer, recent.account, config.line, said.time_us, said.score)
+    if not episodes:
+        return lessons
     return *lessons, *_follow(config, state, recent, customer, episodes)
 
 

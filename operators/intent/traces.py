@@ -46,6 +46,8 @@ FAINT: Final = 1e-3
 KINDS: Final = ("current", "savings", "credit_card", "loan", "mortgage", "investment")
 WEEKS_FOLDED_MAX: Final = 104
 """After two years of silence nothing is left of a rate."""
+INTEREST: Final = {"calculator": "calculators", "abandon": "abandoned"}
+"""Which trace of a product an interaction leaves; others are views."""
 PACKED: Final = struct.Struct("<Hfff")
 _words = re.compile(r"[a-z]+").findall
 
@@ -212,9 +214,11 @@ def on_event(config: Config, state: State, event: Event, customer: Customer) -> 
     if isinstance(event, Account):
         _observe(state, event)
         return
+    week = week_of(event.time_us)
+    if week < state.week:
+        return
     for number in _traces_of(config, event):
-        if week_of(event.time_us) >= state.week:
-            _count(state, week_of(event.time_us), number, 1.0)
+        _count(state, week, number, 1.0)
 
 
 def learn(config: Config, state: State, recent: Recent, customer: Customer) -> tuple[Look, ...]:
@@ -244,8 +248,7 @@ def _traces_of(config: Config, event: Event) -> Iterator[int]:
             yield LOGINS
         product = _product_of(config, event.page, event.query)
         if product:
-            kind = {"calculator": "calculators", "abandon": "abandoned"}.get(event.kind, "views")
-            yield trace(f"{product}.{kind}")
+            yield trace(f"{product}.{INTEREST.get(event.kind, 'views')}")
         subject = f"{event.page or ''} {event.query or ''}".casefold()
         if "appointment" in subject or "advice" in subject:
             yield ADVICE
@@ -283,17 +286,18 @@ def _count_payment(config: Config, state: State, week: int, recent: Recent) -> N
         ):
             _count(state, week, SAVED, amount)
         return
+    counts = _counts(state, week)
     if credit:
-        _count(state, week, INCOME, amount)
+        counts[INCOME] = counts.get(INCOME, 0.0) + amount
         if recent.channel == "transfer":
-            _count(state, week, RECEIVED, 1.0)
+            counts[RECEIVED] = counts.get(RECEIVED, 0.0) + 1.0
         return
     if recent.channel in ("transfer", "other"):
-        _count(state, week, SENT, amount)
+        counts[SENT] = counts.get(SENT, 0.0) + amount
         state.evidence[SENT] = (week, recent.transaction_id)
         return
-    _count(state, week, PURCHASES, 1.0)
-    _count(state, week, SPENT, amount)
+    counts[PURCHASES] = counts.get(PURCHASES, 0.0) + 1.0
+    counts[SPENT] = counts.get(SPENT, 0.0) + amount
     for name in config.names_of.get(recent.mcc, ()):
         number = trace(name)
         if number not in state.bins.get(week, {}):
@@ -304,10 +308,16 @@ def _count_payment(config: Config, state: State, week: int, recent: Recent) -> N
 
 
 def _count(state: State, week: int, number: int, amount: float) -> None:
-    if week not in state.bins and len(state.bins) >= WEEKS_OPEN_MAX:
-        week = min(state.bins)
-    counts = state.bins.setdefault(week, {})
+    counts = _counts(state, week)
     counts[number] = counts.get(number, 0.0) + amount
+
+
+def _counts(state: State, week: int) -> dict[int, float]:
+    """Trace → count in a week that may still change; of too many weeks in the oldest that is counted."""
+    counts = state.bins.get(week)
+    if counts is None:
+        counts = state.bins.setdefault(week if len(state.bins) < WEEKS_OPEN_MAX else min(state.bins), {})
+    return counts
 
 
 def _fold(config: Config, state: State, week: int) -> dict[int, Rates]:
