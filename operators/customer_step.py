@@ -95,6 +95,7 @@ class CustomerStep:
         self._bound = self._hooks("step", configs)
         self._learners = self._hooks("learn", configs)
         self._always_learning = [hook for hook in self._learners if not hook.while_open]
+        self._learned_while_open = frozenset(hook.signal for hook in self._learners if hook.while_open)
         self._on_timer = self._hooks("on_timer", configs)
         self._lookers = self._hooks("look", configs)
         self._on_event = self._hooks_by_topic("on_event", "TOPICS", configs)
@@ -129,8 +130,7 @@ class CustomerStep:
         view.fill(customer, transaction)
         findings: dict[str, Finding] | None = None
         states = customer.states
-        for hook in self._bound:
-            name, call, config, make_state, signal, _ = hook
+        for name, call, config, make_state, signal, _ in self._bound:
             try:
                 state = None
                 if make_state is not None and (state := states.get(name)) is None:
@@ -185,9 +185,9 @@ class CustomerStep:
     def learn(self, customer: Customer, recent: Recent, out: list[Emission]) -> None:
         """What detectors with a state of their own learn from a matured transaction; habits are learned by the profile."""
         cause = Cause(EventTrigger(Transaction.TOPIC, recent.transaction_id), recent.time_us, recent.digest)
-        hooks = self._always_learning
-        if customer.said:
-            speaking = {said.type for said in customer.said if said.state == "OPEN"}
+        hooks, while_open = self._always_learning, self._learned_while_open
+        speaking = [said.type for said in customer.said if said.type in while_open and said.state == "OPEN"]
+        if speaking:
             hooks = [hook for hook in self._learners if not hook.while_open or hook.signal in speaking]
         self._ask(hooks, recent, customer, cause, out)
 
@@ -210,8 +210,8 @@ class CustomerStep:
                 if make_state is not None and (state := states.get(name)) is None:
                     state = states[name] = make_state()
                 answer = call(config, state, subject, customer)
-                if answer:
-                    self._do(tuple(answer), name, signal, customer, cause, out)
+                if answer and (said := tuple(answer)):  # a generator tells only in the end that it has nothing to say
+                    self._do(said, name, signal, customer, cause, out)
             except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
                 out.append(Emission(self._failed(name, customer.customer_id, cause, error), cause.event))
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from river._river_rust import stats as compiled
 
 from state.packed import entry_at
@@ -27,9 +28,11 @@ _KEY: Final = struct.Struct("<i")
 _EWVAR: Final = struct.Struct("<ddd?ddd?dd")
 """The state of River's EWVar: an EWMean of the values and one of their squares (each: mean, fading factor, 1 − fading factor, whether
 anything was learned), then fading factor twice more."""
+_MEANS: Final = struct.Struct("<d17xd")
+"""Where the two means lie in that state."""
 
 
-class Moments(NamedTuple):
+class Moments(msgspec.Struct, frozen=True, gc=False):
     """What is known of one quantity: exponentially weighted mean and variance, and the number of values seen."""
 
     n: int
@@ -85,10 +88,10 @@ class MomentsTable:
         if at >= 0:
             _, n, mean, square = _ENTRY.unpack_from(entries, at)
             del entries[at : at + _ENTRY.size]
-            factors = (fading_factor, 1.0 - fading_factor, True)
-            river.__setstate__(_EWVAR.pack(mean, *factors, square, *factors, fading_factor, fading_factor))
+            new, old = fading_factor, 1.0 - fading_factor
+            river.__setstate__(_EWVAR.pack(mean, new, old, True, square, new, old, True, new, new))
         river.update(value)
-        mean, _, _, _, square, *_ = _EWVAR.unpack(river.__getstate__())
+        mean, square = _MEANS.unpack_from(river.__getstate__())
         entries += _ENTRY.pack(key, min(n + 1, COUNT_MAX), mean, square)
         if len(entries) > limit * _ENTRY.size:
             del entries[: len(entries) - limit * _ENTRY.size]

@@ -15,7 +15,7 @@ from river import stats
 
 import operators
 import state
-from state.estimators import MomentsTable, sigmoid
+from state.estimators import Moments, MomentsTable, sigmoid
 
 VALUES = (1.0, 2.5, -3.0)
 GOLDEN_MOMENTS = "07000000030000009b779ca223b9ec3f627fd93d7958f83f"
@@ -45,7 +45,8 @@ def test_moments_are_rivers_own_to_the_last_bit(values: list[float], fading_fact
     for value in values:
         mean.update(value)
         variance.update(value)
-    assert moments_of(values, fading_factor).get(7) == (len(values), mean.get(), max(0.0, variance.get()))
+    learned = Moments(len(values), mean.get(), max(0.0, variance.get()))
+    assert moments_of(values, fading_factor).get(7) == learned
 
 
 @given(st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1), finite), max_size=60), st.integers(1, 9))

@@ -20,6 +20,7 @@ from state.awaiting import Awaited, Awaiting, EarlyLabel
 from state.categories import GROUPS
 from state.customer import Customer
 from state.digest import digest64
+from state.estimators import Moments
 from state.frozen import VERSION, FrozenError, freeze, thaw
 from state.habits import log_amount
 from state.packed import together
@@ -231,7 +232,7 @@ def test_profiles_already_on_disk_stay_readable(golden: bytes) -> None:
     customer, states = thaw("c-1", golden, RETENTION_US)
     key = pack_key("EUR", False, GROUPS.index("groceries"))
     assert (customer.matured, list(customer.amounts)) == (1, [key, overall_key(key)])
-    assert customer.amounts.get(key) == (1, log_amount(1_250, "EUR"), 0.0)
+    assert customer.amounts.get(key) == Moments(1, log_amount(1_250, "EUR"), 0.0)
     assert digest64("m-1") in customer.merchants and digest64("d-1") in customer.devices
     assert customer.place == (NOON_US, 48.1, 11.6, "t-1") and list(customer.countries) == ["DE"]
     assert list(customer.ring.amounts) == [1_250, 5_000_000_000] and customer.ring.find(digest64("t-2")) == 1
