@@ -68,8 +68,9 @@ class Agenda:
 
     def wake_us(self, customer: Customer) -> int | None:
         """When the arrival clock gives this customer something to do."""
-        due_us = customer.next_timer_us()
-        wake_us = None if due_us is None else self._policy.fires_us(due_us, customer.customer_id)
+        wake_us = None
+        if customer.timers:
+            wake_us = self._policy.fires_us(min(customer.timers).due_us, customer.customer_id)
         if customer.held:
             held_us = min(e.arrival_us for e in customer.held) + self._policy.reorder_wait_us
             wake_us = held_us if wake_us is None else min(wake_us, held_us)

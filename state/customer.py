@@ -251,10 +251,6 @@ class Customer:
         self.scheduled_us: int | None = None
         """The wake-up last put on the shard's heap for this customer; not part of the state."""
 
-    def next_timer_us(self) -> int | None:
-        """When the earliest timer is due, or None."""
-        return min(self.timers)[0] if self.timers else None
-
     def recent_index(self, digest: int) -> int:
         """The index in `recent` of the transaction with this digest, or −1."""
         for i in range(len(self.recent) - 1, -1, -1):

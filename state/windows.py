@@ -119,14 +119,13 @@ class Ring:
         if time_us <= self.anchor_us:
             return
         self.anchor_us = time_us
-        times = self.times
-        heads = self.heads
+        times, flags, heads = self.times, self.flags, self.heads
         count = len(times)
         for w, length_us in enumerate(LENGTHS_US):
             head = heads[w]
             edge_us = time_us - length_us
             while head < count and times[head] <= edge_us:
-                if self.flags[head] & COUNTED:
+                if flags[head] & COUNTED:
                     self._leave(w, head)
                 head += 1
             heads[w] = head
@@ -210,13 +209,17 @@ class Ring:
     def _leave(self, w: int, at: int) -> None:
         """Takes entry `at` out of the totals of WINDOWS[w] alone: the most frequent change of all."""
         amount_minor, key, slot = self.amounts[at], self.keys[at], 2 * w
-        for own in (key, key | ALL_GROUPS):
-            totals = self.totals[own]
-            totals[slot] -= 1
-            totals[slot + 1] -= amount_minor
-            # The longest window holds what any shorter one does: empty there is empty everywhere.
-            if not totals[-2]:
-                del self.totals[own]
+        overall = key | ALL_GROUPS
+        of_group, of_all = self.totals[key], self.totals[overall]
+        of_group[slot] -= 1
+        of_group[slot + 1] -= amount_minor
+        of_all[slot] -= 1
+        of_all[slot + 1] -= amount_minor
+        # The longest window holds what any shorter one does: empty there is empty everywhere.
+        if not of_group[-2]:
+            del self.totals[key]
+            if not of_all[-2]:
+                del self.totals[overall]
 
     def _count(self, first: int, at: int, sign: int) -> None:
         """Adds entry `at` to the totals of WINDOWS[first:], or with sign −1 takes it out."""

@@ -46,7 +46,7 @@ class ArrivalMerge:
     @property
     def clock_us(self) -> int:
         """Newest arrival handed on so far; 0 before the first."""
-        return max(log.newest_us for log in self.logs)
+        return self._last[0]
 
     @property
     def waiting(self) -> int:
@@ -65,15 +65,18 @@ class ArrivalMerge:
     def take(self, count_max: int, patient: bool, until_us: int = _AFTER_ALL_US) -> list[Record]:
         """The next records that arrived before `until_us`, at most `count_max`; a patient call stops where a log holds it up."""
         taken: list[Record] = []
-        while len(taken) < count_max and not (patient and self.held_up_by()):
-            heads = [((log.waiting[0].arrival_us, log.rank), log) for log in self.logs if log.waiting]
-            if not heads:
+        while len(taken) < count_max:
+            heads: list[tuple[int, int, Log]] = []
+            for log in self.logs:
+                if log.waiting:
+                    heads.append((log.waiting[0].arrival_us, log.rank, log))
+                elif patient and log.behind:
+                    return taken
+            heads.sort()  # no two have the same rank
+            if not heads or heads[0][0] >= until_us:
                 break
-            (head, first), *others = sorted(heads, key=lambda head: head[0])
-            if head[0] >= until_us:
-                break
-            until = min(others[0][0] if others else (until_us, 0), (until_us, 0))
-            self._take_run(first, until, taken, count_max)
+            until = min(heads[1][:2] if len(heads) > 1 else (until_us, 0), (until_us, 0))
+            self._take_run(heads[0][2], until, taken, count_max)
         return taken
 
     def _take_run(self, log: Log, until: Key, taken: list[Record], count_max: int) -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
@@ -56,6 +56,10 @@ class KafkaLog(Log):
     end: int = -1
     """In a bounded read, the high watermark at its start: nothing from there on is taken."""
     paused: bool = False
+    place: TopicPartition = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = TopicPartition(self.topic, self.partition)
 
     @property
     def name(self) -> str:
@@ -81,7 +85,6 @@ class KafkaLogs:
         self._prefix_length = len(settings.topic_prefix)
         self._started_s = time.monotonic()
         self._by_address: dict[Address, KafkaLog] = {(log.topic, log.partition): log for log in logs}
-        self._partitions = {log.name: TopicPartition(log.topic, log.partition) for log in logs}
         self._watch = BrokerWatch(settings)
         # "error": a stored position that the log no longer holds must be seen, never skipped in silence.
         fixed: Properties = {
@@ -152,14 +155,13 @@ class KafkaLogs:
 
     def _watermarks(self, log: KafkaLog) -> tuple[int, int]:
         """Low and high watermark, asked of the broker."""
-        asked = self._partitions[log.name]
-        ask = partial(self._consumer.get_watermark_offsets, asked, timeout=self._settings.start_timeout_s)
+        ask = partial(self._consumer.get_watermark_offsets, log.place, timeout=self._settings.start_timeout_s)
         low, high = insist(self._settings, ask, f"asking how far {log.name} goes")
         return low, high
 
     def _high(self, log: KafkaLog) -> int:
         """High watermark as of the newest answer, without asking; negative before the first."""
-        high: int = self._consumer.get_watermark_offsets(self._partitions[log.name], cached=True)[1]
+        high: int = self._consumer.get_watermark_offsets(log.place, cached=True)[1]
         return high
 
     def _sort_in(self, messages: list[Message]) -> None:
@@ -227,15 +229,16 @@ class KafkaLogs:
         high = self._high(log)
         if log.received >= high >= 0:
             log.exhausted_at = log.received
+        spoken = log.spoken
         if log.end >= 0:
             log.behind = max(log.received, log.exhausted_at) < log.end
         else:
-            log.behind = not log.spoken or high > log.exhausted_at
-        if not log.spoken and time.monotonic() - self._started_s > self._settings.broker_timeout_s:
+            log.behind = not spoken or high > log.exhausted_at
+        if not spoken and time.monotonic() - self._started_s > self._settings.broker_timeout_s:
             raise unavailable(self._settings, self._settings.broker_timeout_s, f"waiting for {log.name} to speak")
         if not log.paused and len(log.waiting) > WAITING_MAX:
-            self._consumer.pause([self._partitions[log.name]])
+            self._consumer.pause([log.place])
             log.paused = True
         elif log.paused and len(log.waiting) < WAITING_MAX // 2:
-            self._consumer.resume([self._partitions[log.name]])
+            self._consumer.resume([log.place])
             log.paused = False

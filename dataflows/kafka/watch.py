@@ -23,11 +23,8 @@ class BrokerWatch:
         self._looked_s = self.answered_s = time.monotonic()
         """When a broker last answered."""
         self._last_error = ""
-
-    @property
-    def interval_ms(self) -> int:
+        self.interval_ms = max(50, min(1000, int(settings.broker_timeout_s * 200)))
         """How often librdkafka is to report its counts."""
-        return max(50, min(1000, int(self._settings.broker_timeout_s * 200)))
 
     def on_statistics(self, text: str) -> None:
         responses = sum(broker["rx"] for broker in orjson.loads(text)["brokers"].values())
