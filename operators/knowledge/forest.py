@@ -107,14 +107,15 @@ class Strangeness:
     def __init__(self, forest: Forest) -> None:
         ranks = array("h")
         ranks.frombytes(forest.ranks)
-        self._ranks = ranks[::-1]
+        self._ranks = ranks[::-1].tolist()
         self._whole = whole = (1 << len(forest.levels)) - 1
         self._masks = [
             (feature, [cut.threshold for cut in cuts], _possible(cuts, whole))
             for feature, cuts in sorted(_cuts(forest).items())
         ]
         self._planes = [
-            sum(1 << leaf for leaf, level in enumerate(forest.levels) if level >> plane & 1) for plane in range(PLANES)
+            sum(1 << leaf for leaf, level in enumerate(forest.levels) if level >> plane & 1)
+            for plane in reversed(range(PLANES))
         ]
 
     def common(self, values: Sequence[float]) -> int:
@@ -122,7 +123,10 @@ class Strangeness:
         leaves = self._whole
         for feature, thresholds, masks in self._masks:
             leaves &= masks[bisect_right(thresholds, values[feature])]
-        return sum((leaves & plane).bit_count() << number for number, plane in enumerate(self._planes))
+        common = 0
+        for plane in self._planes:  # the highest bit of all levels first
+            common = 2 * common + (leaves & plane).bit_count()
+        return common
 
     def of(self, values: Sequence[float]) -> float:
         """How strange a row is: a share of exp(−strangeness) of the window is as strange; a step is a quarter. From 0 up to the
