@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 EPOCH = datetime(1970, 1, 1)
 """Naive, because arithmetic on naive times is quicker; it stands for UTC."""
@@ -16,7 +17,16 @@ def rfc3339(time_us: int) -> str:
     >>> rfc3339(1_735_689_600_000_001), rfc3339(0)
     ('2025-01-01T00:00:00.000001Z', '1970-01-01T00:00:00.000000Z')
     """
-    return (EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
+    day, of_day_us = divmod(time_us, 86_400_000_000)
+    of_day_s, us = divmod(of_day_us, 1_000_000)
+    minutes, s = divmod(of_day_s, 60)
+    return "%sT%02d:%02d:%02d.%06dZ" % (_date(day), minutes // 60, minutes % 60, s, us)  # noqa: UP031 - an f-string takes half as long again
+
+
+@lru_cache(maxsize=1024)
+def _date(day: int) -> str:
+    """Most times that are spelled lie within a few days."""
+    return (EPOCH + timedelta(days=day)).date().isoformat()
 
 
 def hour_of(time_us: int) -> int:
