@@ -22,7 +22,7 @@ from state.events import Account, Event, Transaction
 from state.income import own_digests
 from state.money import format_minor
 from state.payee import IN_PERSON, counterparty_digest
-from state.recurring import Status, Stream
+from state.recurring import Stream
 from state.signals import Reason
 
 NAME = "bill_due"
@@ -189,10 +189,10 @@ def _rare_bills(config: Config, customer: Customer) -> list[Stream]:
     rare = [
         stream
         for stream in customer.current_streams()
-        if stream.rhythm is not None
+        if stream.mature
+        and stream.rhythm is not None
         and stream.rhythm.period_days >= config.period_days_min
         and not stream.credit
-        and stream.status(stream.last_day) is Status.MATURE
     ]
     own = own_digests(customer) if rare else set()
     return [stream for stream in rare if stream.payee not in own]

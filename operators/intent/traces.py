@@ -67,6 +67,14 @@ class Product(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Percent a year."""
 
 
+class Shop(NamedTuple):
+    """The traces of purchases in one kind of shop: how many, in how many weeks, for how much."""
+
+    purchases: int
+    weeks: int
+    amount: int
+
+
 class Config(DetectorConfig, frozen=True, kw_only=True, dict=True):
     brief_days: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     fast_days: Annotated[float, msgspec.Meta(gt=0)] = 30.0
@@ -75,13 +83,14 @@ class Config(DetectorConfig, frozen=True, kw_only=True, dict=True):
     mccs: dict[str, tuple[int, ...]] = {}
 
     @cached_property
-    def names_of(self) -> dict[int, list[str]]:
+    def shops_of(self) -> dict[int, list[Shop]]:
         """`mccs` by code."""
-        names: dict[int, list[str]] = {}
+        shops: dict[int, list[Shop]] = {}
         for name, codes in self.mccs.items():
+            shop = Shop(trace(name), trace(name + ".weeks"), trace(name + ".amount"))
             for code in dict.fromkeys(codes):
-                names.setdefault(code, []).append(name)
-        return names
+                shops.setdefault(code, []).append(shop)
+        return shops
 
 
 class Observed(msgspec.Struct, array_like=True):
@@ -298,13 +307,12 @@ def _count_payment(config: Config, state: State, week: int, recent: Recent) -> N
         return
     counts[PURCHASES] = counts.get(PURCHASES, 0.0) + 1.0
     counts[SPENT] = counts.get(SPENT, 0.0) + amount
-    for name in config.names_of.get(recent.mcc, ()):
-        number = trace(name)
-        if number not in state.bins.get(week, {}):
-            _count(state, week, trace(name + ".weeks"), 1.0)
-        _count(state, week, number, 1.0)
-        _count(state, week, trace(name + ".amount"), amount)
-        state.evidence[number] = (week, recent.transaction_id)
+    for shop in config.shops_of.get(recent.mcc, ()):
+        if shop.purchases not in counts:
+            counts[shop.weeks] = counts.get(shop.weeks, 0.0) + 1.0
+        counts[shop.purchases] = counts.get(shop.purchases, 0.0) + 1.0
+        counts[shop.amount] = counts.get(shop.amount, 0.0) + amount
+        state.evidence[shop.purchases] = (week, recent.transaction_id)
 
 
 def _count(state: State, week: int, number: int, amount: float) -> None:
