@@ -50,7 +50,7 @@ class ArrivalMerge:
 
     @property
     def waiting(self) -> int:
-        return sum(len(log.waiting) for log in self.logs)
+        return sum([len(log.waiting) for log in self.logs])
 
     def held_up_by(self) -> list[Log]:
         """Logs whose next record has to be waited for: known to exist, not here."""

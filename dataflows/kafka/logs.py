@@ -113,8 +113,9 @@ class KafkaLogs:
             self._watch.answered()
             self._sort_in(messages)
         self._watch.look()
+        watermarks = self._consumer.get_watermark_offsets
         for log in self.logs:
-            self._judge(log)
+            self._judge(log, watermarks(log.place, cached=True)[1])
 
     @property
     def answered_s(self) -> float:
@@ -224,9 +225,8 @@ class KafkaLogs:
             "Nothing was skipped. To begin anew with what is there, start with an empty recovery and state directory."
         )
 
-    def _judge(self, log: KafkaLog) -> None:
-        """Decide whether the log is behind, and whether it should be paused."""
-        high = self._high(log)
+    def _judge(self, log: KafkaLog, high: int) -> None:
+        """Decide whether the log is behind, and whether it should be paused; `high` as of `_high`."""
         if log.received >= high >= 0:
             log.exhausted_at = log.received
         spoken = log.spoken
