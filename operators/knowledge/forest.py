@@ -14,6 +14,7 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -133,6 +134,12 @@ class Strangeness:
         logarithm of the window's length."""
         ranks = self._ranks
         return max(0, len(ranks) - bisect_left(ranks, self.common(values)) - 1) / RANKS_A_UNIT
+
+
+@lru_cache(maxsize=4)
+def strangeness_of(forest: Forest) -> Strangeness:
+    """The forest, ready to score. Champion and shadow of many days have the same one, and it takes milliseconds to make ready."""
+    return Strangeness(forest)
 
 
 class Cut(NamedTuple):

@@ -9,7 +9,7 @@ import msgspec
 
 from operators.knowledge.calibration import IDENTITY, Line
 from operators.knowledge.columns import Layout
-from operators.knowledge.forest import Forest, Strangeness
+from operators.knowledge.forest import Forest, strangeness_of
 from operators.knowledge.linear import Linear, Places
 from state.digest import digest128
 from state.times import rfc3339
@@ -72,7 +72,7 @@ class Model:
         self.threshold = threshold
         self.calibrated = calibrated
         self.linear = Linear(linear.layout, line.of(linear.base), [line.slope * weight for weight in linear.weights])
-        self.strangeness = Strangeness(forest) if forest is not None else None
+        self.strangeness = strangeness_of(forest) if forest is not None else None
 
     def logit(self, places: Places) -> float:
         """Log-odds of the calibrated score of values that lie there (`Layout.places`)."""

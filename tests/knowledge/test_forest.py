@@ -18,7 +18,7 @@ from operators.anomaly import transaction as fused
 from operators.knowledge.building import build_learner
 from operators.knowledge.facts import Example
 from operators.knowledge.features import LAYOUT, SCHEMA, STRANGE, STRANGENESS, VERSION
-from operators.knowledge.forest import Config, Forest, Strangeness, grow
+from operators.knowledge.forest import Config, Forest, Strangeness, grow, strangeness_of
 from operators.knowledge.versions import Payload, compile_version
 from state.estimators import grow_half_spaces
 from state.windows import DAY_US
@@ -115,6 +115,12 @@ def test_the_same_window_gives_the_same_forest_and_bytes_bring_it_back(seed: int
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(forest), type=Forest)
     row = window(seed + 1, 1)[0]
     assert Strangeness(again).of(row) == Strangeness(forest).of(row)
+
+
+def test_a_forest_is_made_ready_once_however_often_its_bytes_come_and_another_one_anew() -> None:
+    again = msgspec.msgpack.decode(msgspec.msgpack.encode(FOREST), type=Forest)
+    assert again is not FOREST and strangeness_of(again) is strangeness_of(FOREST)
+    assert strangeness_of(grown(2)) is not strangeness_of(FOREST)
 
 
 def unlabelled(seed: int, day: int, subject: object) -> list[Example]:
