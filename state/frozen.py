@@ -22,7 +22,6 @@ from state.events import EVENT_TYPES
 from state.older import UPGRADES
 from state.packed import Met, Seen
 from state.still import MOVING, compressed, decompressed, freeze_states, freeze_still, thaw_states, thaw_still
-from state.windows import Ring
 
 VERSION: Final = 4
 
@@ -171,7 +170,7 @@ def thaw(customer_id: str, frozen: bytes, retention_us: int) -> tuple[Customer, 
 
 def _fill(customer: Customer, fields: Fields, moving: FrozenMoving) -> None:
     customer.partition, customer.newest_us, customer.arrival_us = moving.partition, moving.newest_us, moving.arrival_us
-    customer.ring = Ring.thaw(fields.ring, moving.ring, customer.ring.retention_us)
+    customer.ring.thaw(fields.ring, moving.ring)
     customer.recent = moving.recent
     customer.matured = moving.matured
     customer.amounts = MomentsTable(fields.amounts)

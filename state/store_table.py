@@ -114,8 +114,11 @@ class Table:
     def get(self, customer_id: str) -> bytes | None:
         """A customer's record, checked; None if there is none. Raises StoreError if it is damaged."""
         key = customer_id.encode()
-        with self._reported(), self._env.begin(buffers=True) as txn:
-            record = self._pages.get(txn, key_of(key))
+        try:
+            with self._env.begin(buffers=True) as txn:
+                record = self._pages.get(txn, key_of(key))
+        except lmdb.Error as error:
+            raise self._error(error) from error
         if record is not None:
             self._check(record, key)
         return record

@@ -273,20 +273,17 @@ class Ring:
             totals,
         ]
 
-    @classmethod
-    def thaw(cls, columns: list[bytes], rest: list[Any], retention_us: int) -> Ring:
-        """Raises ValueError if the columns don't fit one another."""
-        ring = cls(retention_us)
+    def thaw(self, columns: list[bytes], rest: list[Any]) -> None:
+        """Fills an empty ring with what `freeze` gave of one. Raises ValueError if the columns don't fit one another."""
         times, amounts, digests = columns
-        anchor_us, overflowed, heads, huge, wide, later, larger, keys, flags, totals = rest
-        ring.anchor_us, ring.overflowed, ring.heads, ring.huge = anchor_us, overflowed, heads, huge
-        ring.times.frombytes(together(times, later, ring.times.itemsize))
-        ring.amounts = array(WIDE if wide else NARROW)
-        ring.amounts.frombytes(together(amounts, larger, ring.amounts.itemsize))
-        ring.keys.frombytes(together(b"", keys, ring.keys.itemsize))
-        ring.digests.frombytes(digests)
-        ring.flags = bytearray(flags)
-        ring.totals = {key: [int(text) for text in texts] for key, texts in totals.items()} if huge else totals
-        if not len(ring.times) == len(ring.amounts) == len(ring.keys) == len(ring.digests) == len(ring.flags):
+        self.anchor_us, self.overflowed, self.heads, self.huge, wide, later, larger, keys, flags, totals = rest
+        self.times.frombytes(together(times, later, self.times.itemsize))
+        if wide:
+            self.amounts = array(WIDE)
+        self.amounts.frombytes(together(amounts, larger, self.amounts.itemsize))
+        self.keys.frombytes(together(b"", keys, self.keys.itemsize))
+        self.digests.frombytes(digests)
+        self.flags += flags
+        self.totals = {key: [int(text) for text in texts] for key, texts in totals.items()} if self.huge else totals
+        if not len(self.times) == len(self.amounts) == len(self.keys) == len(self.digests) == len(self.flags):
             raise ValueError("the columns of the windows differ in length")
-        return ring

@@ -240,7 +240,8 @@ def test_a_ring_survives_freezing(entries: list[tuple[int, int, int]]) -> None:
     for digest, (gap_us, amount_minor, key) in enumerate(entries):
         ring.advance(ring.anchor_us + gap_us)
         ring.add(ring.anchor_us, amount_minor, key, digest + 2**63, COUNTED)
-    thawed = Ring.thaw(*ring.freeze(), RETENTION_US)
+    thawed = Ring(RETENTION_US)
+    thawed.thaw(*ring.freeze())
     for name in Ring.__slots__:
         assert getattr(thawed, name) == getattr(ring, name), name
     assert thawed.freeze() == ring.freeze()
