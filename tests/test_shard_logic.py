@@ -1,4 +1,4 @@
-"""The shard's driver: when the wall clock may stand in for the arrival clock."""
+"""The shard's driver: when the wall clock may stand in for the arrival clock, and what is left for a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 import pytest
+from shard_bench import Bench
+from streams import HOUR_US, NOON_US, transaction
 
 from dataflows.route import Accounting
 from dataflows.shard_logic import ShardLogic
 from dataflows.tally import Tally
-
-HOUR_US = 3_600_000_000
 
 
 class Clocks:
@@ -70,3 +70,12 @@ def test_changed_customers_are_written_little_by_little_before_a_checkpoint(monk
     assert shard.allowed[0] == 100, "none at once"
     assert shard.allowed[-1] == 0, "all before the checkpoint"
     assert max(a - b for a, b in zip(shard.allowed, shard.allowed[1:], strict=False)) <= 20
+
+
+@pytest.mark.parametrize("changed_max", [0, 1, 2])
+def test_a_shard_keeps_no_more_changed_customers_than_it_may(changed_max: int) -> None:
+    bench = Bench()
+    bench.run([transaction(f"t-{n}", NOON_US + n * HOUR_US, customer_id=f"c-{n}") for n in range(3)])
+    assert bench.shard.changed_customers == 3
+    bench.shard.settle(changed_max)
+    assert bench.shard.changed_customers == changed_max
