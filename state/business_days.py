@@ -7,7 +7,7 @@ days a year all over the euro area, whatever is celebrated in a town. Holidays c
 from __future__ import annotations
 
 from datetime import date
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 import holidays
@@ -17,7 +17,6 @@ DAY_US: Final = 86_400_000_000
 LAST_DAY: Final = date(2201, 12, 31).toordinal() - EPOCH_ORDINAL
 MARKETS: Final = {"EUR": "XECB"}
 """Payment systems that the library knows by name."""
-COUNTRIES: Final = frozenset(holidays.list_supported_countries(include_aliases=False))
 
 
 def day_of(time_us: int) -> int:
@@ -68,11 +67,17 @@ def closed_days(currency: str, year: int) -> frozenset[int]:
     market, country = MARKETS.get(currency), currency[:2]
     if market is not None:
         closed = holidays.financial_holidays(market, years=year)
-    elif country in COUNTRIES:
+    elif country in _countries():
         closed = holidays.country_holidays(country, years=year)
     else:
         return frozenset()
     return frozenset(day.toordinal() - EPOCH_ORDINAL for day in closed)
+
+
+@cache
+def _countries() -> frozenset[str]:
+    """Codes of the countries that the library knows. To ask imports them all, a tenth of a worker's start: so only where needed."""
+    return frozenset(holidays.list_supported_countries(include_aliases=False))
 
 
 def is_weekend(day: int) -> bool:
