@@ -37,7 +37,9 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         while not self.enough.is_set():
-            for message in self._consumer.consume(500, 0.01):
+            # Not `consume` with a time: it waits for all of it while fewer messages come than asked for.
+            first = self._consumer.poll(0.01)
+            for message in [] if first is None else [first, *self._consumer.consume(500, 0)]:
                 if message.error() is None:
                     self.seen_s.setdefault(orjson.loads(message.value() or b"{}")["transaction_id"], time.monotonic())
         self._consumer.close()
