@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Callable
 
 import bytewax.operators as op
@@ -10,7 +12,7 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, cluster_main
 
-from dataflows.engine_thread import keep_thread_state
+from dataflows.engine_thread import keep_thread_state, let_others_in
 
 CALLS = 20
 
@@ -37,3 +39,29 @@ def calls_remembered(prepare: Callable[[], None]) -> int:
 )
 def test_a_thread_state_that_is_kept_lasts_from_call_to_call(prepare: Callable[[], None], remembered: int) -> None:
     assert calls_remembered(prepare) == remembered
+
+
+def spins_of_a_computing_thread_while_another_is_let_in(times: int) -> int:
+    """How often a loop turns that holds the GIL until another thread has asked for it so many times."""
+    done = threading.Event()
+
+    def ask() -> None:
+        for _ in range(times):
+            time.sleep(0)  # gives the GIL back, and waits for it like anybody
+        done.set()
+
+    spins = 0
+    threading.Thread(target=ask).start()
+    while not done.is_set():
+        spins += 1
+    return spins
+
+
+def test_a_thread_that_waits_for_the_gil_is_let_in_sooner() -> None:
+    python_s = sys.getswitchinterval()
+    patient = spins_of_a_computing_thread_while_another_is_let_in(20)
+    try:
+        let_others_in()
+        assert spins_of_a_computing_thread_while_another_is_let_in(20) < patient / 2
+    finally:
+        sys.setswitchinterval(python_s)
