@@ -91,6 +91,18 @@ def test_a_worker_tells_its_life_in_json_lines_and_names_no_customer(worker: Wor
     assert {"time", "level", "event", "logger"} <= ended.keys()
 
 
+def test_processes_of_a_cluster_do_not_tell_a_difference_that_is_none(worker: WorkerProcess, tmp_path: Path) -> None:
+    """What one process read may have ended in another one: to read less what ended here is no number of records."""
+    worker.start(2)
+    wait_until(lambda: something_is_committed(tmp_path / "out"))
+    assert worker.stop() == 0, worker.told()
+    ended = [line for line in lines_of(worker.told(100_000)) if line["event"] == "ended"]
+    assert [line["read"] >= 0 and "in_flight" not in line for line in ended] == [True, True]
+    assert sum(line["read"] for line in ended) == sum(
+        line[outcome] for line in ended for outcome in ("applied", "duplicate", "late", "dead_letter")
+    )
+
+
 def test_the_end_of_a_cluster_names_the_process_that_was_killed(worker: WorkerProcess, tmp_path: Path) -> None:
     worker.start(2)
     wait_until(lambda: something_is_committed(tmp_path / "out"))
