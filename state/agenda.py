@@ -6,7 +6,7 @@ heap of wake-ups, which the shard goes through when the partition's clock moves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heappop, heappush
 
 from state.customer import Customer, Timer
@@ -19,23 +19,30 @@ from state.times import NEVER_US
 LOADED_AHEAD_US = 60_000_000
 """How far beyond the clock wake-ups are read from the store. Each reads a profile that is seldom in memory: a day of them would drive
 everybody else out, and hold up the stream for seconds where there are a million customers."""
+WAKES_MIN = 1024
+"""So many wake-ups of a source partition are never too many."""
 
 
 class Agenda:
-    """The wake-ups of one shard. `apply` is given a held event whose turn has come, `fire` a timer that is due."""
+    """The wake-ups of one shard. `apply` is given a held event whose turn has come, `fire` a timer that is due. `hot` are the customers
+    in memory, by id: of all others the store knows when they wake."""
 
     def __init__(
         self,
         policy: Policy,
         store: Store,
+        hot: Mapping[str, Customer],
         apply: Callable[[Customer, Event, list[Emission]], None],
         fire: Callable[[Customer, Timer, list[Emission]], None],
     ) -> None:
         self._policy = policy
         self._store = store
+        self._hot = hot
         self._apply = apply
         self._fire = fire
         self._wakes: dict[int, list[tuple[int, str]]] = {}
+        self._wakes_max: dict[int, int] = {}
+        """By source partition: with more of them, those that nobody needs are dropped."""
         self._loaded_us = -1
 
     def catch_up(self, customer: Customer, clock_us: int, out: list[Emission]) -> None:
@@ -81,7 +88,10 @@ class Agenda:
         wake_us = self.wake_us(customer)
         if wake_us is not None and wake_us != customer.scheduled_us:
             customer.scheduled_us = wake_us
-            heappush(self._wakes.setdefault(customer.partition, []), (wake_us, customer.customer_id))
+            wakes = self._wakes.setdefault(customer.partition, [])
+            heappush(wakes, (wake_us, customer.customer_id))
+            if len(wakes) > self._wakes_max.get(customer.partition, WAKES_MIN):
+                self._prune(customer.partition)
 
     def due(self, partition: int, clock_us: int) -> Iterator[tuple[int, str]]:
         """(wake-up, customer) of all that lie before the clock, earliest first; each is taken from the heap. What is scheduled
@@ -102,6 +112,17 @@ class Agenda:
     def customers(self) -> list[str]:
         """All that have a wake-up, each once."""
         return sorted({customer_id for heap in self._wakes.values() for _, customer_id in heap})
+
+    def _prune(self, partition: int) -> None:
+        """Drops wake-ups that a customer has moved, or that the store will bring in again: a customer that left memory and came back
+        does not know that it has one here. Costs as much as the pushes since the last time."""
+        wakes = self._wakes[partition]
+        wakes[:] = sorted({wake for wake in wakes if wake[0] <= self._loaded_us or self._stands(*wake)})
+        self._wakes_max[partition] = max(WAKES_MIN, 2 * len(wakes))
+
+    def _stands(self, wake_us: int, customer_id: str) -> bool:
+        customer = self._hot.get(customer_id)
+        return customer is not None and customer.scheduled_us == wake_us
 
     def _take(self, customer: Customer, timer: Timer, out: list[Emission]) -> None:
         customer.timers.remove(timer)

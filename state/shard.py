@@ -356,7 +356,7 @@ class Shard:
             self._freeze(customer)
 
     def _empty_agenda(self) -> Agenda:
-        return Agenda(self.policy, self._store, self._apply_held, self._step.on_timer)
+        return Agenda(self.policy, self._store, self._hot, self._apply_held, self._step.on_timer)
 
     @property
     def changed_customers(self) -> int:

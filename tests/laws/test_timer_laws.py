@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from probe import probe
 from shard_bench import TABLES, Bench, loud
 from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, end_of, full_life, household, moved, shuffled, transaction
 
 from operators.catalogue import CATALOGUE
+from state import agenda
 from state.events import Event, Transaction
 from state.policy import TIMER_SPREAD_US, Policy
 from state.times import parse_rfc3339, rfc3339
@@ -89,6 +91,33 @@ def test_timers_and_held_events_take_turns_however_the_clock_is_moved(seed: int)
         bench.finish()
     for number in range(7):
         assert lazily.of(f"c-{number}") == eagerly.of(f"c-{number}")
+
+
+@pytest.mark.parametrize("wakes_min", [0, agenda.WAKES_MIN])
+@seeds
+def test_timers_say_the_same_however_many_customers_stay_in_memory(
+    seed: int, wakes_min: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agenda, "WAKES_MIN", wakes_min)
+    events = crowd(seed)
+    benches = [Bench(loud(), msgspec.structs.replace(SPREAD, hot_customers_max=most), SPEAKERS) for most in (1, 3, 99)]
+    for bench in benches:
+        bench.run(events).advance(end_of(events) + 60 * DAY_US)
+    for number in range(7):
+        said = [bench.of(f"c-{number}") for bench in benches]
+        assert said[0] == said[1] == said[2]
+
+
+def test_wake_ups_are_bounded_by_who_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A customer that comes back from the store does not know that it had one, and the timers are months away."""
+    monkeypatch.setattr(agenda, "WAKES_MIN", 20)
+    bench = Bench(loud(), Policy(lateness_us=LATENESS_US, hot_customers_max=3), SPEAKERS)
+    for day in range(40):
+        bench.apply([transaction(f"t-{day}", NOON_US + day * HOUR_US, customer_id=f"c-{n}") for n in range(10)])
+        assert len(bench.shard._agenda._wakes[0]) <= 20
+    bench.advance(NOON_US + 10 * DAY_US)
+    said = [body["customer_id"] for body in bench.on("signals") if body["trigger"].get("timer") == "alert.probe.due"]
+    assert sorted(said) == [f"c-{n}" for n in range(10)], "nobody's timer was lost"
 
 
 def test_timers_of_one_moment_fire_one_after_the_other() -> None:
