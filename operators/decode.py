@@ -96,7 +96,7 @@ def arrival_of(topic: str, body: object) -> int | None:
 
 
 class Decoder:
-    """Turns records into events. `counts` says how often each of REPAIRS was made; the owner reads and resets it."""
+    """Turns records into events. `counts` says how often each of REPAIRS was made so far."""
 
     def __init__(self, limits: DecodeLimits | None = None) -> None:
         limits = limits or DecodeLimits()

@@ -75,6 +75,17 @@ def test_what_a_run_refused_goes_back_after_the_fix(bank: Path, tmp_path: Path) 
     assert "read 1 = applied 1 + duplicate 0 + late 0 + dead letters 0" in ended.stdout
 
 
+def test_a_run_and_a_replay_tell_at_their_end_what_they_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bodies = [transaction(0, 1), transaction(0, 2, channel="pigeon"), transaction(0, 3, channel="owl", mcc="x")]
+    write_log(tmp_path / "in", "in.transactions", [("c-0", as_line(body)) for body in bodies])
+    assert main(["run", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "run")]) == 0
+    assert main(["replay", str(tmp_path / "in"), "--out", str(tmp_path / "replay")]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mended")]
+    assert told == ["mended: channel.unknown 2, mcc.malformed 1 (docs/dead-letters.md)"] * 2
+
+
 def test_a_reader_that_goes_away_is_no_error_worth_a_word(tmp_path: Path) -> None:
     write_signals(tmp_path, *(signal(id=f"{n:032x}") for n in range(5_000)))
     command = [sys.executable, "-m", "dataflows.cli", "explain", str(tmp_path), "--customer", "c-1", "--json"]

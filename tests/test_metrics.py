@@ -64,6 +64,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 body[key] = f"{MARK}-{body[key]}"
             body |= {"description": f"{MARK} rent", "counterparty": f"{MARK} landlord", "city": f"{MARK}town"}
             body |= {"amount": AMOUNT} if number == 55 else {}
+            body |= {"country": MARK} if number == 7 else {}
             records += [(body["customer_id"], as_line(body))] * (1 + (number == 3))
     broken = as_line(transaction(0, 60, customer_id=f"{MARK}-c-0", amount=f"{MARK} euros"))
     write_log(folder, "in.transactions", [*records, *[(f"{MARK}-c-0", broken)] * 3])
@@ -104,6 +105,7 @@ def test_what_the_scrape_counts_is_what_the_files_hold(running: SimpleNamespace)
     }
     assert outcomes == {"applied": 4 * 60 + 1, "duplicate": 4, "dead_letter": 3}
     assert found.total("segone_dead_letters_total", topic="in.transactions", code="amount.format") == 3
+    assert found.total("segone_repairs_total") == found.total("segone_repairs_total", repair="country.unknown") == 4
     assert found.total("segone_customers") == 4 == found.total("segone_hot_customers")
     assert found.total("segone_shards_telling_rates") == 0, "nobody here has a loan"
     assert found.total("segone_conservation_difference") == 0

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report:
         write_report(args.out, args.out / "report.md")
         write_page(args.out, settings, args.out / "report.html")
-    print_summary(Console(), args.out, replay.totals(), replay.elapsed_s)
+    print_summary(Console(), args.out, replay.totals(), replay.elapsed_s, replay.repairs)
     if interrupted.is_set():
         print(f"segone replay: interrupted; {args.out} holds what was found until then", file=sys.stderr)
         return 130
@@ -252,6 +252,11 @@ class Replay:
             "dead_letter": self.dead,
             "in_flight": self.read - counters.applied - self.broadcast - counters.duplicate - counters.late - self.dead,
         }
+
+    @property
+    def repairs(self) -> dict[str, int]:
+        """What the decoder mended, by name."""
+        return self._decoder.counts
 
     def close(self) -> None:
         self._writer.close()

@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     if code == 0 and args.process_id is None and settings.log.kind == "files":
         # Examples name customers: they are for a person who asked or is looking, not for the log of a container.
         examples = args.examples or sys.stdout.isatty()
-        print_summary(Console(), Path(settings.log.output), totals, time.monotonic() - started, examples=examples)
+        elapsed_s, repairs = time.monotonic() - started, worker.decoder.counts
+        print_summary(Console(), Path(settings.log.output), totals, elapsed_s, repairs, examples=examples)
     return code
 
 

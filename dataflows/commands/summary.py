@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,22 @@ def sentence(signal: dict[str, Any]) -> str:
 
 
 def print_summary(
-    console: Console, folder: Path, totals: dict[str, int] | None, elapsed_s: float, *, examples: bool = True
+    console: Console,
+    folder: Path,
+    totals: dict[str, int] | None,
+    elapsed_s: float,
+    repairs: Mapping[str, int],
+    *,
+    examples: bool = True,
 ) -> None:
-    """Prints the accounting, the table of signals, a few examples and the next commands."""
+    """Prints the accounting, what was mended, the table of signals, a few examples and the next commands."""
     found = Found(folder)
     if totals is not None:
         rate = f" · {totals['read'] / elapsed_s:,.0f} records/s" if elapsed_s else ""
         console.print(accounting(totals) + rate, highlight=False)
+    mended = ", ".join(f"{name} {count:,}" for name, count in repairs.items() if count)
+    if mended:
+        console.print(f"mended: {mended} (docs/dead-letters.md)", markup=False, highlight=False, soft_wrap=True)
     if found.states:
         table = Table("signal", "OPEN", "UPDATE", "CLOSE", "RETRACT")
         for type_ in found.types:

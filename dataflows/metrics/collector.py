@@ -83,6 +83,8 @@ class WorkerCollector(Collector):
         )
         yield _counter("segone_events", help_, ("topic", "outcome"), ended)
         yield _counter("segone_dead_letters", "Rejected records by reason.", ("topic", "code"), letters)
+        repairs = {(name,): count for name, count in self._worker.decoder.counts.copy().items()}
+        yield _counter("segone_repairs", "Faults of records that were mended, not refused.", ("repair",), repairs)
         help_ = "Events held back for sorting ([shard] reorder_wait_s)."
         yield _gauge("segone_events_held", help_, sum(shard.counters.held for shard in shards))
         help_ = "Events that arrived before one of the same customer that was older by arrival."
