@@ -12,6 +12,7 @@ from cli_samples import ODD, ROOT, as_line, segone, signal, transaction, write_l
 
 from dataflows.cli import COMMANDS, main
 from dataflows.commands import explain
+from dataflows.commands.replay import time_argument
 
 CUSTOMERS, PURCHASES = 3, 60
 
@@ -84,6 +85,11 @@ def test_a_run_and_a_replay_tell_at_their_end_what_they_mended(
     assert main(["replay", str(tmp_path / "in"), "--out", str(tmp_path / "replay")]) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mended")]
     assert told == ["mended: channel.unknown 2, mcc.malformed 1 (docs/dead-letters.md)"] * 2
+
+
+def test_a_time_on_the_command_line_is_exact_to_the_microsecond() -> None:
+    assert time_argument("--from", "1978-09-30T11:10:42.282797") == 276_001_842_282_797, "seconds in a float end in 796"
+    assert time_argument("--to", "1978-09-30T13:10:42.282797+02:00") == 276_001_842_282_797
 
 
 def test_a_reader_that_goes_away_is_no_error_worth_a_word(tmp_path: Path) -> None:

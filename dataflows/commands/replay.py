@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -45,6 +45,7 @@ from state.settings_reading import load_settings
 from state.shard import Shard
 from state.step import Emission
 from state.store import DiskStore
+from state.times import EPOCH
 
 EVICTIONS_MAX = 20_000
 """After so many customers had to leave memory, what was put into the store moves to its disk. Without any, it stays unused."""
@@ -106,7 +107,8 @@ def time_argument(flag: str, text: str | None) -> int | None:
         time_ = datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigError(f"{flag} {text}: is not a time; write 2025-01-31 or 2025-01-31T12:00:00Z") from error
-    return int((time_ if time_.tzinfo else time_.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+    since = (time_ if time_.tzinfo else time_.replace(tzinfo=UTC)) - EPOCH.replace(tzinfo=UTC)
+    return since // timedelta(microseconds=1)
 
 
 def prepare_out(out: Path) -> Path:
