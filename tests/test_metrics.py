@@ -6,8 +6,10 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,13 +21,18 @@ import msgspec
 import pytest
 from cli_samples import as_line, transaction, write_log
 from model_samples import model_version
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from scrape import ask, free_ports, scrape, wait_until
+from structlog.testing import capture_logs
 from worker_process import ROOT, WorkerProcess
 
 from dataflows.batches import RecordBatch
 from dataflows.cli import main
 from dataflows.knowledge.pacing import Pacemaker
 from dataflows.metrics.collector import WorkerCollector
+from dataflows.metrics.endpoint import Endpoint
 from dataflows.metrics.engine import families
 from dataflows.metrics.health import Health
 from dataflows.quarantine import Quarantine
@@ -406,6 +413,30 @@ def test_a_record_that_does_not_add_up_stops_the_checkpoint(tmp_path: Path, faul
     with pytest.raises(AssertionError, match="law 11: 1 records were lost or counted twice"):
         logic.snapshot()
     assert tally.conservation == {0: 1}
+
+
+def test_a_scrape_that_fails_says_why_and_a_client_that_leaves_is_no_failure() -> None:
+    class Failing(Collector):
+        def collect(self) -> Iterator[Metric]:
+            raise FileNotFoundError(MARK)
+
+    registry = CollectorRegistry()
+    registry.register(Failing())
+    endpoint = Endpoint(("127.0.0.1", 0), registry, SimpleNamespace())  # type: ignore[arg-type]
+    threading.Thread(target=endpoint.serve_forever, daemon=True).start()
+    port = endpoint.server_address[1]
+    with capture_logs() as told:
+        with pytest.raises(ConnectionError):
+            ask(port, "/metrics")
+        wait_until(lambda: told, "a line")
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leaves with a reset
+        assert ask(port, "/").status == 404
+    endpoint.shutdown()
+    endpoint.server_close()
+    (line,) = told
+    assert line["error"].startswith("FileNotFoundError at test_metrics.py")
+    assert MARK not in str(line)
 
 
 def test_series_that_the_engine_repeats_are_added_up() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, ClassVar
 
+import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from dataflows.log_lines import where
 from dataflows.metrics.collector import WorkerCollector
 from dataflows.metrics.engine import EngineCollector, serve_engine
 from dataflows.metrics.health import Health
@@ -18,6 +21,8 @@ from state.settings import ConfigError
 
 REQUEST_TIMEOUT_S = 5.0
 """A client that opens a connection and says nothing is let go."""
+
+_log = structlog.get_logger("segone.metrics")
 
 
 def serve(worker: Worker, port_offset: int) -> Endpoint | None:
@@ -66,7 +71,10 @@ class Endpoint(ThreadingHTTPServer):
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away while we answered is nobody's fault."""
+        """A client that went away while we answered is nobody's fault; whatever else kept us from answering is told."""
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, (ConnectionError, TimeoutError)):
+            _log.error("a request to the port got no answer", error=where(error))
 
 
 class Answers(BaseHTTPRequestHandler):
