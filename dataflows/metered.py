@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
@@ -28,21 +28,18 @@ class MeteredInput(FixedPartitionedSource[RecordBatch, bytes]):
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> MeteredPartition:
         with self._witness:
             part = self._source.build_part(step_id, for_part, resume_state)
-        return MeteredPartition(for_part, part, self._tally, self._witness)
+        return MeteredPartition(part, self._tally, self._witness)
 
 
 class MeteredPartition(StatefulSourcePartition[RecordBatch, bytes]):
     """Between its snapshot and the next call for a batch, the engine has committed the epoch: that is the pause of the stream."""
 
-    def __init__(
-        self, name: str, part: StatefulSourcePartition[RecordBatch, bytes], tally: Tally, witness: Witness
-    ) -> None:
-        self._name, self._part, self._tally, self._witness = name, part, tally, witness
+    def __init__(self, part: StatefulSourcePartition[RecordBatch, bytes], tally: Tally, witness: Witness) -> None:
+        self._part, self._tally, self._witness = part, tally, witness
         self._closed_s: float | None = None
         self._rest_s = 0.0
-        tally.caught_up[name] = False
 
-    def next_batch(self) -> list[RecordBatch]:
+    def next_batch(self) -> Iterable[RecordBatch]:
         tally = self._tally
         tally.beat()
         if self._closed_s is not None:
@@ -50,10 +47,7 @@ class MeteredPartition(StatefulSourcePartition[RecordBatch, bytes]):
             tally.committed()
             self._closed_s = None
         with self._witness:
-            batches: Any = self._part.next_batch()
-        for batch in batches:
-            tally.caught_up[self._name] = batch.caught_up
-        return batches  # type: ignore[no-any-return]
+            return self._part.next_batch()
 
     def next_awake(self) -> datetime | None:
         return self._part.next_awake()

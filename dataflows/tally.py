@@ -76,8 +76,6 @@ class Tally:
         self.committed_at: float | None = None
         """When the engine was last seen to have committed an epoch of this run."""
         self.commits = 0
-        self.caught_up: dict[str, bool] = {}
-        """By source partition of this process, whether its last batch left nothing waiting."""
         self._snapshots_s = 0.0
 
     def beat(self) -> None:

@@ -15,7 +15,6 @@ from state.awaiting import Awaited, EarlyLabel
 from state.customer import Customer
 from state.digest import digest64
 from state.events import Label, Transaction
-from state.habits import log_amount
 from state.settings import KnowledgeSettings
 from state.step import Emission
 
@@ -48,10 +47,7 @@ class Across:
         self._expire(customer, out)
         merchant_id = transaction.merchant_id
         if merchant_id is not None and transaction.direction == "debit":
-            amount_log = log_amount(transaction.amount_minor, transaction.currency)
-            fact = MerchantFact(
-                merchant_id, transaction.time_us, customer.customer_id, transaction.transaction_id, amount_log
-            )
+            fact = MerchantFact(merchant_id, transaction.time_us, customer.customer_id, transaction.transaction_id)
             out.append(Emission(fact, transaction))
         entry = Awaited(digest, transaction.time_us, merchant_id, features)
         early = awaiting.recall(transaction.transaction_id) if awaiting.early else None
@@ -109,7 +105,6 @@ class Across:
                 label.known_us,
                 customer.customer_id,
                 label.transaction_id,
-                0.0,
                 label.label,
                 occurred_us,
             )

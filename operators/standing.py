@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from state.business_days import DAY_US, date_of
+from state.business_days import date_of
 from state.customer import Customer, Recent
 from state.events import Transaction
 from state.income import own_digests
@@ -60,7 +60,3 @@ def iso(day: int) -> str:
     '2024-10-04'
     """
     return date_of(day).isoformat()
-
-
-def noon_us(day: int) -> int:
-    return day * DAY_US + DAY_US // 2

@@ -18,7 +18,6 @@ RESAMPLE_CELLS_MAX = 2_000_000
 Row = tuple[int, int, int, int]
 """One customer's part of a figure: cases, hits, false alarms, whole days observed."""
 
-Interval = tuple[float, float]
 _Floats = npt.NDArray[np.float64]
 
 

@@ -18,7 +18,6 @@ HOLDER = 3
 """A customer whom the market's rates concern."""
 HEAD_BYTES = 19
 NO_TIMER = -1
-ID_BYTES_MAX = 1024
 CHECKPOINT_MARK = b"\xf4SEGONE\xf5"  # not valid UTF-8: tells a torn tail from damage before a checkpoint
 
 _HEAD = struct.Struct("<IIHBq")

@@ -23,7 +23,6 @@ from state.events import Event, Label
 NAME = "churn"
 VERSION = 1
 SIGNAL = "intent.churn"
-STAGES: Final = ("engagement_falls", "salary_moved", "balance_drained", "silent")
 FLOORS: Final = {"logins": 0.2, "purchases": 1.0, "income": 30.0, "sent": 5.0}
 """Weekly rates, and amounts in major units, that chance alone makes."""
 FALLEN_MAX: Final = 2.5

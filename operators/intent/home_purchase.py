@@ -25,7 +25,6 @@ from state.events import Event
 NAME = "home_purchase"
 VERSION = 1
 SIGNAL = "intent.home_purchase"
-STAGES: Final = ("exploring", "calculating", "advised", "applying")
 MONTHLY_RATE_FLOOR: Final = 0.1
 """Views a week that everybody has."""
 SCHEMA: Final = plain(

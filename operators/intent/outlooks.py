@@ -14,7 +14,6 @@ source     Elkan and Noto, Learning classifiers from only positive and unlabeled
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Final, NamedTuple
 
@@ -89,11 +88,10 @@ def span_of(config: IntentConfig) -> Span:
 
 
 class Outlooks:
-    """Keeps nothing between events but `counts` (weeks that began to wait, positives, negatives): what waits is in the customer's
-    `State`. `models`: the schema of each model and the span of its intent."""
+    """Keeps nothing between events: what waits is in the customer's `State`. `models`: the schema of each model and the span of its
+    intent."""
 
     def __init__(self, config: Config, models: Mapping[str, tuple[Schema, Span]]) -> None:
-        self.counts: Counter[str] = Counter()
         self._config = config
         self._models = models
         self._kept_below = int(config.negative_share * 2.0**64)
@@ -113,7 +111,6 @@ class Outlooks:
             self._tell(customer, outlook.model, outlook.subject, record, 1, 1.0, out)
         else:
             waiting = (waiting + record)[-WAITING_MAX * stride :]
-            self.counts["awaiting"] += 1
         state.waiting[outlook.subject] = waiting
 
     def became(self, customer: Customer, state: State, subject: str, outcome_us: int, out: list[Emission]) -> None:
@@ -159,7 +156,6 @@ class Outlooks:
         weight: float,
         out: list[Emission],
     ) -> None:
-        self.counts["positives" if label else "negatives"] += 1
         name, packed = _name(subject, record), record[_WEEK.size :]
         out.append(Emission(Example(model, customer.customer_id, name, _end_us(record), packed, label, weight), None))
 

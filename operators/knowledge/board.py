@@ -17,7 +17,6 @@ class Board:
 
     def __init__(self) -> None:
         self._rows: dict[str, MerchantRow] = {}
-        self._populations: dict[str, MerchantRow] = {}
         self._newest: dict[tuple[str, str], ModelVersion] = {}
         self._pins: dict[tuple[str, str], ModelVersion] = {}
         self._models: dict[tuple[str, str], Model] = {}
@@ -30,13 +29,11 @@ class Board:
             self._followers.append((names, renew))
 
     def apply_rows(self, rows: Iterable[MerchantRow]) -> None:
-        """New rows take the place of older ones; an empty one says that nothing is known any longer."""
+        """New rows of merchants take the place of older ones; an empty one says that nothing is known any longer."""
         for row in rows:
-            if row.scope == POPULATION:
-                self._populations[row.merchant_id] = row
-            elif row.empty:
+            if row.empty:
                 self._rows.pop(row.merchant_id, None)
-            else:
+            elif row.scope != POPULATION:  # each merchant's row names what it was shrunk to
                 self._rows[row.merchant_id] = row
 
     def apply_versions(self, versions: Iterable[ModelVersion]) -> None:
@@ -70,11 +67,6 @@ class Board:
     def in_force(self) -> dict[tuple[str, str], ModelVersion]:
         """The versions behind `champion` and `shadow`, by name and role; may be asked for from another thread."""
         return self._in_force.copy()
-
-    @property
-    def populations(self) -> list[MerchantRow]:
-        """What is known of all merchants of each key, by key."""
-        return [self._populations[key] for key in sorted(self._populations)]
 
     def _compile(self, name: str, role: str) -> None:
         version = self._pins.get((name, role)) or self._newest.get((name, role))

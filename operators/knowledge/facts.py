@@ -24,7 +24,6 @@ class MerchantFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
     time_us: int
     customer_id: str
     transaction_id: str
-    amount_log: float
     label: int = UNLABELLED
     occurred_us: int = 0
     """Of a label: when its transaction was; 0 if nobody knows."""

@@ -31,7 +31,7 @@ def table() -> MerchantTable:
 def rows(bucket: int, *merchants: str) -> list[Any]:
     one = table()
     for merchant in merchants:
-        one.add(MerchantFact(merchant, bucket * BUCKET_US, "c-1", "t-1", 1.0))
+        one.add(MerchantFact(merchant, bucket * BUCKET_US, "c-1", "t-1"))
     return one.close((bucket + 1) * BUCKET_US)
 
 
@@ -57,7 +57,7 @@ def test_a_bucket_is_over_when_all_have_said_so() -> None:
 def test_a_long_silence_is_closed_at_once() -> None:
     buckets = Buckets(table(), BUCKET_US)
     assert [number for number, _ in buckets.close_until(10)] == [10]
-    buckets.feed(MerchantFact("m-1", 11 * BUCKET_US, "c-1", "t-1", 1.0))
+    buckets.feed(MerchantFact("m-1", 11 * BUCKET_US, "c-1", "t-1"))
     assert [number for number, _ in buckets.close_until(400)] == [11, 400]
     assert [number for number, _ in buckets.close_until(400)] == []
 

@@ -27,11 +27,11 @@ def life(seed: int, merchants: int = 6) -> list[list[MerchantFact]]:
             for _ in range(rng.randrange(0, 4 if day < 70 else 1)):
                 at_us = day * DAY_US + rng.randrange(DAY_US)
                 id_ = f"t-{len(days[day])}-{day}"
-                days[day].append(MerchantFact(f"m-{number}", at_us, "c-1", id_, 3.0))
+                days[day].append(MerchantFact(f"m-{number}", at_us, "c-1", id_))
                 compromised = number == 1 and 20 <= day < 45
                 if rng.random() < (0.9 if compromised else 0.02):
                     known_us = at_us + 7 * DAY_US
-                    days[day + 7].append(MerchantFact(f"m-{number}", known_us, "c-1", id_, 0.0, 1, at_us))
+                    days[day + 7].append(MerchantFact(f"m-{number}", known_us, "c-1", id_, 1, at_us))
     return days
 
 
@@ -104,7 +104,7 @@ def test_neither_the_order_within_a_bucket_nor_a_restart_changes_a_row(
 def test_the_table_is_bounded_and_says_whom_it_forgets() -> None:
     table = MerchantTable("k", Config(merchants_max=16), DAY_US)
     for number in range(100):
-        table.add(MerchantFact(f"m-{number:03}", DAY_US // 2, "c", f"t-{number}", 1.0))
+        table.add(MerchantFact(f"m-{number:03}", DAY_US // 2, "c", f"t-{number}"))
     assert (len(table), table.left_out) == (32, 68)
     rows = table.close(DAY_US)
     assert len(table) <= 16
@@ -119,8 +119,8 @@ def test_the_table_is_bounded_and_says_whom_it_forgets() -> None:
 def test_how_late_labels_are_is_learned() -> None:
     table = MerchantTable("k", Config(label_delay_days=7, label_delay_weight=5.0), DAY_US)
     for number in range(200):
-        table.add(MerchantFact("m", 20 * DAY_US, "c", f"t-{number}", 0.0, 1, 17 * DAY_US))
-        table.add(MerchantFact("m", 17 * DAY_US, "c", f"t-{number}", 0.0))
+        table.add(MerchantFact("m", 20 * DAY_US, "c", f"t-{number}", 1, 17 * DAY_US))
+        table.add(MerchantFact("m", 17 * DAY_US, "c", f"t-{number}"))
     (_, row) = table.close(21 * DAY_US)
     assert (row.frauds_1d, row.settled_1d) == (200, 200), "what happened three days ago is settled"
 
@@ -130,9 +130,9 @@ def test_a_fraud_that_is_known_early_raises_the_rate_at_once_and_none_lowers_it(
     for early in (False, True):
         table = MerchantTable("k", CONFIG, DAY_US)
         for day in range(20):
-            table.add(MerchantFact("m", day * DAY_US, "c", f"t-{day}", 3.0))
+            table.add(MerchantFact("m", day * DAY_US, "c", f"t-{day}"))
             if day == 19 and early:
-                table.add(MerchantFact("m", day * DAY_US, "c", "t-16", 0.0, 1, 16 * DAY_US))
+                table.add(MerchantFact("m", day * DAY_US, "c", "t-16", 1, 16 * DAY_US))
             population, row = table.close((day + 1) * DAY_US)
         rates.append((population.rate_30d, row.rate_7d, row.rate_30d, row.frauds_30d))
     (before, week, month, frauds), (after, week_early, month_early, frauds_early) = rates
