@@ -124,6 +124,16 @@ def test_a_reversal_waits_for_its_original_as_long_as_that_can_come() -> None:
     assert bench.shard.customer("c-1").waiting == {}
 
 
+@pytest.mark.parametrize(("after_us", "left"), [(0, (0, 0)), (1, (1, 10_000))])
+def test_an_original_is_taken_back_by_an_earlier_reversal_only_within_the_allowed_lateness(
+    after_us: int, left: tuple[int, int]
+) -> None:
+    """As in the other order of arrival, where the reversal would be late."""
+    reversal = moved(REVERSAL, amount_minor=10_000)
+    original = transaction("t-1", reversal.time_us + POLICY.lateness_us + after_us, 10_000)
+    assert month(run(reversal, original)) == month(run(original, reversal)) == left
+
+
 def test_a_reversal_of_nothing_is_forgotten_but_its_repetition_is_still_a_duplicate() -> None:
     for orphan in (REVERSED, REVERSAL):
         later = transaction("t-2", NOON_US + 20 * DAY_US, 500)
@@ -161,7 +171,9 @@ def test_reversals_and_refunds_without_end_are_bounded() -> None:
         moved(REVERSAL, transaction_id=f"r-{n}", original_transaction_id=f"x-{n}", time_us=NOON_US + n)
         for n in range(3 * WAITING_MAX)
     ]
-    assert len(run(*waiting).shard.customer("c-1").waiting) == WAITING_MAX
+    bench = run(*waiting)
+    kept = {reversal.event_id for reversal in bench.shard.customer("c-1").waiting.values()}
+    assert kept == {f"r-{n}" for n in range(2 * WAITING_MAX, 3 * WAITING_MAX)}, "the newest"
     refunds: list[Event] = []
     for n in range(2 * REFUNDS_MAX):
         sale = transaction(f"s-{n}", NOON_US + n * MINUTE_US, 1_000)
