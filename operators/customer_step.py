@@ -258,7 +258,13 @@ class CustomerStep:
     def _become(self, awaited: outlooks.Outlooks, customer: Customer, event: Event, out: list[Emission]) -> None:
         """An event may tell of an outcome that intents foresee."""
         for detector, config in self._foreseeing:
-            for subject, time_us in detector.outcomes(config, event):
+            try:
+                outcomes = tuple(detector.outcomes(config, event))
+            except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
+                cause = Cause(EventTrigger(event.TOPIC, event.event_id), event.time_us)
+                out.append(Emission(self._failed(detector.NAME, customer.customer_id, cause, error), event))
+                continue
+            for subject, time_us in outcomes:
                 if not self._refuses(customer, detector.SIGNAL):
                     awaited.became(customer, _outlooks_of(customer), subject, time_us, out)
 

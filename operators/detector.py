@@ -10,6 +10,8 @@ The catalogue (operators/catalogue.py) lists the modules; config/detectors.toml 
     learn_event(config, state, event, customer)    an event of one of `LEARNS` has matured; may change `state`
     on_rate(config, state, rate, customer)         the market has a new rate, and the customer an account of a kind in `RATED`
     look(config, state, week, customer)            a week has matured (operators/intent/traces.py); may change `state`
+    outcomes(config, event)                        of an intent: what an event tells of what it foresees, as (subject, time in UTC
+                                                   microseconds)
     in_force(config, model)                        the configuration with what is known across customers: `model` is the champion of
                                                    the detector's name, None before any outcome; the hooks are given what it returns
 

@@ -33,6 +33,7 @@ from streams import (
     histories,
     hostile_life,
     household,
+    label,
     rate,
     transaction,
     wishes,
@@ -46,7 +47,7 @@ from state import customer as limits
 from state.balances import BALANCES_MAX
 from state.customer import Customer
 from state.digest import digest64
-from state.events import Transaction
+from state.events import Event, Transaction
 from state.frozen import freeze
 from state.policy import Policy
 from state.recurring import STREAMS_MAX
@@ -288,6 +289,19 @@ def test_a_failing_detector_is_reported_once_and_the_others_go_on(broken: str, e
     assert bench.shard.counters.applied - 1 == len(bench.on("scores")) == len(events) - 2
     without = Bench(loud(), SHORT, tuple(d for d in everybody if broken != d.NAME)).run(events)
     assert [body for body in bench.said if "error" not in body] == without.said
+
+
+@pytest.mark.parametrize("broken", [detector.NAME for detector in CATALOGUE if hasattr(detector, "outcomes")])
+def test_an_intent_that_fails_to_see_an_outcome_is_reported_and_the_others_go_on(broken: str) -> None:
+    def outcomes(config: Any, event: Event) -> Iterator[tuple[str, int]]:
+        yield "somebody", event.time_us
+        raise ZeroDivisionError("secret")
+
+    detectors = tuple(with_hooks(d, outcomes=outcomes) if broken == d.NAME else d for d in CATALOGUE)
+    bench = Bench(loud(), SHORT, detectors).run([label(NOON_US, "t-0"), transaction("t-1", NOON_US)])
+    (error,) = bench.on("detector_errors")
+    assert (error["detector"], error["topic"], error["error"]) == (broken, "in.labels", "ZeroDivisionError")
+    assert bench.shard.counters.applied == 2 and len(bench.on("scores")) == 1
 
 
 @pytest.mark.parametrize("contribution", [math.nan, math.inf, -math.inf])
