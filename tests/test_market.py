@@ -17,7 +17,7 @@ from operators.anomaly import velocity
 from operators.intent import refinance
 from state.events import Event, MarketRate
 from state.frozen import UNKNOWN, freeze
-from state.market import PENDING_MAX, VISITS_IDLE_MAX, VISITS_MIN, visits_due
+from state.market import PENDING_MAX, VISITS_IDLE_MAX, VISITS_MIN, Rates, visits_due
 from state.policy import Policy
 from state.shard import Shard
 from state.shard_meta import decode_meta
@@ -63,6 +63,17 @@ def test_a_rate_is_told_to_a_few_holders_after_each_batch_and_to_each_of_them_on
     assert heard(made) == [f"c-{number:03d}" for number in range(HOLDERS)]
     made.finish()
     assert len(heard(made)) == HOLDERS
+
+
+def test_only_a_rate_observed_after_the_newest_of_its_series_is_news() -> None:
+    rates = Rates({})
+    assert [rates.read(rate(day, value)) for day, value in ((3, 3.0), (3, 2.9), (2.5, 2.8), (3.5, 2.7))] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert (rates.number, [each.value for each in rates.pending]) == (2, [3.0, 2.7])
 
 
 def test_visits_drive_nobody_out_of_memory() -> None:

@@ -56,6 +56,21 @@ def restore_error(directory: Path, token: bytes | None) -> str:
     return str(caught.value)
 
 
+def test_a_checkpoint_from_before_the_one_last_resumed_at_can_still_be_resumed_at(tmp_path):
+    """Both are of one timeline, which the first resume gave up from its own checkpoint on: what came before stays as it was."""
+    with closing(DiskStore.open(tmp_path, SHARD)) as store:
+        store.restore(None)
+        store.put("c", b"one", None)
+        one = store.checkpoint(b"first")
+        store.proven()
+        store.put("c", b"two", None)
+        two = store.checkpoint(b"second")
+    for token, value, meta in ((two, b"two", b"second"), (one, b"one", b"first"), (two, b"one", b"first")):
+        with closing(DiskStore.open(tmp_path, SHARD)) as store:
+            assert store.restore(token) == meta  # at last the second one is what the engine never committed
+            assert store.get("c") == value
+
+
 def test_a_damaged_log_record_is_named_with_file_and_offset_and_verify_finds_it(tmp_path):
     token = filled(tmp_path)
     assert verify_shard(tmp_path, SHARD).findings == ()
