@@ -114,6 +114,13 @@ def test_what_waits_is_bounded_and_the_crowded_out_are_no_examples() -> None:
     assert len(one.shard.customer("c-1").awaiting.early) == EARLY_MAX
 
 
+def test_a_second_label_of_a_transaction_is_kept_for_no_transaction_to_come() -> None:
+    one = bench().run([transaction("t-1", NOON_US)])
+    one.run([label(NOON_US + HOUR_US, "t-1"), label(NOON_US + 2 * HOUR_US, "t-1", label="not_fraud")])
+    assert one.shard.customer("c-1").awaiting.early == [] and len(examples(one)) == 1
+    assert one.step.across is not None and one.step.across.counts == {"awaiting": 1, "joined": 1, "unknown": 1}
+
+
 def test_a_reversed_transaction_does_not_wait() -> None:
     first = transaction("t-1", NOON_US)
     one = bench().run([first, moved(first, status="reversed", time_us=NOON_US + HOUR_US, arrival_us=NOON_US + HOUR_US)])
