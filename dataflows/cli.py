@@ -163,6 +163,7 @@ def _examples(examples: Sequence[tuple[str, str]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; turns the errors that a person can mend into one clear line on standard error."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no Σ gets \u03a3 and not a traceback
@@ -188,6 +189,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _failed(args.command, message, 1)
     return code
+
+
+def _open_closed_streams() -> None:
+    """Whoever starts us may have closed standard streams. Their numbers must not fall to files of the state: the engine writes on 2."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

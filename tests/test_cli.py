@@ -13,6 +13,7 @@ from cli_samples import ODD, ROOT, as_line, segone, signal, transaction, write_l
 from dataflows.cli import COMMANDS, main
 from dataflows.commands import explain
 from dataflows.commands.replay import time_argument
+from dataflows.files.sink import read_committed
 
 CUSTOMERS, PURCHASES = 3, 60
 
@@ -101,6 +102,16 @@ def test_a_reader_that_goes_away_is_no_error_worth_a_word(tmp_path: Path) -> Non
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 1
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
+def test_closed_standard_streams_are_no_reason_to_fail(bank: Path, tmp_path: Path, closed: str) -> None:
+    command = [sys.executable, "-m", "dataflows.cli", "run", "--input", str(bank / "in"), "--output", str(tmp_path)]
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command], cwd=ROOT, capture_output=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert sum(map(read_committed, (tmp_path / "scores").glob("*.jsonl"))) > 0
 
 
 def test_a_terminal_without_unicode_gets_escapes_and_no_traceback(bank: Path) -> None:
