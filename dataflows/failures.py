@@ -20,12 +20,15 @@ class Unforeseen(Exception):
 def foreseen(error: BaseException) -> str | None:
     """What to say of an error that is no bug of ours: the output, the store, the brokers or a peer failed. None for any other."""
     from dataflows.files.sink import OutputFailed
+    from dataflows.files.source import InputFailed
     from dataflows.kafka.client import BrokerUnavailable, KafkaRefused
     from dataflows.quarantine import Poisoned
     from state.frozen import FrozenError
     from state.store_error import StoreError
 
-    known = (OutputFailed, BrokerUnavailable, KafkaRefused, StoreError, ConfigError, Poisoned, FrozenError, Unforeseen)
+    known = (
+        InputFailed, OutputFailed, BrokerUnavailable, KafkaRefused, StoreError, ConfigError, Poisoned, FrozenError, Unforeseen,
+    )  # fmt: skip
     for one in causes(error):
         if isinstance(one, known):
             return str(one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -155,6 +156,41 @@ def test_kill_9_again_and_again_takes_back_nothing_that_a_reader_of_committed_by
         worker.kill()
     assert_the_rest_makes_it_whole(bank, tmp_path)
     assert reader.finish() == []
+
+
+@pytest.mark.parametrize("finding", ["is shorter now", "is gone"])
+def test_an_input_that_holds_less_than_was_read_of_it_ends_the_worker_and_nothing_is_passed_over(
+    bank: Bank, tmp_path: Path, finding: str
+) -> None:
+    events = tmp_path / "events"
+    shutil.copytree(bank.events, events)
+    worker = worker_on(tmp_path, bank.config, events)
+    assert worker.run() == 0, worker.told()
+    path = events / "in.transactions" / "1.jsonl"
+    whole = path.read_bytes()
+    if finding == "is gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2])
+    assert worker.run() == 1
+    assert f"{path}: {finding}, and {len(whole)} bytes of it were read before" in worker.told().splitlines()[-1]
+    path.write_bytes(whole)
+    assert worker.run() == 0, worker.told()
+    assert differences(bank.reference, in_files(tmp_path / "out")).first == []
+
+
+def test_an_input_that_shrinks_while_it_is_followed_ends_the_worker(bank: Bank, tmp_path: Path) -> None:
+    events = tmp_path / "events"
+    shutil.copytree(bank.events, events)
+    worker = worker_on(tmp_path, bank.config, events, "--follow")
+    worker.start()
+    try:
+        wait_until(lambda: something_is_committed(tmp_path / "out"))
+        (events / "in.transactions" / "1.jsonl").write_bytes(b"")
+        assert worker.wait() == 1
+    finally:
+        worker.end()
+    assert "is shorter now" in worker.told().splitlines()[-1]
 
 
 def test_a_state_folder_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:

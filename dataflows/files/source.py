@@ -7,6 +7,7 @@ hands on is the same as the Kafka source's.
 from __future__ import annotations
 
 import heapq
+import os
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,10 @@ from state.settings import ConfigError
 CHUNK_BYTES = 1 << 20
 LINES_AHEAD = 1000
 IDLE_S = 1.0
+
+
+class InputFailed(Exception):
+    """A file of the input holds less than what was read of it: what is there now is not what the positions stand for."""
 
 
 class TopicFile:
@@ -58,14 +63,20 @@ class TopicFile:
         self._fill_bytes = CHUNK_BYTES
 
     def fill(self, *, follow: bool) -> bool:
-        """Reads ahead when nothing is ready; False if there is nothing more. A last line without LF counts only at the end."""
+        """Reads ahead when nothing is ready; False if there is nothing more. A last line without LF counts only at the end.
+
+        Raises InputFailed if the file has shrunk or is gone: passing over as many bytes of its successor would lose records."""
         if self.ready:
             return True
         try:
             with self._path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._read_position:
+                    raise self._shrunk("is shorter now")
                 file.seek(self._read_position)
                 chunk = file.read(self._limit(self._fill_bytes))
         except FileNotFoundError:
+            if self._read_position:
+                raise self._shrunk("is gone") from None
             return False
         end = chunk.rfind(b"\n") + 1
         if end == 0 and chunk:
@@ -87,6 +98,12 @@ class TopicFile:
             self.position, self.offset = self._read_position, self._read_offset
             return self.fill(follow=follow)
         return bool(self.ready)
+
+    def _shrunk(self, finding: str) -> InputFailed:
+        return InputFailed(
+            f"{self._path}: {finding}, and {self._read_position} bytes of it were read before. Files of the input may only grow: put it "
+            "back, or begin anew with new state and output folders"
+        )
 
     def behind_bytes(self) -> int:
         """How much of the file has not been handed on: for another thread to ask. Nothing is opened."""
