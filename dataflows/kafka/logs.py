@@ -83,7 +83,6 @@ class KafkaLogs:
         self.logs = logs
         self._settings = settings
         self._prefix_length = len(settings.topic_prefix)
-        self._started_s = time.monotonic()
         self._by_address: dict[Address, KafkaLog] = {(log.topic, log.partition): log for log in logs}
         self._watch = BrokerWatch(settings)
         # "error": a stored position that the log no longer holds must be seen, never skipped in silence.
@@ -105,7 +104,8 @@ class KafkaLogs:
         """Move what has come from the brokers, at most `count_max` records, to the logs' waiting records.
 
         Raises:
-            BrokerUnavailable: no broker has answered for `broker_timeout_s`, or one log's for as long since the start.
+            BrokerUnavailable: no broker has answered for `broker_timeout_s`, or one log's for as long since reading began: sinks may
+                take their time to open in between.
             KafkaRefused: a position is no longer held, a topic is gone or closed to us.
         """
         messages = self._consumer.consume(count_max, 0)
@@ -234,7 +234,7 @@ class KafkaLogs:
             log.behind = max(log.received, log.exhausted_at) < log.end
         else:
             log.behind = not spoken or high > log.exhausted_at
-        if not spoken and time.monotonic() - self._started_s > self._settings.broker_timeout_s:
+        if not spoken and self._watch.watched_s > self._settings.broker_timeout_s:
             raise unavailable(self._settings, self._settings.broker_timeout_s, f"waiting for {log.name} to speak")
         if not log.paused and len(log.waiting) > WAITING_MAX:
             self._consumer.pause([log.place])

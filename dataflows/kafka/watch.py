@@ -22,6 +22,8 @@ class BrokerWatch:
         self._responses = 0
         self._looked_s = self.answered_s = time.monotonic()
         """When a broker last answered."""
+        self.watched_s = 0.0
+        """For how long somebody has looked."""
         self._last_error = ""
         self.interval_ms = max(50, min(1000, int(settings.broker_timeout_s * 200)))
         """How often librdkafka is to report its counts."""
@@ -50,5 +52,7 @@ class BrokerWatch:
         self._looked_s = now_s
         if unseen_s > 2 * self.interval_ms / 1000:
             self.answered_s += unseen_s
+        else:
+            self.watched_s += unseen_s
         if now_s - self.answered_s > self._settings.broker_timeout_s:
             raise unavailable(self._settings, self._settings.broker_timeout_s, "reading", self._last_error)

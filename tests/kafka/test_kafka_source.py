@@ -285,6 +285,24 @@ def test_time_in_which_nobody_looked_is_not_held_against_the_broker(
     assert part.next_batch() == []
 
 
+def test_a_start_that_takes_long_is_not_held_against_a_log_that_has_not_spoken(
+    kafka: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sinks open after sources, and may wait for a predecessor's transactions in between."""
+    part = live(kafka, [topics.create("in", 1)], broker_timeout_s=2.0)
+    clock = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 3_600)
+    poll_until(part, lambda batches: any(batch.caught_up for batch in batches))
+
+
+def test_a_log_that_does_not_speak_is_given_up(kafka: str, topics: Topics) -> None:
+    names = [topics.create(name, 1) for name in ("a", "b")]
+    part = live(kafka, names, broker_timeout_s=1.0)
+    part._kafka._consumer.pause([TopicPartition(names[1], 0)])
+    with pytest.raises(BrokerUnavailable, match=f"waiting for {names[1]}/0 to speak"):
+        poll_for(part, PATIENCE_S)
+
+
 @pytest.mark.parametrize(
     ("table", "value", "said"),
     [
