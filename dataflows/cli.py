@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NamedTuple
 
-from dataflows.failures import foreseen, os_sentence
+from dataflows.failures import foreseen
 from state.settings import ConfigError
 
 
@@ -177,8 +177,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone (`segone dlq list RUN | head`); what Python still holds goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        return _failed(args.command, os_sentence(error), 1)
     except KeyboardInterrupt:
         return _failed(args.command, "interrupted", 130)
     except SystemExit:  # argparse: --help, or wrong use, both told already

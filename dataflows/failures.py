@@ -7,6 +7,11 @@ from collections.abc import Iterator
 
 from state.settings import ConfigError
 
+RECOVERY_REFUSED = frozenset({"NoPartitionsError", "MissingPartitionsError", "InconsistentPartitionsError"})
+"""What the engine says of a recovery folder of which something is gone, or whose files are not of one moment. By name, since commands
+without the engine should not wait for its import."""
+RECOVERY_GONE = "recovery directory"
+"""How it begins to say that there is none at all: an OSError without a file name."""
 PANIC = "PanicException"
 """How the engine reports a full disk of its own store, or a peer that is gone; the class has no name to import."""
 STORE_FAILED = re.compile(r'SqliteFailure\(.*?(?:Some\("(?P<reason>[^"]*)"\))?\)$')
@@ -32,6 +37,8 @@ def foreseen(error: BaseException) -> str | None:
     for one in causes(error):
         if isinstance(one, known):
             return str(one)
+        if type(one).__name__ in RECOVERY_REFUSED or (isinstance(one, OSError) and str(one).startswith(RECOVERY_GONE)):
+            return recovery_sentence(str(one))
         if isinstance(one, OSError):
             return os_sentence(one)
         if isinstance(one, RuntimeError) and (failed := STORE_FAILED.search(str(one))):
@@ -54,6 +61,13 @@ def engine_sentence(reason: str) -> str:
     return (
         f"the engine cannot go on with its recovery folder ({reason}). See to the space left and the permissions of the state folder "
         "([state] dir), then start again: nothing that was committed is lost"
+    )
+
+
+def recovery_sentence(reason: str) -> str:
+    return (
+        f"the recovery folder ([state] dir, recovery/) is not whole ({reason}). Put back what is gone, or restore the state folder from a "
+        "copy of one moment, or begin with a new one and replay the input (docs/rescale-upgrade.md: Disaster recovery)"
     )
 
 

@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import lmdb
 import pytest
+from bytewax.recovery import InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError
 from said import Said, differences, in_files
 from worker_process import ROOT, SMALL_STEPS, append, worker_on
 
+from dataflows.failures import foreseen
 from simulation.settings import WorldSettings
 from simulation.world import stream
 from state.store import shard_folder, shards_in
@@ -121,6 +123,23 @@ def test_damaged_bytes_of_a_customer_are_found_before_they_are_used(bank: Bank, 
         )  # fmt: skip
         assert listed.returncode == 1 and "crc32 differs" in listed.stdout + listed.stderr
     assert_nothing_is_lost(bank, tmp_path)
+
+
+def test_a_recovery_folder_that_is_not_whole_is_named_with_what_to_do(bank: Bank, output: Path, tmp_path: Path) -> None:
+    recovery = output / ".segone" / "recovery"
+    recovery.rename(tmp_path / "elsewhere")
+    assert "the recovery folder ([state] dir, recovery/) is not whole" in refused(bank, tmp_path)
+    recovery.mkdir()
+    assert "the recovery folder ([state] dir, recovery/) is not whole" in refused(bank, tmp_path)
+    recovery.rmdir()
+    (tmp_path / "elsewhere").rename(recovery)
+    assert_nothing_is_lost(bank, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [NoPartitionsError, MissingPartitionsError, InconsistentPartitionsError])
+def test_the_engines_words_about_its_recovery_folder_are_no_bug_of_ours(kind: type[Exception]) -> None:
+    said = foreseen(kind("partition 1 is older"))
+    assert said is not None and "is not whole (partition 1 is older). Put back what is gone" in said
 
 
 def test_a_store_of_a_newer_version_is_refused(bank: Bank, output: Path, tmp_path: Path) -> None:
