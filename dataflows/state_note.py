@@ -42,6 +42,7 @@ def prepare_state(state_dir: Path, settings: Settings) -> bool:
             state_dir.mkdir(parents=True, exist_ok=True)
             with _alone(state_dir):
                 if not note.exists():
+                    _refuse_if_used(note)
                     _make(state_dir, settings)
                     return True
         _compare(note, settings)
@@ -55,6 +56,15 @@ def prepare_state(state_dir: Path, settings: Settings) -> bool:
             f"{note}: is damaged; restore the state folder from a copy, or begin with a new one ([state] dir)"
         ) from error
     return False
+
+
+def _refuse_if_used(note: Path) -> None:
+    """Shards are made after the note: where they are without it, nobody knows any more how many there are and who can read them."""
+    if any((note.parent / "shards").glob("*")):
+        raise ConfigError(
+            f"{note}: is gone, and {note.parent / 'shards'} holds profiles; restore the state folder from a copy, or begin with a new one "
+            "([state] dir)"
+        )
 
 
 def _make(state_dir: Path, settings: Settings) -> None:

@@ -20,6 +20,7 @@ from operators.catalogue import CATALOGUE
 from state import frozen
 from state.settings import ConfigError
 from state.settings_reading import load_settings
+from state.store import shard_folder
 
 SETTINGS = load_settings(environment={})
 WITH_A_WAY = next(d for d in CATALOGUE if d.State is not None and hasattr(d, "upgrade"))
@@ -36,6 +37,21 @@ def say(note: Path, **changes: Any) -> bytes:
     """The note as another release would have left it."""
     note.write_bytes(orjson.dumps(orjson.loads(note.read_bytes()) | changes))
     return note.read_bytes()
+
+
+def test_shards_whose_note_is_gone_are_refused_each_time(note: Path) -> None:
+    shard_folder(note.parent, 3).mkdir(parents=True)
+    note.unlink()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"segone.json: is gone, and .*shards holds profiles"):
+            prepare_state(note.parent, SETTINGS)
+
+
+def test_what_was_learned_is_refused_if_its_note_is_gone(note: Path) -> None:
+    shard_folder(note.parent / "knowledge" / "merchants-0", 0).mkdir(parents=True)
+    (note.parent / "knowledge" / "segone.json").unlink()
+    with pytest.raises(ConfigError, match=r"knowledge/segone.json: is gone"):
+        prepare_state(note.parent, SETTINGS)
 
 
 def test_a_state_keeps_its_own_recovery_partitions(note: Path) -> None:

@@ -71,6 +71,10 @@ def prepare_knowledge(state_dir: Path, settings: Settings) -> None:
                         "made: set it back, or begin with a new state folder ([state] dir)"
                     )
             return
+        if any(note.parent.glob("*/shards")):
+            raise ConfigError(
+                f"{note}: is gone, and {note.parent} holds what was learned; restore the state folder from a copy"
+            )
         note.parent.mkdir(parents=True, exist_ok=True)
         draft = note.with_suffix(f".{os.getpid()}.new")
         draft.write_bytes(msgspec.json.encode(fixed))
