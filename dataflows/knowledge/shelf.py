@@ -106,8 +106,15 @@ class Shelf:
             raise unopened(self.folder, error) from error
 
     def cut(self, closed: int) -> None:
-        """Removes what came into force after bucket `closed`: an earlier life of this key went further than the engine committed."""
+        """Removes what came into force after bucket `closed`: an earlier life of this key went further than the engine committed.
+
+        Raises StoreError if the end of `closed` itself is not there: without it, older versions would score in silence."""
         found = listing(self.folder)
+        if closed != NONE_CLOSED and closed not in (*found.bases, *found.increments):
+            raise StoreError(
+                f"{increment_path(self.folder, closed)}: is gone, and the state holds what was learned after it. Restore the state folder "
+                "together with the recovery folder from a backup, or delete both and replay the input"
+            )
         try:
             (self.folder / "announced.json").unlink(missing_ok=True)
             for draft in self.folder.glob("*.new"):

@@ -143,6 +143,15 @@ def test_a_restored_key_takes_back_what_was_never_committed(tmp_path: Path) -> N
     assert listing(shelf.folder) == ([], [10]) and closed_for([shelf.folder], 7) is None
 
 
+def test_a_shelf_that_lost_its_newest_versions_is_refused_instead_of_scoring_with_older_ones(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, MERCHANTS)
+    for bucket in (10, 11):
+        shelf.put(bucket, rows(bucket))
+    (shelf.folder / "0000000011.versions").unlink()
+    with pytest.raises(StoreError, match=r"0000000011.versions: is gone.*replay the input"):
+        Shelf(tmp_path, MERCHANTS).cut(11)
+
+
 def test_a_damaged_shelf_says_what_to_do(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, MERCHANTS)
     shelf.put(10, rows(10))
