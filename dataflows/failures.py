@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from state.settings import ConfigError
+from state.store_error import OUT_OF_MEANS
 
 RECOVERY_REFUSED = frozenset({"NoPartitionsError", "MissingPartitionsError", "InconsistentPartitionsError"})
 """What the engine says of a recovery folder of which something is gone, or whose files are not of one moment. By name, since commands
@@ -74,6 +75,8 @@ def recovery_sentence(reason: str) -> str:
 def os_sentence(error: OSError) -> str:
     what = error.strerror or str(error)
     place = f"{error.filename}: " if error.filename else ""
+    if error.errno in OUT_OF_MEANS:
+        return f"{place}{what}. Nothing is damaged: {OUT_OF_MEANS[error.errno]}, then start again"
     return f"{place}{what}; see to the path, its permissions and the space left, then start again"
 
 

@@ -6,6 +6,12 @@ import errno
 from pathlib import Path
 
 _OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+OUT_OF_MEANS = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n, LimitNOFILE) to five for each shard of a process and 200",
+    errno.ENFILE: "raise the machine's limit of open files (fs.file-max)",
+    errno.ENOMEM: "give the worker more memory or address space (ulimit -v)",
+}
+"""What the process or the machine has too little of, and what to do: no fault of any file."""
 
 
 class StoreError(Exception):
@@ -24,6 +30,11 @@ def unwritten(path: Path, error: OSError) -> StoreError:
 
 def unopened(path: Path, error: OSError) -> StoreError:
     """The error for a file or folder that could not be opened or created."""
+    if error.errno in OUT_OF_MEANS:
+        remedy = OUT_OF_MEANS[error.errno]
+        return StoreError(
+            f"{path}: cannot be opened ({error.strerror}). Nothing is damaged: {remedy}, then start again"
+        )
     return StoreError(
         f"{path}: cannot be opened for writing ({error.strerror}). "
         "Give the worker's user read and write permission to the state folder and all in it, or choose another folder"

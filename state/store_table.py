@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import lmdb
 
-from state.store_error import StoreError, newer, unopened
+from state.store_error import OUT_OF_MEANS, StoreError, newer, unopened
 from state.store_pages import RecordPages, beyond
 from state.store_position import BEGINNING, LogPosition
 from state.store_record import (
@@ -364,6 +364,9 @@ class Table:
                 f"{self.path}: cannot be written, no space left or the disk fails ({text}). Nothing that was committed is "
                 "lost: free space, then restart the worker"
             )
+        for number in OUT_OF_MEANS:  # lmdb tells no number
+            if os.strerror(number) in text:
+                return unopened(self.path, OSError(number, os.strerror(number)))
         if "Permission denied" in text or "Read-only" in text:
             return unopened(self.path, OSError(13, text))
         return StoreError(

@@ -136,6 +136,15 @@ def test_a_recovery_folder_that_is_not_whole_is_named_with_what_to_do(bank: Bank
     assert_nothing_is_lost(bank, tmp_path)
 
 
+def test_a_worker_takes_as_many_open_files_as_it_may_have(bank: Bank, output: Path, tmp_path: Path) -> None:
+    arguments = ["run", "--config", str(bank.config), "--input", str(bank.events), "--output", str(output)]
+    script = 'ulimit -Sn 32; exec "$@"'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "dataflows.cli", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_nothing_is_lost(bank, tmp_path)
+
+
 @pytest.mark.parametrize("kind", [NoPartitionsError, MissingPartitionsError, InconsistentPartitionsError])
 def test_the_engines_words_about_its_recovery_folder_are_no_bug_of_ours(kind: type[Exception]) -> None:
     said = foreseen(kind("partition 1 is older"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import resource
 import signal
 import sys
 import threading
@@ -95,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def work(worker: Worker, process_id: int | None = None, addresses: list[str] | None = None) -> dict[str, int]:
     """Runs the flow until its input ends or somebody asks it to stop; returns how the records of this process ended."""
+    _allow_open_files()
     stop_on_signals(worker.stopping)
     done = threading.Event()
     if supervised():
@@ -142,6 +145,13 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
         unpaced=worker.unpaced(),
     )
     return totals
+
+
+def _allow_open_files() -> None:
+    """As many as the machine grants: shards keep files open, and usual limits (1024) are meant for programs that can't count further."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _tell_end(error: BaseException, process: int) -> None:

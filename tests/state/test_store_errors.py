@@ -175,6 +175,33 @@ def test_a_folder_without_permission_is_named(tmp_path):
     assert f"StoreError: {tmp_path}" in done.stderr and "Permission denied" in done.stderr
 
 
+@pytest.mark.parametrize("room", range(3))
+def test_too_many_open_files_are_no_damage(tmp_path, room):
+    with closing(DiskStore.open(tmp_path, 0)) as store:
+        store.restore(None)
+        token = store.checkpoint(b"meta")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=r"Too many open files.*Nothing is damaged.*ulimit -n"):
+            DiskStore.open(tmp_path, 0).restore(token)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with closing(DiskStore.open(tmp_path, 0)) as store:
+        assert store.restore(token) == b"meta"
+
+
+def test_no_memory_for_the_table_is_no_damage(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise lmdb.Error("customers.new: Cannot allocate memory")
+
+    monkeypatch.setattr(lmdb, "open", refuse)
+    with pytest.raises(StoreError, match=r"Cannot allocate memory.*Nothing is damaged"):
+        DiskStore.open(tmp_path, 0)
+
+
 def test_a_second_process_is_told_who_has_the_folder(tmp_path):
     with (
         closing(DiskStore.open(tmp_path, SHARD)),
