@@ -42,7 +42,7 @@ def prepare_state(state_dir: Path, settings: Settings) -> bool:
             state_dir.mkdir(parents=True, exist_ok=True)
             with _alone(state_dir):
                 if not note.exists():
-                    _refuse_if_used(note)
+                    require_unused(state_dir)
                     _make(state_dir, settings)
                     return True
         _compare(note, settings)
@@ -58,12 +58,14 @@ def prepare_state(state_dir: Path, settings: Settings) -> bool:
     return False
 
 
-def _refuse_if_used(note: Path) -> None:
-    """Shards are made after the note: where they are without it, nobody knows any more how many there are and who can read them."""
-    if any((note.parent / "shards").glob("*")):
+def require_unused(state_dir: Path) -> None:
+    """Shards are made after the note: where they are without it, nobody knows any more how many there are and who can read them.
+
+    Raises ConfigError if a folder without a note has shards."""
+    if any((state_dir / "shards").glob("*")):
         raise ConfigError(
-            f"{note}: is gone, and {note.parent / 'shards'} holds profiles; restore the state folder from a copy, or begin with a new one "
-            "([state] dir)"
+            f"{_note_of(state_dir)}: is gone, and {state_dir / 'shards'} holds profiles; restore the state folder from a copy, or "
+            "begin with a new one ([state] dir)"
         )
 
 

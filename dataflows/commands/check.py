@@ -23,7 +23,7 @@ from dataflows.files.source import count_partitions
 from dataflows.kafka.client import BrokerUnavailable, KafkaRefused, partition_counts
 from dataflows.kafka.rights import require_rights
 from dataflows.kafka.topics import faults, silence_client
-from dataflows.state_note import prepare_state
+from dataflows.state_note import prepare_state, require_unused
 from operators.customer_step import CustomerStep
 from state.events import TOPICS
 from state.settings import ConfigError, Settings
@@ -156,6 +156,7 @@ def _look_at_state(settings: Settings) -> str:
     if (folder / "segone.json").exists():
         prepare_state(folder, settings)  # it exists, so this only compares it with the settings
         return _writable(folder, "[state] dir") + ": fits the settings"
+    require_unused(folder)
     return _writable(folder, "[state] dir") + ": a run would begin with a new state"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.commands import state_command
+from dataflows.knowledge.shelf import Shelf
 from state.settings import ConfigError
 from state.store import DiskStore, shard_folder
 
@@ -57,6 +58,42 @@ def test_verify_passes_a_sound_folder_and_fails_a_damaged_one_without_naming_cus
     output = capsys.readouterr()
     assert str(path) in output.err and "damaged" in output.err
     assert "secret" not in output.err + output.out
+
+
+@pytest.fixture
+def learned(directory: Path) -> Path:
+    """The folder of a knowledge key beside the shards."""
+    key = directory / "knowledge" / "merchants-0"
+    with closing(DiskStore.open(key, 0)) as store:
+        store.restore(None)
+        store.put("m-1", b"p" * 3000, None)
+        store.checkpoint(b"")
+        store.proven()
+        store.write_behind(100)
+    Shelf(directory, "merchants-0").put(10, [])
+    return key
+
+
+def test_what_was_learned_is_inspected_verified_and_compacted_with_the_rest(directory, learned, capsys):
+    for action in ("inspect", "verify", "compact"):
+        assert command(action, directory, "--json") == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [(line["shard"], line.get("knowledge")) for line in lines] == [(0, None), (5, None), (0, "merchants-0")]
+    assert command("verify", directory) == 0
+    assert "1 stores of knowledge read, 0 with damage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["table", "shelf"])
+def test_verify_finds_damage_in_what_was_learned(directory, learned, capsys, damage):
+    path = learned / "shelf" / "0000000010.versions"
+    if damage == "table":
+        path = shard_folder(learned, 0) / "customers.mdb"
+    data = path.read_bytes()
+    path.write_bytes(b"\x93" if damage == "shelf" else data.replace(b"p" * 1000, b"p" * 999 + b"q", 1))
+    assert command("verify", directory) == 1
+    output = capsys.readouterr()
+    assert str(path) in output.err and "damaged" in output.err
+    assert "2 shards read, 0 with damage" in output.out and "1 stores of knowledge read, 1 with damage" in output.out
 
 
 def test_compact_leaves_a_sound_folder(directory, capsys):
