@@ -107,6 +107,11 @@ def naming_of(state_dir: Path) -> int:
     return int(orjson.loads(note.read_bytes()).get(NAMING, COUNTED)) if note.exists() else SPREAD
 
 
+def is_made(state_dir: Path) -> bool:
+    """Whether the folder has been made, used or not."""
+    return _note_of(state_dir).exists()
+
+
 def _note_of(state_dir: Path) -> Path:
     return state_dir / "segone.json"
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dataflows.files.sink import ALL_TOPICS, FileOutput, read_committed
+from dataflows.files.sink import ALL_TOPICS, FileOutput, require_unused_output
 from dataflows.files.source import FileInput
 from dataflows.kafka.publisher import Publisher
 from dataflows.kafka.rights import require_rights
@@ -24,7 +24,7 @@ from dataflows.knowledge.shelf import Fold, Shelf, shelf_folder
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
 from dataflows.shard_names import shard_names
-from dataflows.state_note import naming_of, note_versions, prepare_state
+from dataflows.state_note import is_made, naming_of, note_versions, prepare_state
 from dataflows.tally import Tally
 from dataflows.witness import Witness
 from operators.across import Across
@@ -224,14 +224,9 @@ def _open_files(settings: Settings) -> Worker:
         threading.Event(),
         pacemaker,
     )
-    fresh = prepare_state(state_dir, settings)
-    if fresh:
-        for path in sorted(output.glob("*/*.jsonl")):
-            if read_committed(path):
-                raise ConfigError(
-                    f"{output}: holds signals of an earlier run whose state is not in {state_dir}; "
-                    "name that run's state ([state] dir, --state), or choose an empty output folder"
-                )
+    if not is_made(state_dir):
+        require_unused_output(output, state_dir)
+    prepare_state(state_dir, settings)
     sink = FileOutput(output, settings.log.partitions, settings.state.durability == "power")
     return Worker(settings, source, sink, settings.log.partitions, state_dir, live=False, pacemaker=pacemaker)
 

@@ -220,6 +220,25 @@ def test_output_that_readers_have_seen_is_not_cut_off_by_an_older_state_folder(t
     assert (path.stat().st_size, read_committed(path)) == (6, 6)
 
 
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_new_state_neither_appends_to_nor_cuts_off_what_an_earlier_run_wrote(
+    bank: Bank, tmp_path: Path, noted: bool
+) -> None:
+    path = tmp_path / "out" / "scores" / "0.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'{"customer_id":"c-1"}\n')
+    if noted:
+        write_committed(path, path.stat().st_size)
+    worker = worker_on(tmp_path, bank.config, bank.events)
+    for _ in range(2):  # whoever restarts what has failed tries again
+        assert worker.run() == 2
+        assert "holds signals of an earlier run whose state is not in" in worker.told().splitlines()[-1]
+    prepare_state(tmp_path / "out" / ".segone", load_settings(bank.config, environment={}))  # as `segone init` does
+    assert worker.run() == 1
+    assert f"{path}: holds output of an earlier run whose state is not this one" in worker.told().splitlines()[-1]
+    assert path.read_bytes() == b'{"customer_id":"c-1"}\n'
+
+
 def test_a_state_folder_with_another_shard_count_is_refused(tmp_path: Path) -> None:
     prepare_state(tmp_path, DEFAULTS)
     note = tmp_path / "segone.json"

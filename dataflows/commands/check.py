@@ -18,12 +18,12 @@ from rich.table import Table
 
 from dataflows.commands.arguments import add_settings_arguments, settings_of, state_folder
 from dataflows.commands.terminal import console, plain
-from dataflows.files.sink import read_committed
+from dataflows.files.sink import read_committed, require_unused_output
 from dataflows.files.source import count_partitions
 from dataflows.kafka.client import BrokerUnavailable, KafkaRefused, partition_counts
 from dataflows.kafka.rights import require_rights
 from dataflows.kafka.topics import faults, silence_client
-from dataflows.state_note import prepare_state, require_unused
+from dataflows.state_note import is_made, prepare_state, require_unused
 from operators.customer_step import CustomerStep
 from state.events import TOPICS
 from state.settings import ConfigError, Settings
@@ -138,12 +138,9 @@ def _look_at_output(settings: Settings) -> str:
     if not settings.log.output:
         raise ConfigError("[log] output: no folder is named; set it, or give --output DIR")
     output, state_dir = Path(settings.log.output), state_folder(settings)
+    if not is_made(state_dir):
+        require_unused_output(output, state_dir)
     written = any(read_committed(path) for path in output.glob("*/*.jsonl"))
-    if written and not (state_dir / "segone.json").exists():
-        raise ConfigError(
-            f"{output}: holds signals of an earlier run whose state is not in {state_dir}; "
-            "name that run's state ([state] dir, --state), or choose an empty output folder"
-        )
     return _writable(output, "[log] output") + (": a run would go on with what is there" if written else "")
 
 
@@ -153,7 +150,7 @@ def _look_at_state(settings: Settings) -> str:
             "[state] dir: not set, and there is no output folder to keep the state in; set one of the two"
         )
     folder = state_folder(settings)
-    if (folder / "segone.json").exists():
+    if is_made(folder):
         prepare_state(folder, settings)  # it exists, so this only compares it with the settings
         return _writable(folder, "[state] dir") + ": fits the settings"
     require_unused(folder)

@@ -17,6 +17,7 @@ from operators.dead_letter import as_file_line
 from operators.encode import OUTPUT_TOPICS
 from state.events import TOPICS
 from state.records import Output
+from state.settings import ConfigError
 
 ALL_TOPICS = (*OUTPUT_TOPICS, *(f"{topic}.dlq" for topic in TOPICS))
 
@@ -48,6 +49,11 @@ class FileSinkPartition(StatefulSinkPartition[OutputBatch, bytes]):
         for topic in ALL_TOPICS:
             path = self._path(topic)
             if path.exists():
+                if resume is None and holds_output(path):
+                    raise OutputFailed(
+                        f"{path}: holds output of an earlier run whose state is not this one: name that run's state ([state] dir, "
+                        "--state), or choose an empty output folder"
+                    )
                 length = self.covered.get(topic, 0) if resume is not None else read_committed(path)
                 if path.stat().st_size < length:
                     raise OutputFailed(
@@ -154,6 +160,23 @@ def read_committed(path: Path) -> int:
         return int(path.with_suffix(".committed").read_text())
     except (FileNotFoundError, ValueError):
         return 0
+
+
+def holds_output(path: Path) -> bool:
+    """Whether readers may have seen something of an output file. A worker notes 0 bytes before it makes a file, so one without a note
+    is somebody else's, and counts as a whole."""
+    if path.with_suffix(".committed").exists():
+        return read_committed(path) > 0
+    return path.stat().st_size > 0
+
+
+def require_unused_output(output: Path, state_dir: Path) -> None:
+    """What a new state asks of its output folder. Raises ConfigError."""
+    if any(holds_output(path) for topic in ALL_TOPICS for path in (output / topic).glob("*.jsonl")):
+        raise ConfigError(
+            f"{output}: holds signals of an earlier run whose state is not in {state_dir}; "
+            "name that run's state ([state] dir, --state), or choose an empty output folder"
+        )
 
 
 def write_committed(path: Path, length: int) -> None:
