@@ -54,6 +54,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path given with --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply; settings are tables of values") from None
 
 
 def _detector_tables() -> dict[str, Any]:
@@ -109,6 +111,18 @@ def _check_keys(name: str, source: Mapping[str, Any]) -> None:
         for key in table:
             if key not in known:
                 raise ConfigError(f"{_place(name, section, key)}: no such setting; {_nearest(key, known)}")
+    _check_text(name, source)
+
+
+def _check_text(name: str, source: Mapping[str, Any], *above: str) -> None:
+    """Environment and flags may hold bytes that are no UTF-8: Python makes half surrogate pairs of them."""
+    for key, value in source.items():
+        if isinstance(value, Mapping):
+            _check_text(name, value, *above, key)
+        elif isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            section, *inner = (*above, key.replace(".", "_") if name == ENVIRONMENT else key)
+            place = _place(name, section, ("__" if name == ENVIRONMENT else ".").join(inner))
+            raise ConfigError(f"{place}: is not UTF-8 text; write it as UTF-8")
 
 
 def _nearest(word: str, known: list[str]) -> str:
@@ -119,7 +133,9 @@ def _nearest(word: str, known: list[str]) -> str:
 def _merge(target: dict[str, Any], source: Mapping[str, Any]) -> None:
     for key, value in source.items():
         if isinstance(value, Mapping):
-            target[key] = dict(target.get(key, {}))
+            before = target.get(key)
+            # A table in the place of a value stands as it is: the check that follows says what is expected there.
+            target[key] = dict(before) if isinstance(before, Mapping) else {}
             _merge(target[key], value)
         else:
             target[key] = value
@@ -157,7 +173,7 @@ def _is_text(section: str, key: str) -> bool:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

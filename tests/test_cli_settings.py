@@ -56,6 +56,9 @@ def test_a_detector_can_be_set_in_the_environment_and_changes_the_digest(tmp_pat
         ("[kafka]\nclient = 3", "…/bank.toml:[kafka] client: Expected `object`, got `int`"),
         ("[detectors]\ngeo = 3", "…/bank.toml:[detectors]: Expected `object`, got `int`"),
         ("[log", "…/bank.toml: is not valid TOML"),
+        ("[log.kind]\nx = 1", "…/bank.toml:[log] kind: Expected `str`, got `object`"),
+        ("[shard]\ncount.x = 1", "…/bank.toml:[shard] count: Expected `int`, got `object`"),
+        pytest.param(f"[log]\nkind = {'[' * 5000}", "…/bank.toml: is nested too deeply", id="deep"),
     ],
 )
 def test_a_wrong_file_is_told_with_file_section_and_key(tmp_path: Path, toml: str, says: str) -> None:
@@ -69,10 +72,26 @@ def test_a_wrong_file_is_told_with_file_section_and_key(tmp_path: Path, toml: st
         ("SEGONE__LOGG__FOLLOW", "true", "environment:[logg]: no such section; did you mean 'log'?"),
         ("SEGONE__LOG__FOLLOW", "maybe", "environment:SEGONE__LOG__FOLLOW: Expected `bool`, got `str`"),
         ("SEGONE__LOG", "x", "environment:SEGONE__LOG: names no setting; the form is SEGONE__SECTION__KEY"),
+        (
+            "SEGONE__LOG__KIND__X",
+            "x",
+            "environment:SEGONE__LOG__KIND: Expected `str`, got `object`; choose one of files, kafka",
+        ),
+        ("SEGONE__LOG__INPUT", "a\udcff", "environment:SEGONE__LOG__INPUT: is not UTF-8 text; write it as UTF-8"),
+        (
+            "SEGONE__KAFKA__CLIENT__SASL_PASSWORD",
+            "a\udcff",
+            "environment:SEGONE__KAFKA__CLIENT__SASL_PASSWORD: is not UTF-8 text; write it as UTF-8",
+        ),
     ],
 )
 def test_a_wrong_variable_is_told_by_its_name(tmp_path: Path, name: str, value: str, says: str) -> None:
     assert refusal(tmp_path, environment={name: value}) == says
+
+
+def test_a_flag_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^command line:\[log\] input: is not UTF-8 text"):
+        settings(tmp_path, input="folder\udcff")
 
 
 def test_two_variables_that_contradict_each_other_are_told(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ def load_mapping(path: Path) -> tuple[StreamRule, ...]:
         raise ConfigError(f"{path}: cannot read the mapping ({error.strerror}); check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the mapping is not valid TOML: {error}; correct it there") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: the mapping is nested too deeply; a [[stream]] is a table of values") from None
     check_keys(table, ("stream",), str(path))
     streams = table.get("stream")
     if not isinstance(streams, list) or not streams or not all(isinstance(stream, dict) for stream in streams):
