@@ -12,6 +12,8 @@ from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Seconds = Annotated[float, Meta(ge=0, le=366 * 86_400)]
+PARTITIONS_MAX: Final = 4096
+"""Of an embedded log. Each is files and a part of the engine; more is a slip, such as a file that is named by its day."""
 
 
 class ConfigError(Exception):
@@ -28,7 +30,7 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Folder to write (`--output`)."""
     follow: bool = False
     """Wait for more at the end of the input, instead of ending there."""
-    partitions: Count = 4
+    partitions: Annotated[int, Meta(ge=1, le=PARTITIONS_MAX)] = 4
     batch_records_max: Count = 2000
     poll_ms: Annotated[int, Meta(ge=1, le=60_000)] = 50
 

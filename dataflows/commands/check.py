@@ -18,8 +18,8 @@ from rich.table import Table
 
 from dataflows.commands.arguments import add_settings_arguments, settings_of, state_folder
 from dataflows.commands.terminal import console, plain
+from dataflows.files.partitions import count_partitions
 from dataflows.files.sink import read_committed, require_unused_output
-from dataflows.files.source import count_partitions
 from dataflows.kafka.client import BrokerUnavailable, KafkaRefused, partition_counts
 from dataflows.kafka.rights import require_rights
 from dataflows.kafka.topics import faults, silence_client

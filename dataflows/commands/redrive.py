@@ -17,13 +17,13 @@ from typing import NamedTuple, Protocol
 from dataflows.commands.letters import Letter
 from dataflows.commands.redriven import Redriven
 from dataflows.commands.run_folder import LINE_BYTES_MAX, committed_bytes
+from dataflows.files.partitions import count_partitions
 from dataflows.files.sink import write_committed
-from dataflows.files.source import count_partitions
 from operators.decode import Decoder, Rejection, arrival_of, parse_json
 from state.digest import partition_of
 from state.events import TOPICS
 from state.records import Record
-from state.settings import ConfigError
+from state.settings import PARTITIONS_MAX, ConfigError
 
 BATCH_LETTERS = 500
 
@@ -57,8 +57,8 @@ class FileTarget:
         if found is not None and partitions not in (None, found):
             raise ConfigError(f"--partitions {partitions}: {folder} has {found}; leave the flag out")
         self.partitions = found or partitions or 0
-        if self.partitions < 1:
-            raise ConfigError(f"--partitions {partitions}: give 1 or more")
+        if not 1 <= self.partitions <= PARTITIONS_MAX:
+            raise ConfigError(f"--partitions {partitions}: give 1 or more, at most {PARTITIONS_MAX}")
 
     def arrival_us(self, topic: str, body: object) -> int | None:
         return arrival_of(topic, body)

@@ -1,0 +1,96 @@
+"""The input folder of the embedded log before anything is read: how many partitions it has, and that all data in it will be read."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import orjson
+
+from state.digest import partition_of
+from state.events import TOPICS
+from state.settings import PARTITIONS_MAX, ConfigError
+
+SAMPLE_BYTES = 1 << 20
+SAMPLE_LINES = 1000
+NOT_READ = (".parquet", ".jsonl.gz", ".jsonl.bz2", ".jsonl.xz", ".jsonl.zst")
+"""What holds events, too, but not in the form of the embedded log."""
+REPLAY_READS = "or let `segone replay` read it"
+
+
+def count_partitions(folder: Path) -> int:
+    """How many partitions an input folder has; checks that the same customer is in the same partition of every topic.
+
+    Raises ConfigError for a folder that is none, and for data in it that a worker would pass over.
+    """
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder}: no such folder (log.input, --input); `segone simulate` makes one, or `segone replay` reads other forms"
+        )
+    for path in sorted(folder.glob("in.*")):
+        _check_topic(path)
+    counts: dict[str, int] = {}
+    for topic in TOPICS:
+        numbers = [_number(path) for path in sorted((folder / topic).glob("[!.]*.jsonl"))]
+        if numbers:
+            counts[topic] = max(numbers) + 1
+    if not counts:
+        raise ConfigError(f"{folder}: holds no <topic>/<partition>.jsonl; topics are {', '.join(TOPICS)}")
+    partitions = max(counts.values())
+    for topic, count in counts.items():
+        if count != partitions and topic != "in.market":
+            _check_keys(folder, topic, count, partitions)
+    return partitions
+
+
+def _check_topic(path: Path) -> None:
+    """What is beside the topics, or in one, and looks like events must not be passed over in silence."""
+    topic = path.name.removesuffix(".jsonl")
+    if topic.endswith(".dlq"):  # of a run that writes to the folder that it reads
+        return
+    if topic not in TOPICS:
+        close = get_close_matches(topic, TOPICS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"topics are {', '.join(TOPICS)}"
+        raise ConfigError(f"{path}: unknown topic {topic!r}; {hint}")
+    if path.name != topic:
+        raise ConfigError(f"{path}: a worker reads {topic}/<partition>.jsonl; move it there, {REPLAY_READS}")
+    for inner in sorted(path.glob("[!.]*")):
+        if inner.name.endswith(NOT_READ):
+            raise ConfigError(f"{inner}: a worker reads plain JSON Lines only; unpack or convert it, {REPLAY_READS}")
+
+
+def _number(path: Path) -> int:
+    """The partition that a file is named by, written as the log writes it; its note of what is committed must be readable."""
+    stem = path.stem
+    if not (stem.isascii() and stem.isdigit() and str(int(stem)) == stem):
+        raise ConfigError(
+            f"{path}: the name is no partition number (0.jsonl, 1.jsonl, …), so it would not be read; rename it, {REPLAY_READS}"
+        )
+    if int(stem) >= PARTITIONS_MAX:
+        raise ConfigError(f"{path}: partition numbers end at {PARTITIONS_MAX - 1}; rename it, {REPLAY_READS}")
+    note = path.with_suffix(".committed")
+    if note.is_file():
+        length = note.read_text("ascii", errors="replace").strip()
+        if not (length.isascii() and length.isdigit()):
+            raise ConfigError(f"{note}: holds no length in bytes; restore it, or remove it if the log has no writer")
+    return int(stem)
+
+
+def _check_keys(folder: Path, topic: str, count: int, partitions: int) -> None:
+    """A topic whose last partitions are empty may have no files for them: then its keys still fall where they should."""
+    for partition in range(count):
+        path = folder / topic / f"{partition}.jsonl"
+        if not path.exists():
+            continue
+        with path.open("rb") as file:
+            for line in file.readlines(SAMPLE_BYTES)[:SAMPLE_LINES]:
+                try:
+                    customer_id = orjson.loads(line)["customer_id"]
+                    wrong = partition_of(customer_id.encode(), partitions) != partition
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    continue
+                if wrong:
+                    raise ConfigError(
+                        f"{folder / topic}: has {count} partitions where other topics have {partitions}; topics with customers must be "
+                        "co-partitioned (the same customer in the same partition): write them with the same partition count"
+                    )

@@ -1,0 +1,63 @@
+"""The input folder: what looks like events is read, or the start says that it would not be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_samples import as_line, segone, transaction
+
+from dataflows.files.partitions import count_partitions
+from state.settings import PARTITIONS_MAX, ConfigError
+
+LINE = as_line(transaction(1, 1)) + b"\n"
+
+
+def folder(tmp_path: Path, *names: str) -> Path:
+    for name in ("in.transactions/0.jsonl", *names):
+        path = tmp_path / "events" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(LINE)
+    return tmp_path / "events"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("in.transactions/01.jsonl", "the name is no partition number"),
+        ("in.transactions/-1.jsonl", "the name is no partition number"),
+        ("in.transactions/٣.jsonl", "the name is no partition number"),
+        ("in.transactions/part-1.jsonl", "the name is no partition number"),
+        ("in.transactions/20250304.jsonl", f"partition numbers end at {PARTITIONS_MAX - 1}"),
+        ("in.transactions/1.jsonl.gz", "a worker reads plain JSON Lines only"),
+        ("in.transactions/1.parquet", "a worker reads plain JSON Lines only"),
+        ("in.accounts.jsonl", "a worker reads in.accounts/<partition>.jsonl"),
+        ("in.transaction/0.jsonl", "unknown topic 'in.transaction'; did you mean in.transactions"),
+        ("in.zzz/0.jsonl", "unknown topic 'in.zzz'; "),
+    ],
+)
+def test_events_that_would_not_be_read_are_refused(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        count_partitions(folder(tmp_path, name))
+    assert str(caught.value).startswith(f"{tmp_path}/events/{name.removesuffix('/0.jsonl')}: {says}")
+
+
+def test_what_is_no_event_may_lie_beside(tmp_path: Path) -> None:
+    beside = ("in.transactions/._0.jsonl", "in.transactions/0.jsonl.bak", "in.transactions/note.txt", "readme.md")
+    assert count_partitions(folder(tmp_path, "in.transactions.dlq/9.jsonl", *beside)) == 1
+
+
+@pytest.mark.parametrize("note", [b"", b"abc", b"-5", b"\xff", "٣".encode()])
+def test_a_damaged_note_of_what_is_committed_is_refused(tmp_path: Path, note: bytes) -> None:
+    events = folder(tmp_path)
+    (events / "in.transactions/0.committed").write_bytes(note)
+    with pytest.raises(ConfigError, match=r"0\.committed: holds no length in bytes"):
+        count_partitions(events)
+
+
+def test_check_and_run_say_the_same(tmp_path: Path) -> None:
+    events = folder(tmp_path, "in.transactions/00.jsonl")
+    for command in ("check", "run"):
+        done = segone(command, "--input", str(events), "--output", str(tmp_path / "out"))
+        assert done.returncode == 2
+        assert "00.jsonl: the name is no partition number" in " ".join((done.stdout + done.stderr).split())
