@@ -130,6 +130,13 @@ def test_the_view_of_any_original_is_short_and_harmless(original: bytes) -> None
     assert len(shown) < 300
 
 
+def test_a_letter_is_as_long_as_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_with(tmp_path, b"\0" * 3_000_000, bad(1))  # 18 MB as JSON
+    code, out, err = dlq(capsys, "list", run)
+    assert (code, err) == (0, "")
+    assert "in.transactions/0/1" in out
+
+
 def test_a_run_without_letters_has_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_committed_lines(tmp_path / "scores" / "0.jsonl", [])
     code, out, _ = dlq(capsys, "list", tmp_path)

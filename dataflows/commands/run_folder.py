@@ -9,10 +9,12 @@ from typing import NamedTuple
 import msgspec
 
 from dataflows.files.sink import ALL_TOPICS
+from operators.dead_letter import TOPIC_SUFFIX
 from state.settings import ConfigError
 
 LINE_BYTES_MAX = 16 << 20
-"""Longer lines are refused: nothing that segone writes comes near, and memory stays bounded."""
+"""Longer lines are refused: nothing that segone says comes near, and memory stays bounded. A dead letter holds its record whole, as
+the worker held it: it has no limit."""
 
 
 class Line(NamedTuple):
@@ -57,13 +59,14 @@ def read_partition(path: Path, partition: int) -> Iterator[Line]:
     """The committed lines of one file, one in memory at a time; empty lines have an offset, but are no records.
 
     Where no committed length is noted the whole file counts, except for a last line without a line end: that is a torn one.
-    Raises ConfigError for a damaged note or a line beyond LINE_BYTES_MAX.
+    Raises ConfigError for a damaged note or, but for dead letters, a line beyond LINE_BYTES_MAX.
     """
     end = committed_bytes(path)
+    bounded = not path.parent.name.endswith(TOPIC_SUFFIX)
     position = offset = 0
     with path.open("rb") as file:
-        while line := file.readline(LINE_BYTES_MAX + 1):
-            if len(line) > LINE_BYTES_MAX:
+        while line := file.readline(LINE_BYTES_MAX + 1 if bounded else -1):
+            if bounded and len(line) > LINE_BYTES_MAX:
                 raise ConfigError(
                     f"{path}:{offset + 1}: longer than {LINE_BYTES_MAX} bytes; this is no output of segone"
                 )
