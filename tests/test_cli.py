@@ -58,6 +58,24 @@ def test_wrong_use_ends_with_2(capsys: pytest.CaptureFixture[str], arguments: li
     assert "usage: segone" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "--process-id", "0", "--addresses", "here"), "--addresses: 'here' is no HOST:PORT"),
+        (("run", "--process-id", "0", "--addresses", ""), "--addresses: '' is no HOST:PORT"),
+        (("run", "--process-id", "0", "--addresses", "a:1;b:70000"), "--addresses: 'b:70000' is no HOST:PORT"),
+        (("run", "--process-id", "2", "--addresses", "a:1;b:2"), "--process-id 2: --addresses names 2, so give 0 to 1"),
+        (("run", "--process-id", "-1", "--addresses", "a:1;b:2"), "--process-id -1: --addresses names 2"),
+        (("replay", "x", "--out", "y", "--from", "2025-02-01", "--to", "2025-02-01"), "nothing lies between them"),
+    ],
+)
+def test_values_that_cannot_go_together_are_told(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    assert main(arguments) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_what_a_run_said_can_be_explained(bank: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["explain", str(bank / "out"), "--customer", "c-1"])
     out = capsys.readouterr().out

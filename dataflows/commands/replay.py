@@ -75,14 +75,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = load_settings(args.config)
+    from_us, to_us = time_argument("--from", args.from_), time_argument("--to", args.to)
+    if from_us is not None and to_us is not None and from_us >= to_us:
+        raise ConfigError(f"--from {args.from_} --to {args.to}: nothing lies between them; --to must be later")
     replay = Replay(settings, prepare_out(args.out))
     write_run_note(args.out, args.data, args.mapping)
     interrupted = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     try:
-        with open_history(
-            args.data, args.mapping, time_argument("--from", args.from_), time_argument("--to", args.to)
-        ) as history:
+        with open_history(args.data, args.mapping, from_us, to_us) as history:
             replay.run(history, interrupted, mapped=args.mapping is not None)
     finally:
         signal.signal(signal.SIGINT, before)

@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--processes: at least 1; --process-id and --addresses go together")
     if args.processes > 1 and args.process_id is not None:
         raise ConfigError("--processes: starts a local cluster; leave it out where --process-id names one process")
+    addresses = cluster_addresses(args.process_id, args.addresses)
     settings = load_settings(args.config, flags=flags)
     configure(settings.logs, args.process_id)
     worker = Worker.open(settings)
@@ -86,13 +87,31 @@ def run(args: argparse.Namespace) -> int:
         assert lock is not None, "--process-id goes with --processes 1"
         code, totals = supervise(args.processes, lock), None
     else:
-        code, totals = 0, work(worker, args.process_id, args.addresses.split(";") if args.addresses else None)
+        code, totals = 0, work(worker, args.process_id, addresses)
     if code == 0 and args.process_id is None and settings.log.kind == "files":
         # Examples name customers: they are for a person who asked or is looking, not for the log of a container.
         examples = args.examples or sys.stdout.isatty()
         elapsed_s, repairs = time.monotonic() - started, worker.decoder.counts
         print_summary(Console(), Path(settings.log.output), totals, elapsed_s, repairs, examples=examples)
     return code
+
+
+def cluster_addresses(process_id: int | None, text: str | None) -> list[str] | None:
+    """The addresses of a cluster started by hand; None where there is none. Raises ConfigError for what the engine would stumble over."""
+    if process_id is None or text is None:
+        return None
+    addresses = text.split(";")
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+            raise ConfigError(
+                f"--addresses: {address!r} is no HOST:PORT; write HOST:PORT;HOST:PORT, one for each process"
+            )
+    if not 0 <= process_id < len(addresses):
+        raise ConfigError(
+            f"--process-id {process_id}: --addresses names {len(addresses)}, so give 0 to {len(addresses) - 1}"
+        )
+    return addresses
 
 
 def work(worker: Worker, process_id: int | None = None, addresses: list[str] | None = None) -> dict[str, int]:
