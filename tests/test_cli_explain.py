@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_samples import as_line, reason, signal, transaction, write_log, write_signals
@@ -135,6 +136,7 @@ def test_what_is_not_there_ends_with_1_and_says_how_much_was_searched(
     code, out, err = explained(capsys, tmp_path, "--customer", "c-9\x1b[2J", "--json")
     assert (code, out) == (1, "")
     assert r"about customer c-9\x1b[2J among the 2 signals" in err
+    assert "no signal about customer  among" in explained(capsys, tmp_path, "--customer", "")[2]
 
 
 def test_nothing_in_the_data_reaches_the_terminal_as_a_command(
@@ -179,8 +181,11 @@ def test_a_folder_that_is_no_run_ends_with_2(tmp_path: Path, capsys: pytest.Capt
     assert f"did you mean {tmp_path / 'out'}?" in err
 
 
-def test_a_line_that_is_no_signal_is_told_by_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_signals(tmp_path, signal(), {"id": 3})
+@pytest.mark.parametrize("wrong", [{"id": 3}, signal(event_time="soon")])
+def test_a_line_that_is_no_signal_is_told_by_file_and_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any]
+) -> None:
+    path = write_signals(tmp_path, signal(), wrong)
     code, _, err = explained(capsys, tmp_path, "f" * 32)
     assert code == 2
     assert f"{path}:2: not a signal" in err

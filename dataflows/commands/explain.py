@@ -50,9 +50,11 @@ def run(args: argparse.Namespace) -> int:
     if args.limit < 0:
         raise ConfigError(f"--limit {args.limit}: give 0 (all) or more")
     require_run(args.run)
-    searched, found = _of_customer(args.run, args.customer) if args.customer else _of_signal(args.run, args.signal_id)
+    searched, found = (
+        _of_customer(args.run, args.customer) if args.customer is not None else _of_signal(args.run, args.signal_id)
+    )
     if not found:
-        what = f"about customer {args.customer}" if args.customer else f"with the id {args.signal_id}"
+        what = f"about customer {args.customer}" if args.customer is not None else f"with the id {args.signal_id}"
         print(
             f"segone explain: {args.run}: no signal {harmless(what)} among the {searched:,} signals there; "
             "check it for typing errors, and that this is the run that said it",

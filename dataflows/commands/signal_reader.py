@@ -11,6 +11,7 @@ import msgspec
 
 from dataflows.commands.run_folder import Line, read_topic
 from state.settings import ConfigError
+from state.times import parse_rfc3339
 
 SUM_ERROR_MAX = 1e-9
 """Law 6: inverse_link(base + Σ contribution) equals the score to this."""
@@ -95,8 +96,10 @@ def read_signals(run: Path, topic: str) -> Iterator[Found]:
     decode = msgspec.json.Decoder(ReadSignal).decode
     for line in read_topic(run, topic):
         try:
-            yield Found(decode(line.value), line, topic)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            signal = decode(line.value)
+            parse_rfc3339(signal.event_time)
+        except ValueError as error:  # msgspec's errors are ValueErrors, too
             raise ConfigError(
                 f"{line.place}: not a signal ({error}); RUN must be an output folder of segone"
             ) from error
+        yield Found(signal, line, topic)

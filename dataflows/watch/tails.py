@@ -67,7 +67,10 @@ class FileTail:
             file.seek(position)
             chunk = file.read(min(end - position, CHUNK_BYTES))
             while b"\n" not in chunk and len(chunk) < min(end - position, LINE_BYTES_MAX):
-                chunk += file.read(CHUNK_BYTES)
+                more = file.read(CHUNK_BYTES)
+                if not more:  # the note promises more than there is: a copy that was cut off
+                    break
+                chunk += more
         complete = chunk.rfind(b"\n") + 1
         if not complete and len(chunk) >= LINE_BYTES_MAX:
             raise ConfigError(f"{path}: a line longer than {LINE_BYTES_MAX} bytes; this is no output of segone")

@@ -73,6 +73,16 @@ def test_only_committed_lines_are_shown(tmp_path: Path) -> None:
     assert [topic for topic, _ in tail.read(0)] == ["signals.alert"]
 
 
+def test_a_note_that_promises_more_than_there_is_ends_no_reader(tmp_path: Path) -> None:
+    path = write_signals(tmp_path, signal())
+    with path.open("ab") as file:
+        file.write(said(2)[:40])
+    path.with_suffix(".committed").write_text("100000")
+    tail = FileTail(tmp_path, from_now=False)
+    assert len(tail.read(0)) == 1
+    assert tail.read(0) == []
+
+
 def test_from_now_leaves_out_what_was_said_before(tmp_path: Path) -> None:
     path = write_signals(tmp_path, signal())
     tail = FileTail(tmp_path, from_now=True)
