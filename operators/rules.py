@@ -22,7 +22,7 @@ OPENED_YEAR_MIN = 1800
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_US = 86_400_000_000
-_TIME_US_END = (datetime(YEAR_MAX + 1, 1, 1, tzinfo=UTC) - _EPOCH).days * _DAY_US
+TIME_US_END = (datetime(YEAR_MAX + 1, 1, 1, tzinfo=UTC) - _EPOCH).days * _DAY_US
 
 TIME_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-5][0-9])"
 NUMBER_LIMIT = 1e15
@@ -132,7 +132,7 @@ def read_time(value: Any, _counts: Counts) -> int:
     except ValueError:
         since = _unusual_time(value) - _EPOCH
     time_us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    if not 0 <= time_us < _TIME_US_END:
+    if not 0 <= time_us < TIME_US_END:
         raise Rejected("time.range", f"must lie between {YEAR_MIN} and {YEAR_MAX}")
     return time_us
 

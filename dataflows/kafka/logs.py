@@ -24,6 +24,7 @@ from dataflows.kafka.client import (
     unavailable,
 )
 from dataflows.kafka.watch import BrokerWatch
+from operators.rules import TIME_US_END
 from state.records import Record
 from state.settings import KafkaSettings
 
@@ -56,6 +57,10 @@ class KafkaLog(Log):
     end: int = -1
     """In a bounded read, the high watermark at its start: nothing from there on is taken."""
     paused: bool = False
+    arrived_us: int = 0
+    """Newest arrival received in this life."""
+    misstamped: bool = False
+    """A record's timestamp was no time that we know, and this was told."""
     place: TopicPartition = field(init=False)
 
     def __post_init__(self) -> None:
@@ -180,9 +185,28 @@ class KafkaLogs:
                 name = log.topic[self._prefix_length :]
             log.received = offset + 1
             if offset < log.end or log.end < 0:
-                arrival_us = max(0, message.timestamp()[1]) * 1000
+                arrival_us = message.timestamp()[1] * 1000
+                if arrival_us > log.arrived_us:
+                    if arrival_us < TIME_US_END:
+                        log.arrived_us = arrival_us
+                    else:
+                        arrival_us = self._instead(log)
+                elif arrival_us < 0:
+                    arrival_us = self._instead(log)
                 value = message.value() or b""
                 log.waiting.append(Record(name, partition, offset, arrival_us, message.key(), value))
+
+    @staticmethod
+    def _instead(log: KafkaLog) -> int:
+        """The arrival of a record whose timestamp is none, or lies after the year 2200 (microseconds where milliseconds belong): the
+        newest before it in its log, as in files. Taken at its word it would move the clocks of all customers of its partition, for good."""
+        if not log.misstamped:
+            log.misstamped = True
+            _log.warning(
+                "%s holds records whose timestamp is no time from 1970 to 2200: they count as arrived with those before",
+                log.name,
+            )
+        return max(log.arrived_us, log.newest_us)
 
     def _receive_error(self, message: Message, error: KafkaError) -> None:
         code = error.code()

@@ -50,6 +50,28 @@ def test_every_byte_written_is_read_back_with_its_position_and_arrival(kafka: st
     ]
 
 
+def test_a_timestamp_that_is_no_time_counts_as_that_of_the_newest_record_before(kafka: str, topics: Topics) -> None:
+    topic = topics.create("in", 1, message_timestamp_after_max_ms=str(2**63 - 1))
+    year_2201_ms = 7_289_654_400_000
+    told_ms = [2**63 - 1, 5_000, 3_000, 1_741_091_696_000_000, year_2201_ms - 1, year_2201_ms, 4_000]
+    counts_ms = [0, 5_000, 3_000, 5_000, year_2201_ms - 1, year_2201_ms - 1, 4_000]
+    send(kafka, [Sent(topic, 0, b"%d" % n, arrival_ms=each) for n, each in enumerate(told_ms)])
+    part = bounded(kafka, [topic])
+    records = [record for batch in drain(part) for record in batch.records]
+    assert [record.arrival_us // 1000 for record in records] == counts_ms
+
+
+def test_after_a_restart_such_a_timestamp_counts_the_same(kafka: str, topics: Topics) -> None:
+    topic = topics.create("in", 1, message_timestamp_after_max_ms=str(2**63 - 1))
+    send(kafka, [Sent(topic, 0, b"a", arrival_ms=5_000), Sent(topic, 0, b"b", arrival_ms=3_000)])
+    part = bounded(kafka, [topic])
+    drain(part)
+    position = part.snapshot()
+    send(kafka, [Sent(topic, 0, b"c", arrival_ms=2**62)])
+    again = [record for batch in drain(bounded(kafka, [topic], resume=position)) for record in batch.records]
+    assert [(record.offset, record.arrival_us) for record in again] == [(2, 5_000_000)]
+
+
 @pytest.mark.parametrize("batch_records_max", [1, 7, 1000])
 def test_topics_are_merged_by_arrival_whatever_the_batch_size(
     kafka: str, topics: Topics, batch_records_max: int
