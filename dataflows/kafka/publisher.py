@@ -36,6 +36,8 @@ HEADERS_ROOM_BYTES = 8192
 
 OMITTED_HEADER = "segone-value-omitted"
 """On an output that is too large for its topic, in place of its value: how many bytes the value had."""
+KEY_OMITTED_HEADER = "segone-key-omitted"
+"""The same for the key: that of a dead letter may have any length."""
 
 _log = logging.getLogger("segone.kafka")
 
@@ -266,7 +268,7 @@ class Publisher:
             key, value = output.key, output.value
             headers: Headers = [(ID_HEADER, output.id), *output.headers]
             if len(key) + len(value) + HEADERS_ROOM_BYTES > bytes_max[topic]:
-                value = self._fitting(topic, key, value, headers)
+                key, value = self._fitting(topic, key, value, headers)
             report = attempt.report if at in told else None
             while True:
                 try:
@@ -275,15 +277,22 @@ class Publisher:
                 except BufferError:  # librdkafka's queue is full: let it send
                     self._producer.poll(0.05)
 
-    def _fitting(self, topic: str, key: bytes, value: bytes, headers: Headers) -> bytes:
-        """The value if its topic accepts it, else nothing in its place and a header that tells its length."""
+    def _fitting(self, topic: str, key: bytes, value: bytes, headers: Headers) -> tuple[bytes, bytes]:
+        """Key and value if their topic accepts them, else nothing in place of the longer one, or of both, and headers that tell how
+        long they were."""
         size = FRAMING_BYTES + len(key) + len(value) + sum(len(name) + len(text) + 10 for name, text in headers)
-        if size <= self._bytes_max[topic]:
-            return value
-        _log.error("an output of %d bytes is larger than %s accepts: written without its value", size, topic)
+        room = self._bytes_max[topic] - size
+        if room >= 0:
+            return key, value
+        _log.error("an output of %d bytes is larger than %s accepts: written without its value, or key", size, topic)
         self.omitted += 1
-        headers.append((OMITTED_HEADER, b"%d" % len(value)))
-        return b""
+        if len(key) > len(value) or room + len(value) < 0:
+            headers.append((KEY_OMITTED_HEADER, b"%d" % len(key)))
+            room, key = room + len(key), b""
+        if room < 0:
+            headers.append((OMITTED_HEADER, b"%d" % len(value)))
+            value = b""
+        return key, value
 
     def _left_s(self, began_s: float, timeout_s: float) -> float:
         """How long brokers may still be silent, or answer without success, in what began at `began_s`."""

@@ -7,6 +7,7 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import (
@@ -21,7 +22,7 @@ from talking import committed, settings
 
 from dataflows.batches import OutputBatch
 from dataflows.kafka.client import BrokerUnavailable, KafkaRefused, TopicPlan, create_topics, partition_counts
-from dataflows.kafka.publisher import OMITTED_HEADER, Fenced
+from dataflows.kafka.publisher import KEY_OMITTED_HEADER, OMITTED_HEADER, Fenced
 from dataflows.kafka.sink import KafkaOutput, KafkaOutputPartition
 from dataflows.kafka.tail import ID_HEADER, UNMATCHED_AGE_S_MAX, Unmatched, marks
 from state.records import Output
@@ -200,6 +201,24 @@ def test_a_value_too_large_for_its_topic_is_left_out_and_says_so(kafka: str, top
         (b"50", b"", b"5000")
     ]
     assert writer.publisher.omitted == 1
+
+
+def test_a_key_too_large_for_its_topic_is_left_out_and_says_so(kafka: str, topics: Topics) -> None:
+    topic = topics.create("out", PARTITIONS, max_message_bytes="2000")
+    writer = part(kafka, topic)
+    made = outputs(topic, range(3), b"x" * 10)[0].outputs
+    long = [
+        msgspec.structs.replace(made[1], key=b"k" * 1_900),
+        msgspec.structs.replace(made[2], key=b"k" * 1_900, value=b"x" * 1_950),
+    ]
+    writer.write_batch([OutputBatch([made[0], *long], proof=True)])
+    writer.snapshot()
+    seen = {
+        each.headers["n"]: each for each in committed(kafka, topic, PARTITIONS) if KEY_OMITTED_HEADER in each.headers
+    }
+    assert [(each.key or b"", each.headers[KEY_OMITTED_HEADER]) for each in seen.values()] == [(b"", b"1900")] * 2
+    assert seen[b"1"].value == made[1].value
+    assert writer.publisher.omitted == 2
 
 
 def test_an_output_that_the_broker_refuses_ends_the_sink_and_names_the_topic(
