@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from state.business_days import date_of
-from state.customer import Customer, Recent
+from operators.detector import open_episode
+from state.business_days import date_of, day_of
+from state.customer import Customer, Recent, Said
 from state.events import Transaction
 from state.income import own_digests
 from state.money import format_minor
@@ -48,6 +49,18 @@ def bill_of(customer: Customer, transaction: Transaction) -> Stream | None:
 def kind_of(stream: Stream) -> str:
     """By what name a stream's episodes are told apart: the same for as long as it lasts."""
     return f"{stream.id:016x}"
+
+
+def looked_us(customer: Customer, signal: str, stream: Stream) -> int:
+    """The time of the open episode about a stream; 0 if none is open. What is due after it is another matter: that a payment has answered
+    the episode is said when the payment matures, which may be long after, and must not keep the next one from being looked at."""
+    said = open_episode(customer, signal, kind_of(stream))
+    return 0 if said is None else said.time_us
+
+
+def answered(said: Said, stream: Stream) -> bool:
+    """Whether the stream has been paid since an episode was opened."""
+    return stream.last_day >= day_of(said.time_us)
 
 
 def money(amount_minor: float, stream: Stream) -> str:

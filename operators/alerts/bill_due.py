@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from operators.detector import Answer, DetectorConfig, Say, Wake, open_episode
-from operators.standing import iso, kind_of, matured, money
+from operators.standing import answered, iso, kind_of, looked_us, matured, money
 from state.business_days import DAY_US, day_of
 from state.customer import Account as KnownAccount
 from state.customer import Customer, Recent, Timer
@@ -62,6 +62,9 @@ def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> I
     for stream in _rare_bills(config, customer):
         due_day = stream.due_day()
         if due_day is not None and (due_day - config.ahead_days) * DAY_US == timer.due_us:
+            said = open_episode(customer, SIGNAL, kind_of(stream))
+            if said is not None and answered(said, stream):
+                yield _paid(said.kind, said.score, stream.last_id)
             yield _due(config, stream, due_day)
     yield Wake(_next_us(config, customer, timer.due_us))
 
@@ -73,19 +76,19 @@ def learn(config: Config, state: None, recent: Recent, customer: Customer) -> It
     stream = matured(customer, recent)
     said = open_episode(customer, SIGNAL, kind_of(stream)) if stream is not None else None
     if said is not None and recent.time_us > said.time_us:
-        yield _paid(said.kind, said.score, recent)
+        yield _paid(said.kind, said.score, recent.transaction_id)
 
 
 def _settle_card(recent: Recent, customer: Customer) -> Iterator[Say]:
     for said in customer.said:
         reminded = said.type == SIGNAL and said.state == "OPEN" and said.time_us < recent.time_us
         if reminded and said.kind.rpartition("@")[0] == recent.account and recent.channel not in NO_PAYMENT:
-            yield _paid(said.kind, said.score, recent)
+            yield _paid(said.kind, said.score, recent.transaction_id)
 
 
-def _paid(kind: str, score: float, recent: Recent) -> Say:
-    reason = Reason("PAID", "transaction_id", recent.transaction_id, None, None, "it has been paid")
-    return Say("CLOSE", (reason,), kind, score=score, transaction_ids=(recent.transaction_id,))
+def _paid(kind: str, score: float, transaction_id: str) -> Say:
+    reason = Reason("PAID", "transaction_id", transaction_id, None, None, "it has been paid")
+    return Say("CLOSE", (reason,), kind, score=score, transaction_ids=(transaction_id,))
 
 
 def _expect_card(config: Config, event: Account, customer: Customer) -> Answer:
@@ -201,8 +204,9 @@ def _rare_bills(config: Config, customer: Customer) -> list[Stream]:
 def _next_us(config: Config, customer: Customer, after_us: int) -> int | None:
     """When to speak next; None if no rare bill is expected."""
     reminders = [
-        (due_day - config.ahead_days) * DAY_US
+        reminder
         for stream in _rare_bills(config, customer)
-        if open_episode(customer, SIGNAL, kind_of(stream)) is None and (due_day := stream.due_day()) is not None
+        if (due_day := stream.due_day()) is not None
+        and (reminder := (due_day - config.ahead_days) * DAY_US) > looked_us(customer, SIGNAL, stream)
     ]
     return min((reminder for reminder in reminders if reminder > after_us), default=None)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from operators.detector import DetectorConfig, Say, Wake, open_episode
-from operators.standing import iso, kind_of, matured, money
+from operators.standing import answered, iso, kind_of, looked_us, matured, money
 from state.business_days import DAY_US
 from state.customer import Customer, Recent, Said, Timer
 from state.events import Event, Transaction
@@ -80,6 +80,9 @@ def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> I
         if due_day is None or _check_us(config, due_day) != timer.due_us:
             continue
         if monthly_minor(stream) >= config.share_min * total and not _covered(config, stream, due_day, streams, own):
+            said = open_episode(customer, SIGNAL, kind_of(stream))
+            if said is not None and answered(said, stream):
+                yield _over(said, stream.last_id, replaced=False)
             yield _missed(config, stream, due_day, likely)
     yield Wake(_next_check_us(config, customer, streams, timer.due_us))
 
@@ -97,18 +100,18 @@ def learn(config: Config, state: None, recent: Recent, customer: Customer) -> It
             again = kind_of(stream) == said.kind
             if again or (missed is not None and recent.amount_minor >= config.covered * usual_minor(missed.amounts)):
                 replaced = missed is not None and not again and _replaced(config, missed, stream, recent, said.time_us)
-                yield _over(said, recent, replaced)
+                yield _over(said, recent.transaction_id, replaced)
 
 
-def _over(said: Said, recent: Recent, replaced: bool) -> Say:
+def _over(said: Said, transaction_id: str, replaced: bool) -> Say:
     step: Literal["RETRACT", "CLOSE"] = "RETRACT" if replaced else "CLOSE"
     code, text = (
         ("INCOME_REPLACED", "income of a new payer has taken its place")
         if replaced
         else ("INCOME_AGAIN", "income has come again")
     )
-    reason = Reason(code, "transaction_id", recent.transaction_id, None, None, text)
-    return Say(step, (reason,), said.kind, score=said.score, transaction_ids=(recent.transaction_id,))
+    reason = Reason(code, "transaction_id", transaction_id, None, None, text)
+    return Say(step, (reason,), said.kind, score=said.score, transaction_ids=(transaction_id,))
 
 
 def _replaced(config: Config, missed: Stream, stream: Stream, recent: Recent, said_us: int) -> bool:
@@ -184,9 +187,10 @@ def _next_check_us(config: Config, customer: Customer, streams: list[Stream], af
     """When the next income must have come; None if none is expected. `after_us`: what has been looked at already."""
     own = own_digests(customer)
     checks = [
-        _check_us(config, due_day)
+        check
         for stream, _ in reliable(streams, own)
-        if open_episode(customer, SIGNAL, kind_of(stream)) is None and (due_day := stream.due_day()) is not None
+        if (due_day := stream.due_day()) is not None
+        and (check := _check_us(config, due_day)) > looked_us(customer, SIGNAL, stream)
     ]
     return min(
         (check for check in checks if check > max(after_us, customer.newest_us - int(config.waits_s * 1e6))),
