@@ -134,8 +134,8 @@ def signal_schema() -> Schema:
     properties["revision"] = {"type": "integer", "minimum": 1}
     schema["allOf"] = [
         {
-            # A RETRACT withdraws; it need not say again what it withdraws.
-            "if": {"properties": {"type": {"const": type_}, "state": {"not": {"const": "RETRACT"}}}},
+            # A CLOSE or a RETRACT ends an episode; it need not say again what the episode is about.
+            "if": {"properties": {"type": {"const": type_}, "state": {"enum": ["OPEN", "UPDATE"]}}},
             "then": {"properties": {"details": {"properties": details, "required": list(details)}}},
         }
         for type_, details in DETAILS.items()

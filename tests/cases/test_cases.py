@@ -15,8 +15,10 @@ from typing import Any
 
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
 from shard_bench import TABLES, Bench, Said
 
+from dataflows.commands.schemas import signal_schema
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE
 from operators.decode import Decoder, Rejection
@@ -25,6 +27,7 @@ from state.records import Record
 from state.times import parse_rfc3339, rfc3339
 
 FOLDER = Path(__file__).parent
+SIGNAL = Draft202012Validator(signal_schema())
 FILES = sorted(FOLDER.glob("*.toml"))
 CASES = [
     pytest.param(file, case, id=f"{file.stem}: {case['name']}")
@@ -84,6 +87,7 @@ def test_case(file: Path, case: dict[str, Any], restarts: bool) -> None:
     signals = bench.on("signals")
     assert [(body["type"], body["state"]) for body in signals] == [(e["type"], e["state"]) for e in case["expected"]]
     for body, expected in zip(signals, case["expected"], strict=True):
+        SIGNAL.validate(body)
         found = told(body, expected)
         score = expected.get("score")
         if score is not None:
