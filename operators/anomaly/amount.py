@@ -18,6 +18,7 @@ from operators.detector import DetectorConfig, Finding
 from operators.view import View
 from state.categories import GROUPS
 from state.events import Transaction
+from state.money import EXPONENT, format_minor
 from state.signals import Reason
 from state.windows import unpack_key
 
@@ -37,14 +38,15 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
     if excess <= 0.0 or transaction.direction == "credit":
         return None
     usual = math.expm1(view.amount_mean)
-    group = GROUPS[unpack_key(view.key)[2]]
+    currency, _, code = unpack_key(view.key)
+    group = GROUPS[code]
     reason = Reason(
         code="AMOUNT_UNUSUAL",
         feature="amount_z",
         value=view.amount_z,
         baseline=usual,
         contribution=config.z_tail * math.log1p(excess / config.z_tail),
-        text=f"{math.expm1(view.log_amount):.2f} {transaction.currency} is {view.amount_z:.1f} standard deviations above this customer's "
-        f"usual {usual:.2f} ({group})",
+        text=f"{format_minor(transaction.amount_minor, currency)} {currency} is {view.amount_z:.1f} standard deviations above this "
+        f"customer's usual {usual:.{EXPONENT[currency]}f} ({group})",
     )
     return Finding((reason,))

@@ -112,7 +112,7 @@ class Fusion:
             rises = memory.rise(view.time_us, logit)
         finding = None
         if logit >= champion.threshold:
-            finding = _finding(champion, places, values, findings or {}, view, row)
+            finding = _finding(champion, places, values, findings or {}, view, row, transaction)
         return Verdict(score, logit, champion.version, finding, packed, rises)
 
 
@@ -134,12 +134,13 @@ def _finding(
     findings: Mapping[str, Finding],
     view: View,
     row: MerchantRow | None,
+    transaction: Transaction,
 ) -> Finding:
     """What is said: all that adds to the score. Only here, where it is said, the score is taken apart."""
     own = [finding for name, finding in findings.items() if name in features.OWN]
     ids = [id_ for finding in own for id_ in finding.transaction_ids]
     return Finding(
-        reasons.explain(model.linear.contributions(places), values, findings, view, row),
+        reasons.explain(model.linear.contributions(places), values, findings, view, row, transaction),
         transaction_ids=tuple(dict.fromkeys(ids)),
         windows=tuple(window for finding in own for window in finding.windows),
         score_base=model.linear.base,

@@ -13,6 +13,8 @@ from operators.knowledge.features import LAYOUT, NEVER_DAYS, OWN
 from operators.knowledge.merchant_row import MerchantRow
 from operators.view import View
 from state.categories import GROUPS
+from state.events import Transaction
+from state.money import format_minor
 from state.signals import Reason
 
 CONTRIBUTION_MIN: Final = 0.1
@@ -39,21 +41,36 @@ _WORDS: Final[dict[str, tuple[str, Say]]] = {
     "merchant_streak_age_d": ("MERCHANT_STREAK_AGE", lambda v: f"frauds at this merchant for {v:.0f} days on end"),
     "merchant_fraud_age_d": ("MERCHANT_FRAUD_AGE", _age("the last known fraud at this merchant was")),
     "merchant_n_1d": ("MERCHANT_BUSINESS", lambda v: f"{v:.0f} payments at this merchant on the day before"),
-    "amount_log": ("AMOUNT", lambda v: f"an amount of {math.expm1(v):.2f}, among all customers' payments"),
+    "amount_log": ("AMOUNT", str),  # said exactly: `_text`
     "amount_z": ("AMOUNT_Z", lambda v: f"{v:.1f} standard deviations from this customer's mean in this kind of shop"),
     "ratio_own": ("AMOUNT_TO_OWN", lambda v: f"{math.exp(v):.1f} times what this customer usually pays"),
     "ratio_30d": ("AMOUNT_TO_MONTH", lambda v: f"{math.exp(v):.1f} times this customer's mean payment of 30 days"),
     "max_48h": (
         "MAX_48H",
-        lambda v: f"the largest payment of the 48 hours before was {math.exp(v):.1f} times the usual",
+        lambda v: (
+            f"the largest payment of the 48 hours before was {math.exp(v):.1f} times the usual"
+            if v
+            else "no payment in the 48 hours before"
+        ),
     ),
-    "max_7d": ("MAX_7D", lambda v: f"the largest payment of the 7 days before was {math.exp(v):.1f} times the usual"),
+    "max_7d": (
+        "MAX_7D",
+        lambda v: (
+            f"the largest payment of the 7 days before was {math.exp(v):.1f} times the usual"
+            if v
+            else "no payment in the 7 days before"
+        ),
+    ),
     "raised_48h": ("RAISED_48H", lambda v: f"{v:.0f} payments of the 48 hours before were over 2.5 times the usual"),
     "count_24h": ("COUNT_24H", lambda v: f"{v:.0f} payments in the 24 hours before"),
     "spent_24h": ("SPENT_24H", lambda v: f"{math.exp(v):.1f} times a usual day's spending in the 24 hours before"),
     "mean_7d": (
         "MEAN_7D",
-        lambda v: f"payments of the 7 days before were {math.exp(v):.1f} times the usual on average",
+        lambda v: (
+            f"payments of the 7 days before were {math.exp(v):.1f} times the usual on average"
+            if v
+            else "no payment in the 7 days before"
+        ),
     ),
     "kind": ("KIND", lambda v: f"a payment for {GROUPS[int(v) // 2]}{' online' if int(v) % 2 else ''}"),
     "hour_of_day": ("HOUR_OF_DAY", lambda v: f"a payment around {int(v):02d}:00 UTC"),
@@ -75,11 +92,13 @@ def explain(
     findings: Mapping[str, Finding],
     view: View,
     row: MerchantRow | None,
+    transaction: Transaction,
 ) -> tuple[Reason, ...]:
     """The reasons of a score, largest contribution first. A detector's finding keeps its own reasons, scaled to what its strength adds.
 
     Σ contribution = logit − base, up to rounding of the last digit.
     """
+    amount = f"{format_minor(transaction.amount_minor, transaction.currency)} {transaction.currency}"
     reasons: list[Reason] = []
     rest = 0.0
     for at, (name, contribution) in enumerate(zip(LAYOUT.names, contributions, strict=True)):
@@ -95,9 +114,9 @@ def explain(
         elif abs(contribution) < CONTRIBUTION_MIN:
             rest += contribution
         elif at < len(LAYOUT.features):
-            reasons.append(_of_feature(name, values[at], contribution, view, row))
+            reasons.append(_of_feature(name, values[at], contribution, view, row, amount))
         else:
-            reasons.append(_of_cross(at - len(LAYOUT.features), values, contribution))
+            reasons.append(_of_cross(at - len(LAYOUT.features), values, contribution, amount))
     reasons.sort(key=lambda reason: (-abs(reason.contribution or 0.0), reason.code))
     rest += sum(reason.contribution or 0.0 for reason in reasons[REASONS_MAX:])
     del reasons[REASONS_MAX:]
@@ -106,18 +125,24 @@ def explain(
     return tuple(sorted(reasons, key=lambda reason: (-(reason.contribution or 0.0), reason.code)))
 
 
-def _of_feature(name: str, value: float, contribution: float, view: View, row: MerchantRow | None) -> Reason:
-    code, words = _WORDS[name]
+def _of_feature(
+    name: str, value: float, contribution: float, view: View, row: MerchantRow | None, amount: str
+) -> Reason:
     baseline: float | None = None
     if name in ("amount_log", "amount_z", "ratio_own"):
         baseline = math.expm1(view.amount_mean if name == "amount_z" else view.overall_mean)
     elif name.startswith("merchant_rate") and row is not None:
         baseline = row.prior
-    return Reason(code, name, value, baseline, contribution, words(value))
+    return Reason(_WORDS[name][0], name, value, baseline, contribution, _text(name, value, amount))
 
 
-def _of_cross(number: int, values: Sequence[float], contribution: float) -> Reason:
+def _of_cross(number: int, values: Sequence[float], contribution: float, amount: str) -> Reason:
     cross = LAYOUT.crosses[number]
     pair = [values[at] for at in LAYOUT.pairs[number]]
-    text = f"{_WORDS[cross.first][1](pair[0])}, together with: {_WORDS[cross.second][1](pair[1])}"
+    text = f"{_text(cross.first, pair[0], amount)}, together with: {_text(cross.second, pair[1], amount)}"
     return Reason(f"{_WORDS[cross.first][0]}_AND_{_WORDS[cross.second][0]}", cross.name, pair, None, contribution, text)
+
+
+def _text(name: str, value: float, amount: str) -> str:
+    """Features are half floats: of the amount a person must read the exact one."""
+    return f"an amount of {amount}, among all customers' payments" if name == "amount_log" else _WORDS[name][1](value)

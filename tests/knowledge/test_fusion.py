@@ -91,6 +91,32 @@ def run(board: Board, stream: list[Transaction], tables: object = TABLES) -> tup
     return said, verdicts
 
 
+@pytest.mark.parametrize(
+    ("currency", "amount_minor", "told"),
+    [("EUR", 262_27, "262.27 EUR"), ("JPY", 5_001, "5001 JPY"), ("KWD", 99_995, "99.995 KWD")],
+)
+def test_amounts_are_told_as_they_were_booked(currency: str, amount_minor: int, told: str) -> None:
+    board = Board()
+    everything = encode_payload(VERSION, Linear(LAYOUT, 0.0, [0.5] * LAYOUT.width), Line(1.0, 0.0), forest(1))
+    board.apply_versions(
+        [ModelVersion("transaction", "transaction@a", NOON_US, CHAMPION, LINEAR, everything, {}, 0.0, True)]
+    )
+    days = [NOON_US + day * DAY_US for day in range(40)]
+    stream = [transaction(f"t-{at_us}", at_us, amount_minor // 40, currency=currency) for at_us in days]
+    stream.append(transaction("large", NOON_US + 60 * DAY_US, amount_minor, currency=currency))
+    reasons = [
+        (reason["feature"], reason["text"])
+        for body in run(board, stream)[0]
+        if body.get("type") == fused.SIGNAL and body["trigger"].get("event_id") == "large"
+        for reason in body["reasons"]
+    ]
+    amounts = [text for feature, text in reasons if "amount of" in text]
+    assert len(amounts) > 1 and all(text.startswith(f"an amount of {told}, among") for text in amounts)
+    assert [text for feature, text in reasons if feature == "amount_z" and text.startswith(f"{told} is ")]
+    none = {text for feature, text in reasons if feature in ("max_48h", "max_7d", "mean_7d")}
+    assert none == {"no payment in the 48 hours before", "no payment in the 7 days before"}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_reasons_add_up_through_calibration_crosses_and_merchants(seed: int) -> None:
     board = Board()
