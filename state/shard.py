@@ -21,7 +21,7 @@ from state.events import TOPICS, Application, Consent, Event, Label, MarketRate,
 from state.events import Account as AccountEvent
 from state.frozen import UNKNOWN, freeze, thaw
 from state.habits import learn, observe
-from state.life_cycle import Outcome, admit, book, classify, forget_waiting
+from state.life_cycle import Outcome, Step, admit, book, classify, forget_waiting
 from state.market import PAGE_CUSTOMERS, PENDING_MAX, Market, visits_due
 from state.policy import Policy
 from state.shard_meta import Meta, decode_meta, encode_meta
@@ -211,24 +211,25 @@ class Shard:
             if len(customer.recent) > RECENT_MAX:
                 self._mature(customer, out)
         if step.reversed_digest:
-            customer.awaiting.take(step.reversed_digest)
-            self._step.reverse(customer, step.reversed_digest)
-            trigger = EventTrigger(Transaction.TOPIC, step.reversed_by)
-            for said in [s for s in customer.said if s.trigger == step.reversed_digest and s.state != "RETRACT"]:
-                customer.said.remove(said)
-                customer.timers = [
-                    timer for timer in customer.timers if timer.episode != said.episode or timer.name != said.type
-                ]
-                self._step.withdraw(customer, said, trigger, step.reversed_us, transaction, out)
+            self._withdraw(customer, step, transaction, out)
         book(customer, transaction)
         self._step.react(customer, transaction, out)
+        if step.reversed_digest:  # by a reversal that had come before it: what was said just now, too
+            self._withdraw(customer, step, transaction, out)
         return Outcome.APPLIED
 
+    def _withdraw(self, customer: Customer, step: Step, transaction: Transaction, out: list[Emission]) -> None:
+        digest, cause = step.reversed_digest, EventTrigger(Transaction.TOPIC, step.reversed_by)
+        customer.awaiting.take(digest)
+        self._step.reverse(customer, digest)
+        for said in [s for s in customer.said if s.trigger == digest and s.state != "RETRACT"]:
+            customer.said.remove(said)
+            customer.timers = [t for t in customer.timers if t.episode != said.episode or t.name != said.type]
+            self._step.withdraw(customer, said, cause, step.reversed_us, transaction, out)
+
     def _apply_other(self, customer: Customer, event: Event, out: list[Emission]) -> Outcome:
-        name = f"{event.TOPIC}\0{event.event_id}"
-        if isinstance(event, Application):
-            name += f"\0{event.status}"
-        digest = digest64(name)
+        status = f"\0{event.status}" if isinstance(event, Application) else ""
+        digest = digest64(f"{event.TOPIC}\0{event.event_id}{status}")
         if digest in customer.seen:
             return Outcome.DUPLICATE
         if event.time_us < customer.newest_us - self.policy.lateness_us:

@@ -6,7 +6,8 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from shard_bench import Bench, profile
+from probe import probe
+from shard_bench import TABLES, Bench, profile
 from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, account, label, moved, others, transaction
 
 from state.customer import REFUNDS_MAX, WAITING_MAX
@@ -132,6 +133,16 @@ def test_an_original_is_taken_back_by_an_earlier_reversal_only_within_the_allowe
     reversal = moved(REVERSAL, amount_minor=10_000)
     original = transaction("t-1", reversal.time_us + POLICY.lateness_us + after_us, 10_000)
     assert month(run(reversal, original)) == month(run(original, reversal)) == left
+
+
+def test_what_is_said_of_the_account_after_a_reversed_original_is_withdrawn_too() -> None:
+    """Detectors that look once the transaction counts speak after the reversal that had waited for it was carried out."""
+    half = moved(T, amount_minor=10_050)
+    for reversal in (moved(REVERSAL, amount_minor=10_050), moved(REVERSED, amount_minor=10_050)):
+        bench = Bench(policy=POLICY, detectors=(probe,), tables={"probe": {}, **TABLES}).run([reversal, half])
+        said = [(body["state"], body["trigger"]["event_id"]) for body in bench.on("signals")]
+        assert said == [("OPEN", "t-1"), ("RETRACT", reversal.event_id)]
+        assert bench.shard.customer("c-1").said == []
 
 
 def test_a_reversal_of_nothing_is_forgotten_but_its_repetition_is_still_a_duplicate() -> None:
