@@ -11,7 +11,7 @@ source     -
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from operators.detector import Answer, DetectorConfig, Say, open_episode
 from operators.standing import bill_of, kind_of, matured, money
@@ -36,7 +36,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
 def on_event(config: Config, state: None, event: Event, customer: Customer) -> Answer:
     assert isinstance(event, Transaction)
     stream = bill_of(customer, event)
-    if stream is None or not _risen(config, stream):
+    if stream is None or not _risen(config, stream) or _still_charged(stream, customer.current_streams()):
         return ()
     old, new = money(stream.amounts[-3], stream), money(stream.amounts[-1], stream)
     share = stream.amounts[-1] / stream.amounts[-3] - 1.0
@@ -77,3 +77,17 @@ def _risen(config: Config, stream: Stream) -> bool:
         return False
     older, old, first, second = stream.amounts[-4:]
     return older == old and first == second >= (1.0 + config.rise_min) * old
+
+
+def _still_charged(stream: Stream, streams: Sequence[Stream]) -> bool:
+    """Whether the old price was charged after the new one, as a contract of its own: then it is the new price that belongs to another
+    contract, of nearly the same day."""
+    old_minor, new_from = stream.amounts[-3], stream.days[-2]
+    return any(
+        other.id != stream.id
+        and other.payee == stream.payee
+        and other.key == stream.key
+        and other.days[0] >= new_from
+        and other.amounts[-1] == old_minor
+        for other in streams
+    )
