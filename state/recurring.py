@@ -17,7 +17,7 @@ import msgspec
 from state.business_days import DAY_US, day_of, is_weekend
 from state.events import Channel
 from state.payee import FIRM, Payee, counterparty_digest
-from state.rhythm import Rhythm, fit
+from state.rhythm import FOUR_WEEKLY, MONTHLY, Rhythm, fit
 from state.windows import unpack_key
 
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
@@ -220,7 +220,11 @@ def _rhythm(
     weekends: bool,
 ) -> Rhythm | None:
     old, currency = stream.rhythm, stream.currency
-    if old is not None and old.day(old.slot_near(days[-1], currency), currency) == days[-1] and days[-1] != days[-2]:
+    if (
+        old is not None
+        and old.day(old.slot_near(days[-1], currency), currency) == days[-1] != days[-2]
+        and not (old.cadence == MONTHLY and _four_weeks_apart(days))
+    ):
         return old
     if len(set(days)) < len(days):
         return old
@@ -230,12 +234,19 @@ def _rhythm(
         return None
     steps = _steps(stream, others, weekends)
     found = fit(days, currency, steps, skips_max=1 if hits > HITS_MATURE + 1 else 0)
+    if found is not None and old is not None and {found.cadence, old.cadence} == {MONTHLY, FOUR_WEEKLY}:
+        return found  # These two part within three payments: what fits all that are remembered is right.
     if found is None and stream.mature:
         found = fit(days[-HITS_MATURE:], currency, steps) or old
     if found is not None and old is not None and stream.mature and found.cadence != old.cadence:
         on_its_day = old.day(old.slot_near(days[-2], currency), currency) == days[-2]
         return old if on_its_day else found  # One payment out of time makes no other cadence.
     return found
+
+
+def _four_weeks_apart(days: Sequence[int]) -> bool:
+    """Whether the newest three payments came exactly four weeks apart, as those of a month do by chance alone."""
+    return len(days) > 2 and days[-1] - days[-2] == days[-2] - days[-3] == 28
 
 
 def _steps(stream: Stream, others: Sequence[Stream], weekends: bool) -> tuple[int, ...]:

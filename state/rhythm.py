@@ -12,14 +12,19 @@ from typing import Final, NamedTuple
 
 from state.business_days import date_of, day_in_month, roll
 
-INTERVALS: Final = {"weekly": 7, "biweekly": 14}
 MONTHS: Final = {"monthly": 1, "bimonthly": 2, "quarterly": 3, "half-yearly": 6, "yearly": 12}
-CADENCES: Final = (*INTERVALS, "semi-monthly", *MONTHS)
-PERIOD_DAYS: Final = (7.0, 14.0, 15.2, 30.4, 60.9, 91.3, 182.6, 365.2)
-TOLERANCES: Final = (1, 2, 2, 3, 4, 5, 6, 7)
+CADENCES: Final = ("weekly", "biweekly", "semi-monthly", *MONTHS, "four-weekly")
+"""Profiles hold these by number: new ones come last."""
+PERIOD_DAYS: Final = (7.0, 14.0, 15.2, 30.4, 60.9, 91.3, 182.6, 365.2, 28.0)
+TOLERANCES: Final = (1, 2, 2, 3, 4, 5, 6, 7, 2)
 """By how many days an occurrence may miss its slot after weekends and holidays are accounted for, by cadence."""
 SEMI_MONTHLY: Final = CADENCES.index("semi-monthly")
 MONTHLY: Final = CADENCES.index("monthly")
+FOUR_WEEKLY: Final = CADENCES.index("four-weekly")
+INTERVALS: Final = frozenset((CADENCES.index("weekly"), CADENCES.index("biweekly"), FOUR_WEEKLY))
+"""Cadences that count days, whatever the month."""
+FOUR_WEEKLY_DAYS_MIN: Final = 3
+"""Two payments four weeks apart may as well be monthly, in February exactly so."""
 
 
 class Rhythm(NamedTuple):
@@ -55,7 +60,7 @@ class Rhythm(NamedTuple):
         return roll(self._nominal(slot), self.step, currency)
 
     def _nominal(self, slot: int) -> int:
-        if self.cadence < SEMI_MONTHLY:
+        if self.cadence in INTERVALS:
             return self.anchor + slot * int(self.period_days)
         if self.cadence == SEMI_MONTHLY:
             month, half = divmod(slot, 2)
@@ -66,7 +71,7 @@ class Rhythm(NamedTuple):
     @lru_cache(maxsize=65_536)  # noqa: B019
     def slot_near(self, day: int, currency: str) -> int:
         """The slot whose day is nearest; of two equally near the earlier."""
-        if self.cadence < SEMI_MONTHLY:
+        if self.cadence in INTERVALS:
             guess = (day - self.anchor) // int(self.period_days)
         else:
             of = date_of(day)
@@ -89,7 +94,7 @@ def _cadences_near(gap_days: int) -> tuple[int, ...]:
     return tuple(
         cadence
         for cadence, period in enumerate(PERIOD_DAYS)
-        if abs(gap_days - period) <= max(2.0 if cadence < SEMI_MONTHLY else 4.5, 0.04 * period)
+        if abs(gap_days - period) <= max(2.0 if cadence in INTERVALS else 4.5, 0.04 * period)
     )
 
 
@@ -105,6 +110,8 @@ def fit(days: Sequence[int], currency: str, steps: Sequence[int], skips_max: int
     best: Rhythm | None = None
     least = len(days) * max(TOLERANCES) + skips_max + 1
     for cadence in guess_cadence(days):
+        if cadence == FOUR_WEEKLY and len(days) < FOUR_WEEKLY_DAYS_MIN:
+            continue
         for rhythm in _candidates(cadence, days, steps):
             error = _error(rhythm, days, currency, skips_max, least)
             if error is not None and error < least:
@@ -135,7 +142,7 @@ def _error(rhythm: Rhythm, days: Sequence[int], currency: str, skips_max: int, l
 
 
 def _candidates(cadence: int, days: Sequence[int], steps: Sequence[int]) -> Iterator[Rhythm]:
-    if cadence < SEMI_MONTHLY:
+    if cadence in INTERVALS:
         anchors = dict.fromkeys(day % int(PERIOD_DAYS[cadence]) for day in reversed(days))
         for step in steps:
             yield from (Rhythm(cadence, anchor, step) for anchor in anchors)

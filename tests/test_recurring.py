@@ -173,6 +173,36 @@ def test_streams_kept_current_follow_what_the_counter_shows() -> None:
     assert customer.counter == (2, 2)
 
 
+@pytest.mark.parametrize("start", range(28))
+def test_pay_that_comes_every_four_weeks_is_one_stream_and_not_monthly(start: int) -> None:
+    days = [day("2025-01-06") + start + 28 * number for number in range(10)]
+    days = [at - max(0, (at + 3) % 7 - 4) for at in days]  # the Friday before a weekend
+    (stream,) = streams_of(transfers("pay", days, 150_000, "Alander Works"))
+    assert stream.hits == 10 and stream.mature and stream.rhythm is not None
+    assert (stream.rhythm.name, stream.due_day()) == ("four-weekly", days[-1] + 28)
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ("2025-02-10", "2025-03-10"),  # four weeks apart, as February would have it
+        ("2025-02-10", "2025-03-10", "2025-04-10"),
+        (
+            "2025-01-20",
+            "2025-02-17",
+            "2025-03-17",
+            "2025-04-17",
+            "2025-05-16",
+        ),  # the first three happen to be four weeks apart
+        ("2025-01-31", "2025-02-28", "2025-03-31", "2025-04-30", "2025-05-30"),
+    ],
+)
+def test_monthly_pay_stays_monthly_through_february(dates: tuple[str, ...]) -> None:
+    (stream,) = streams_of(transfers("pay", [day(date) for date in dates], 150_000, "Alander Works"))
+    assert stream.hits == len(dates) and stream.rhythm is not None
+    assert stream.rhythm.name == "monthly"
+
+
 def test_one_late_payroll_does_not_change_the_cadence() -> None:
     mondays = [day("2024-10-07") + 14 * at for at in range(7)]
     late = [*mondays[:4], mondays[4] + 3, *mondays[5:]]
