@@ -88,7 +88,7 @@ def _settle_card(recent: Recent, customer: Customer) -> Iterator[Say]:
 
 def _paid(kind: str, score: float, transaction_id: str) -> Say:
     reason = Reason("PAID", "transaction_id", transaction_id, None, None, "it has been paid")
-    return Say("CLOSE", (reason,), kind, score=score, transaction_ids=(transaction_id,))
+    return Say("CLOSE", (reason,), kind, score=score, transaction_ids=(transaction_id,), severity="LOW")
 
 
 def _expect_card(config: Config, event: Account, customer: Customer) -> Answer:
