@@ -56,6 +56,19 @@ def looks(first_day: int, days: int) -> list[Interaction]:
     return found
 
 
+def test_whether_interest_grows_or_falls_is_said_as_it_is() -> None:
+    """Two months of looking, then hardly any: what is said of the growth agrees with its value, its baseline and its contribution."""
+    eager = {
+        **TABLES,
+        "home_purchase": {**TABLES["home_purchase"], "threshold": 0.0, "close_below": 0.0, "update_step": 0.001},
+    }
+    calm = [page(1_000 + day, NOON_US + day * DAY_US + HOUR_US) for day in range(130, 260, 30)]
+    bench = Bench(eager, POLICY, INTENTS).run(sorted([*groceries(270), *looks(60, 60), *calm], key=lambda e: e.time_us))
+    told = [reason for body in bench.on("signals") for reason in body["reasons"] if reason["feature"] == "home_growth"]
+    trends = {(reason["value"] > reason["baseline"], reason["contribution"] > 0, reason["text"]) for reason in told}
+    assert trends == {(True, True, "the interest grows"), (False, False, "the interest falls")}
+
+
 def in_time(*parts: list[Any]) -> list[Any]:
     return sorted((event for part in parts for event in part), key=lambda event: (event.time_us, event.event_id))
 

@@ -171,6 +171,14 @@ def change(fast: float, slow: float, floor: float) -> float:
     return math.log((fast + floor) / (slow + floor))
 
 
+def trend(now: float, usual: float) -> str:
+    """
+    >>> trend(2.0, 1.0), trend(2.08, 2.83), trend(0.0, 0.0)
+    ('the interest grows', 'the interest falls', 'the interest stays')
+    """
+    return f"the interest {'grows' if now > usual else 'falls' if now < usual else 'stays'}"
+
+
 def iso_day(time_us: int, after_days: float = 0.0) -> str:
     """
     >>> iso_day(0, 31)

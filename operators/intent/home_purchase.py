@@ -12,7 +12,7 @@ from math import log1p
 from typing import Any, Final
 
 from operators.detector import Outlook, Say
-from operators.intent.frame import Feature, IntentConfig, Reading, answer, change, iso_day
+from operators.intent.frame import Feature, IntentConfig, Reading, answer, change, iso_day, trend
 from operators.intent.frame import State as State
 from operators.intent.models import Inputs, Prior, prior_of
 from operators.intent.outcomes import taken
@@ -112,7 +112,7 @@ def features_of(config: Config, week: Week) -> list[Feature]:
         Feature(
             "home_growth",
             change(views, usual, MONTHLY_RATE_FLOOR),
-            lambda: (round(views, 2), round(usual, 2), "the interest grows"),
+            lambda: (round(views, 2), round(usual, 2), trend(views, usual)),
         ),
         Feature("advice", min(1.0, 3 * advice), lambda: (advice > 0, False, "asked for advice")),
         Feature(

@@ -12,7 +12,7 @@ from math import exp, log1p
 from typing import Any, Final, NamedTuple
 
 from operators.detector import Outlook, Say
-from operators.intent.frame import Feature, IntentConfig, Judged, Reading, answer, change, iso_day
+from operators.intent.frame import Feature, IntentConfig, Judged, Reading, answer, change, iso_day, trend
 from operators.intent.frame import State as State
 from operators.intent.models import Inputs, Prior, prior_of
 from operators.intent.outcomes import taken
@@ -178,7 +178,7 @@ def features_of(config: Config, week: Week, interests: Mapping[str, Interest], p
         Feature(
             "growth",
             change(views.fast, views.slow, VIEWS_FLOOR),
-            lambda: (round(views.fast, 2), round(views.slow, 2), "the interest grows"),
+            lambda: (round(views.fast, 2), round(views.slow, 2), trend(views.fast, views.slow)),
         ),
         Feature("others", log1p(3 * others), lambda: (round(others, 2), 0.0, "looks at other products, times a week")),
         Feature("owned", float(owned), lambda: (owned, False, "has one")),
