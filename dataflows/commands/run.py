@@ -155,7 +155,9 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
         if endpoint is not None:
             endpoint.server_close()
     totals = worker.totals()
-    alone = process_id is None  # else what was read here may have ended in another process, and the difference says nothing
+    alone = (
+        process_id is None
+    )  # else what was read here may have ended in another process, and the difference says nothing
     _log.info(
         "ended",
         stopped=worker.stopping.is_set(),
