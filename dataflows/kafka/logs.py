@@ -118,6 +118,10 @@ class KafkaLogs:
             self._watch.answered()
             self._sort_in(messages)
         self._watch.look()
+        if len(messages) == count_max:
+            self._watch.watched_s = (
+                0.0  # more may be waiting here, of logs that seem silent: slow is the worker, not the broker
+            )
         watermarks = self._consumer.get_watermark_offsets
         for log in self.logs:
             self._judge(log, watermarks(log.place, cached=True)[1])

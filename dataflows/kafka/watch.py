@@ -23,7 +23,7 @@ class BrokerWatch:
         self._looked_s = self.answered_s = time.monotonic()
         """When a broker last answered."""
         self.watched_s = 0.0
-        """For how long somebody has looked."""
+        """For how long somebody has looked, since there was last more to read than was asked for."""
         self._last_error = ""
         self.interval_ms = max(50, min(1000, int(settings.broker_timeout_s * 200)))
         """How often librdkafka is to report its counts."""

@@ -317,6 +317,19 @@ def test_a_start_that_takes_long_is_not_held_against_a_log_that_has_not_spoken(
     poll_until(part, lambda batches: any(batch.caught_up for batch in batches))
 
 
+def test_a_worker_that_reads_slowly_hears_everybody_out_before_it_gives_a_log_up(kafka: str, topics: Topics) -> None:
+    """What a log says may stand behind what others say, in the queue of the client."""
+    names = [topics.create(name, 1) for name in ("a", "b")]
+    send(kafka, [Sent(names[0], 0, b"%d" % n) for n in range(100)])
+    part = live(kafka, names, broker_timeout_s=1.0, batch_records_max=1)
+    part._kafka._consumer.pause([TopicPartition(names[1], 0)])
+    with pytest.raises(BrokerUnavailable, match=f"waiting for {names[1]}/0 to speak"):
+        while True:
+            part.next_batch()
+            time.sleep(0.03)
+    assert part._logs[0].received == 100
+
+
 def test_a_log_that_does_not_speak_is_given_up(kafka: str, topics: Topics) -> None:
     names = [topics.create(name, 1) for name in ("a", "b")]
     part = live(kafka, names, broker_timeout_s=1.0)
