@@ -132,6 +132,11 @@ class KafkaLogs:
         return self._watch.answered_s
 
     @property
+    def listened_s(self) -> float:
+        """For how long brokers have been listened to, pauses of ours left out."""
+        return self._watch.listened_s
+
+    @property
     def exhausted(self) -> bool:
         """Everything that the brokers have was handed on, as far as one can know: a silent broker may have more."""
         return not self._watch.silent and not any(log.waiting or log.behind for log in self.logs)

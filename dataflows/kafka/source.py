@@ -120,6 +120,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         self._pace = source.make_pace()
         self._size = BatchSize(self._settings.batch_records_max)
         self._held_since_s: float | None = None
+        self._listened_until_held_s = 0.0
         self._idle_since_s: float | None = None
         self._lag_told_s = 0.0
         self._tick, self._told_caught_up = True, False
@@ -207,8 +208,8 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
 
     def _patient(self) -> bool:
         """Whether to wait for logs that hold up the others: for one not heard of yet, always; else for a while in which brokers
-        answer, since those that are away bring nothing for the others either. In a bounded read always: what is to come is known
-        to be there, and a slow broker must not decide what a replay says."""
+        answer, since those that are away bring nothing for the others either, and in which we listened. In a bounded read always:
+        what is to come is known to be there, and a slow broker must not decide what a replay says."""
         if self._source.bounded:
             return True
         holding_up = self._merge.held_up_by()
@@ -216,8 +217,9 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
             self._held_since_s = None
             return True
         if self._held_since_s is None:
-            self._held_since_s = time.monotonic()
-        waited_ms = (self._kafka.answered_s - self._held_since_s) * 1000
+            self._held_since_s, self._listened_until_held_s = time.monotonic(), self._kafka.listened_s
+        answered_s = self._kafka.answered_s - self._held_since_s
+        waited_ms = min(answered_s, self._kafka.listened_s - self._listened_until_held_s) * 1000
         unheard_of = any(isinstance(log, KafkaLog) and not log.spoken for log in holding_up)
         return unheard_of or waited_ms < self._settings.merge_wait_ms
 

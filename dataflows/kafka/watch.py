@@ -10,6 +10,9 @@ from confluent_kafka import KafkaError
 from dataflows.kafka.client import unavailable
 from state.settings import KafkaSettings
 
+HEARING_S_MAX = 0.1
+"""What passes at most between two looks of one who listens."""
+
 
 class BrokerWatch:
     """Notices that no broker answers any more. librdkafka itself retries for ever, in silence.
@@ -25,6 +28,8 @@ class BrokerWatch:
         self.watched_s = 0.0
         """For how long somebody has looked, since there was last more to read than was asked for."""
         self._last_error = ""
+        self.listened_s = 0.0
+        """For how long somebody has listened: of a time between two looks, what it takes at most to hear what came in it."""
         self.interval_ms = max(50, min(1000, int(settings.broker_timeout_s * 200)))
         """How often librdkafka is to report its counts."""
 
@@ -50,6 +55,7 @@ class BrokerWatch:
         now_s = time.monotonic()
         unseen_s = now_s - self._looked_s
         self._looked_s = now_s
+        self.listened_s += min(unseen_s, HEARING_S_MAX)
         if unseen_s > 2 * self.interval_ms / 1000:
             self.answered_s += unseen_s
         else:

@@ -99,12 +99,14 @@ def test_a_topic_far_ahead_of_another_is_paused_and_nothing_is_lost(
     assert [(r.topic, r.offset) for r in records] == [(name, n) for name in names for n in range(2_000)]
 
 
-def with_a_slow_topic(kafka: str, topics: Topics, part_of: Callable[..., KafkaPartition]) -> tuple[Any, Any, Any]:
+def with_a_slow_topic(
+    kafka: str, topics: Topics, part_of: Callable[..., KafkaPartition], **changes: Any
+) -> tuple[Any, Any, Any]:
     """A partition that has begun to read two topics of a thousand records each, of which one now brings nothing more; what was read;
     and what ends that."""
     names = [topics.create(name, 1) for name in ("a", "b")]
     send(kafka, [Sent(names[n % 2], 0, b"%d" % n, arrival_ms=1_000 + n) for n in range(2_000)])
-    part = part_of(kafka, names, merge_wait_ms=50, batch_records_max=10)
+    part = part_of(kafka, names, **({"merge_wait_ms": 50, "batch_records_max": 10} | changes))
     batches = poll_until(part, lambda seen: sum(len(batch.records) for batch in seen) >= 20)
     slow = [TopicPartition(next(log.topic for log in part._logs if log.received < 1_000), 0)]
     part._kafka._consumer.pause(slow)
@@ -328,6 +330,20 @@ def test_a_worker_that_reads_slowly_hears_everybody_out_before_it_gives_a_log_up
             part.next_batch()
             time.sleep(0.03)
     assert part._logs[0].received == 100
+
+
+def test_a_pause_of_the_worker_is_no_reason_to_pass_a_topic_over(
+    kafka: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long checkpoint, a stopped machine: what the topic brings has had no time to be heard."""
+    part, batches, resume = with_a_slow_topic(kafka, topics, live, merge_wait_ms=5_000)
+    batches += poll_for(part, 0.2)
+    clock = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 3_600)
+    batches += part.next_batch()
+    resume()
+    batches += poll_until(part, lambda seen: sum(len(batch.records) for batch in (*batches, *seen)) == 2_000)
+    assert values_of(batches) == list(range(2_000))
 
 
 def test_a_log_that_does_not_speak_is_given_up(kafka: str, topics: Topics) -> None:
