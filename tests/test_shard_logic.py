@@ -10,7 +10,7 @@ from shard_bench import Bench
 from streams import HOUR_US, NOON_US, transaction
 
 from dataflows.route import Accounting
-from dataflows.shard_logic import ShardLogic
+from dataflows.shard_logic import LIVE_US, MARGIN_US, ShardLogic
 from dataflows.tally import Tally
 
 
@@ -19,32 +19,55 @@ class Clocks:
 
     def __init__(self) -> None:
         self.moved: list[int] = []
+        self.clocks_us: list[int] = []
 
     def advance(self, partition: int, clock_us: int) -> list[Any]:
         self.moved.append(partition)
+        self.clocks_us.append(clock_us)
         return []
 
 
-@pytest.mark.parametrize(("stopping", "moved"), [(False, [0]), (True, [])], ids=["idle", "stopping"])
-def test_an_idle_stream_moves_by_the_wall_clock_and_one_that_stops_does_not(stopping: bool, moved: list[int]) -> None:
-    """Sources read nothing more in a stop: what arrives meanwhile is older than the wall clock, and still to be read."""
-    shard: Any = Clocks()
+def idle(shard: Any, stopping: bool = False) -> ShardLogic:
+    """The driver of a shard on a live stream."""
+    tally, accounting = Tally(), Accounting()
     logic = ShardLogic(
         None,
         lambda _: shard,
         1,
         True,
         0.0,
-        None,
+        None,  # type: ignore[arg-type]
         lambda: stopping,
-        None,
-        tally=Tally(),
-        accounting=Accounting(),  # type: ignore[arg-type]
+        tally=tally,
+        accounting=accounting,
     )
+    logic._shard = shard
+    return logic
+
+
+@pytest.mark.parametrize(("stopping", "moved"), [(False, [0]), (True, [])], ids=["idle", "stopping"])
+def test_an_idle_stream_moves_by_the_wall_clock_and_one_that_stops_does_not(stopping: bool, moved: list[int]) -> None:
+    """Sources read nothing more in a stop: what arrives meanwhile is older than the wall clock, and still to be read."""
+    shard: Any = Clocks()
+    logic = idle(shard, stopping)
     now_us = time.time_ns() // 1000
-    logic._shard, logic._clocks = shard, {0: (now_us - HOUR_US, True), 1: (now_us - HOUR_US, False)}
+    logic._clocks = {0: (now_us - HOUR_US, True), 1: (now_us - HOUR_US, False)}
     logic.on_notify()
     assert shard.moved == moved
+
+
+def test_the_wall_clock_says_nothing_of_a_history_and_overtakes_no_record_that_has_just_arrived() -> None:
+    """A record may have arrived and not be read yet; and a stream that ended months ago is being replayed, not idle."""
+    shard: Any = Clocks()
+    logic, now_us = idle(shard), time.time_ns() // 1000
+    logic._clocks = {
+        0: (now_us - MARGIN_US // 2, True),
+        1: (now_us - 2 * LIVE_US, True),
+        2: (now_us - 2 * MARGIN_US, True),
+    }
+    logic.on_notify()
+    assert shard.moved == [2]
+    assert all(clock_us <= time.time_ns() // 1000 - MARGIN_US for clock_us in shard.clocks_us)
 
 
 class Changing:

@@ -1,10 +1,14 @@
-"""A wheel holds all that the commands read: what is installed outside of a checkout works like one."""
+"""A wheel holds all that the commands read and names all that they import: what is installed outside of a checkout works like one."""
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -29,6 +33,22 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "installed")
     return folder / "installed"
+
+
+def test_what_the_packages_import_is_what_the_project_depends_on() -> None:
+    imported: set[str] = set()
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+                imported |= {name.partition(".")[0] for name in names}
+    providers = packages_distributions()
+    needed = {
+        providers[name][0].lower().replace("_", "-") for name in imported - sys.stdlib_module_names - set(FOLDERS)
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert needed == {re.split(r"[<>=]", each)[0] for each in project["dependencies"]}
 
 
 def test_a_wheel_holds_every_file_of_its_folders(installed: Path) -> None:
