@@ -116,6 +116,18 @@ def test_the_table_is_bounded_and_says_whom_it_forgets() -> None:
     assert len(table) == 0 and [row.scope for row in rows] == [POPULATION]
 
 
+def test_a_label_of_no_fraud_is_no_fraud_and_no_business() -> None:
+    bought = [MerchantFact("m", 17 * DAY_US, "c", f"t-{number}") for number in range(5)]
+    disputed = [MerchantFact("m", 20 * DAY_US, "c", f"t-{number}", 0, 17 * DAY_US) for number in range(5)]
+    rows = []
+    for facts in (bought, bought + disputed):
+        table = MerchantTable("k", CONFIG, DAY_US)
+        for fact in facts:
+            table.add(fact)
+        rows.append(table.close(21 * DAY_US))
+    assert rows[0] == rows[1] and rows[0][1].n_30d == 5
+
+
 def test_how_late_labels_are_is_learned() -> None:
     table = MerchantTable("k", Config(label_delay_days=7, label_delay_weight=5.0), DAY_US)
     for number in range(200):
