@@ -7,7 +7,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from dataflows.batches import OutputBatch
 from dataflows.files.sink import FileSinkPartition, OutputFailed, read_committed, write_committed
+from state.records import Output
 
 LINES = b'{"n":1}\n{"n":2}\n{"n":3}\n'
 
@@ -49,3 +51,15 @@ def test_an_output_that_lost_what_was_committed_is_refused(tmp_path: Path) -> No
     path.unlink()
     with pytest.raises(OutputFailed, match="is gone, and 16 bytes of it were committed"):
         resumed(tmp_path, 16)
+
+
+def test_a_new_file_keeps_its_name_through_a_power_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("dataflows.files.sink.sync_folder", synced.append)
+    output = Output("scores", b"c-1", b"{}", b"id")
+    for power_safe in (True, False):
+        sink = FileSinkPartition(tmp_path, 0, None, power_safe)
+        sink.write_batch([OutputBatch([output], proof=True)])
+        sink.write_batch([OutputBatch([output], proof=True)])
+        sink.close()
+    assert synced == [tmp_path / "scores", tmp_path], "once, and only where it is asked for"

@@ -17,6 +17,7 @@ from operators.dead_letter import as_file_line
 from operators.encode import OUTPUT_TOPICS
 from state.events import TOPICS
 from state.records import Output
+from state.redo_log import sync_folder
 from state.settings import ConfigError
 
 ALL_TOPICS = (*OUTPUT_TOPICS, *(f"{topic}.dlq" for topic in TOPICS))
@@ -92,6 +93,9 @@ class FileSinkPartition(StatefulSinkPartition[OutputBatch, bytes]):
                 if not path.exists():
                     write_committed(path, 0)
                 self._files[topic] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                if self._power_safe:  # a file that is synced may still lack its name after a power failure
+                    sync_folder(path.parent)
+                    sync_folder(self._folder)
             view = memoryview(data)
             while view:
                 view = view[os.write(self._files[topic], view) :]
