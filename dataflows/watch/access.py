@@ -9,7 +9,7 @@ import secrets
 from hashlib import blake2b
 from hmac import compare_digest
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -83,7 +83,7 @@ class Guard:
         """What to answer instead of the page; None lets the request pass."""
         if not self._token:
             # Another site's name may be made to point here (DNS rebinding): only our own names are answered.
-            known = is_loopback(request.url.hostname or "")
+            known = is_loopback(_named_host(request.headers))
             return None if known else PlainTextResponse("unknown host name; use 127.0.0.1 or localhost", 421)
         path = request.url.path
         if path == "/login":
@@ -117,6 +117,16 @@ class Guard:
         answer = RedirectResponse("./", 303)
         answer.set_cookie(COOKIE, self._session, httponly=True, samesite="strict", secure=request.url.scheme == "https")
         return answer
+
+
+def _named_host(headers: Headers) -> str:
+    """The host that a request names; empty where it names none. Not the request's URL: what is no name gets the server's own there."""
+    told = headers.get("host", "")
+    try:
+        address = urlsplit(f"//{told}")
+        return (address.hostname or "") if address.netloc == told and "@" not in told else ""
+    except ValueError:
+        return ""
 
 
 def _login_policy() -> dict[str, str]:

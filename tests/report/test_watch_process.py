@@ -133,7 +133,8 @@ def test_answers_are_strict_and_only_our_own_name_is_answered(start: Start, run:
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
     assert "<script>" in text
-    assert ask(address, "/", Host="attacker.example")[0] == 421
+    for name in ("attacker.example", "attacker~.example", "localhost@attacker.example", "[::1", "localhost/x", ""):
+        assert ask(address, "/", Host=name)[0] == 421, name
     assert ask(address, "/news")[1]["content-type"].startswith("text/event-stream")
     assert ask(address, "/story?customer=nobody")[0] == 404
     assert ask(address, "/story?customer=c-1")[0] == 404, "an id is no key where pseudonyms are shown"
