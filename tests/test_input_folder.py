@@ -8,6 +8,7 @@ import pytest
 from cli_samples import as_line, segone, transaction
 
 from dataflows.files.partitions import count_partitions
+from dataflows.history.lines import topic_files
 from state.settings import PARTITIONS_MAX, ConfigError
 
 LINE = as_line(transaction(1, 1)) + b"\n"
@@ -61,3 +62,8 @@ def test_check_and_run_say_the_same(tmp_path: Path) -> None:
         done = segone(command, "--input", str(events), "--output", str(tmp_path / "out"))
         assert done.returncode == 2
         assert "00.jsonl: the name is no partition number" in " ".join((done.stdout + done.stderr).split())
+
+
+def test_dead_letters_of_a_run_in_its_own_input_are_no_events(tmp_path: Path) -> None:
+    events = folder(tmp_path, "in.transactions.dlq/0.jsonl")
+    assert [file.path for file in topic_files(events)] == [events / "in.transactions/0.jsonl"]

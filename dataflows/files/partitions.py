@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 
+from operators.dead_letter import TOPIC_SUFFIX
 from state.digest import partition_of
 from state.events import TOPICS
 from state.settings import PARTITIONS_MAX, ConfigError
@@ -46,7 +47,7 @@ def count_partitions(folder: Path) -> int:
 def _check_topic(path: Path) -> None:
     """What is beside the topics, or in one, and looks like events must not be passed over in silence."""
     topic = path.name.removesuffix(".jsonl")
-    if topic.endswith(".dlq"):  # of a run that writes to the folder that it reads
+    if topic.endswith(TOPIC_SUFFIX):  # of a run that writes to the folder that it reads
         return
     if topic not in TOPICS:
         close = get_close_matches(topic, TOPICS, n=1)

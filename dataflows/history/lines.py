@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from dataflows.history.mapping import literal, nearest
+from operators.dead_letter import TOPIC_SUFFIX
 from operators.decode import arrival_of, parse_json
 from state.events import TOPICS
 from state.records import Record
@@ -37,7 +38,9 @@ def topic_files(data: Path) -> list[SourceFile]:
         )
     for path in data.glob("in.*"):
         topic = path.name if path.is_dir() else path.name.removesuffix(".jsonl")
-        if topic not in TOPICS:
+        if topic not in TOPICS and not topic.endswith(
+            TOPIC_SUFFIX
+        ):  # dead letters of a run that wrote to the folder it read
             raise ConfigError(f"{path}: unknown topic {topic!r}; {nearest(topic, TOPICS)}")
     found: list[SourceFile] = []
     for topic_order, topic in enumerate(TOPICS):
