@@ -91,13 +91,26 @@ class Found(NamedTuple):
     topic: str
 
 
+_decode = msgspec.json.Decoder(ReadSignal).decode
+
+
+def read_signal(value: bytes) -> ReadSignal:
+    """One signal as it was written. Raises ValueError for anything else, a time that is none or a score that is no share included."""
+    signal = _decode(value)
+    try:
+        parse_rfc3339(signal.event_time)
+    except OverflowError as error:
+        raise ValueError(f"event_time: {error}") from error
+    if not 0 <= signal.score <= 1:
+        raise ValueError("score: is not between 0 and 1")
+    return signal
+
+
 def read_signals(run: Path, topic: str) -> Iterator[Found]:
     """The signals of one topic of a run. Raises ConfigError, naming file and line, for a line that is none."""
-    decode = msgspec.json.Decoder(ReadSignal).decode
     for line in read_topic(run, topic):
         try:
-            signal = decode(line.value)
-            parse_rfc3339(signal.event_time)
+            signal = read_signal(line.value)
         except ValueError as error:  # msgspec's errors are ValueErrors, too
             raise ConfigError(
                 f"{line.place}: not a signal ({error}); RUN must be an output folder of segone"

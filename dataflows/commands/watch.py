@@ -124,7 +124,10 @@ def tell(
     customer_id: str, memory: Memory, source: EventSource | None, settings: Settings, pseudonyms: Pseudonyms
 ) -> dict[str, Any]:
     """A customer's story as of now, from what is remembered and, where they can be found, the events."""
-    events = read_events(source, [customer_id], decode_limits(settings)) if source is not None else None
+    try:
+        events = read_events(source, [customer_id], decode_limits(settings)) if source is not None else None
+    except (OSError, ConfigError):  # gone or changed since the start: the signals' evidence is still there
+        events = None
     rehearsal = Rehearsal(settings)
     rehearsal.run(events or {})
     return story(

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from dataflows.commands.signal_reader import ReadSignal
+from dataflows.commands.signal_reader import ReadSignal, read_signal
 from dataflows.report.fleet import Fleet, brief
 from dataflows.report.pseudonyms import Pseudonyms
 from operators.encode import SIGNAL_TOPICS
@@ -107,7 +107,7 @@ class Memory:
         elif topic == ERRORS:
             self._fleet.add_error(msgspec.json.decode(value, type=_Error).detector)
         else:
-            signal = self._decode(value)
+            signal = read_signal(value)
             self._fleet.add(signal)
             self._signals.append((signal.customer_id, value))
             self._signal_bytes += len(value)

@@ -14,6 +14,8 @@ from cli_samples import as_line, signal, write_signals
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflows.commands.watch import tell
+from dataflows.report.events import EventSource
 from dataflows.report.pseudonyms import Pseudonyms
 from dataflows.watch.access import check_access
 from dataflows.watch.app import Newsroom
@@ -58,6 +60,23 @@ def test_no_message_ends_the_page(values: list[bytes]) -> None:
     memory.add(itertools.product((TOPIC, PROFILES, "detector_errors"), values))
     memory.add([(TOPIC, said(1))])
     assert memory.news()[1]["fleet"]["signals"] == 1
+
+
+def test_a_signal_that_cannot_be_is_left_out() -> None:
+    memory = Memory(SMALL, OPENLY)
+    wrong: list[dict[str, Any]] = [{"event_time": "0001-01-01T00:00:00+23:00"}, {"event_time": "x"}, {"score": 1e308}]
+    memory.add((TOPIC, said(1, **each)) for each in wrong)
+    memory.add([(TOPIC, said(1))])
+    news = memory.news()[1]
+    assert news["fleet"]["signals"] == 1
+    assert news["notes"] == ["3 messages could not be read and were left out."]
+
+
+def test_where_the_events_have_gone_a_story_is_told_from_the_signals(tmp_path: Path) -> None:
+    memory = Memory(SMALL, OPENLY)
+    memory.add([(TOPIC, said(1))])
+    told = tell("c-1", memory, EventSource(tmp_path / "gone", None), load_settings(None, {}), OPENLY)
+    assert len(told["signals"]) == 1
 
 
 def test_only_committed_lines_are_shown(tmp_path: Path) -> None:
