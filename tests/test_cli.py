@@ -132,6 +132,14 @@ def test_closed_standard_streams_are_no_reason_to_fail(bank: Path, tmp_path: Pat
     assert sum(map(read_committed, (tmp_path / "scores").glob("*.jsonl"))) > 0
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_outputs_are_no_error(tmp_path: Path, closed: str) -> None:
+    write_signals(tmp_path, signal())
+    listed = f"{sys.executable} -m dataflows.cli explain {tmp_path} --customer c-1 --without-events"
+    done = subprocess.run(["sh", "-c", f"{listed} {closed}"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_terminal_without_unicode_gets_escapes_and_no_traceback(bank: Path) -> None:
     ended = segone("explain", bank / "out", "--customer", "c-1", PYTHONIOENCODING="ascii")
     assert (ended.returncode, ended.stderr) == (0, "")
