@@ -17,7 +17,7 @@ from state.store_error import StoreError, unopened
 from state.store_lock import FolderLock
 from state.store_position import BEGINNING, LogPosition, decode_token, encode_token
 from state.store_record import CHECKPOINT, NO_TIMER, customer_record, holder_of, timer_of, value_of
-from state.store_table import MAP_BYTES_MAX, Branch, Table, key_of
+from state.store_table import COPY_NAME, MAP_BYTES_MAX, Branch, Table, key_of
 from state.store_timers import TimerHeap
 
 SEGMENT_BYTES = 1024 * 1024
@@ -132,6 +132,7 @@ class DiskStore:
         lock = FolderLock(folder)
         try:
             sync = durability == "power"
+            (folder / COPY_NAME).unlink(missing_ok=True)  # of a compaction that was killed: as large as the table
             table = Table(folder, shard, sync, map_bytes_max, crash_point)
             return cls(shard, lock, RedoLog(folder, shard, sync, segment_bytes, crash_point), table)
         except BaseException:

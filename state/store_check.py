@@ -22,9 +22,7 @@ from state.store_error import StoreError, unwritten
 from state.store_lock import FolderLock
 from state.store_position import BEGINNING
 from state.store_record import CHECKPOINT, NO_TIMER, holder_of, timer_of
-from state.store_table import FILE_NAME, MAP_BYTES_MAX, Table
-
-_COPY_NAME = "customers.mdb.compacted"
+from state.store_table import COPY_NAME, FILE_NAME, MAP_BYTES_MAX, Table
 
 
 class ShardReport(NamedTuple):
@@ -61,7 +59,7 @@ def compact_shard(directory: Path, shard: int) -> tuple[int, int]:
     one, never half of one. Raises StoreError if there is no space for the copy; the old table stays then."""
     folder = _existing(directory, shard)
     lock = FolderLock(folder)
-    copy = folder / _COPY_NAME
+    copy = folder / COPY_NAME
     try:
         copy.unlink(missing_ok=True)
         table = Table(folder, shard, True, MAP_BYTES_MAX, no_crash)

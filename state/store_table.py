@@ -38,6 +38,7 @@ FORMAT_VERSION = 3
 """Format 1 had no holders, format 2 no tails; both are written on as format 3. The log's records go with it: a release that knows only
 format 1 could not read them, and opens the table first."""
 FILE_NAME = "customers.mdb"
+COPY_NAME = "customers.mdb.compacted"
 MAP_BYTES_FIRST = 64 * 1024 * 1024
 MAP_BYTES_MAX = 256 * 1024 * 1024 * 1024
 

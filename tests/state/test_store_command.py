@@ -102,6 +102,13 @@ def test_compact_leaves_a_sound_folder(directory, capsys):
     assert command("verify", directory) == 0
 
 
+def test_what_a_killed_compaction_left_goes_when_the_shard_is_opened(directory):
+    left = shard_folder(directory, 5) / "customers.mdb.compacted"
+    left.write_bytes(b"half a table")
+    DiskStore.open(directory, 5).close()
+    assert not left.exists() and command("verify", directory) == 0
+
+
 def test_a_running_worker_is_not_disturbed(directory, capsys):
     with closing(DiskStore.open(directory, 0)):
         assert command("verify", directory, "--shard", 0) == 1
