@@ -171,7 +171,7 @@ def holds_output(path: Path) -> bool:
     is somebody else's, and counts as a whole."""
     if path.with_suffix(".committed").exists():
         return read_committed(path) > 0
-    return path.stat().st_size > 0
+    return path.is_file() and path.stat().st_size > 0
 
 
 def require_unused_output(output: Path, state_dir: Path) -> None:
