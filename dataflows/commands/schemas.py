@@ -59,7 +59,7 @@ DETAILS: dict[str, Schema] = {
 
 # Topics whose records are the engine's own business: their layout is described where they are made.
 _INTERNAL = {
-    "profiles": "the newest profile of each customer (compacted, key = customer_id)",
+    "profiles": "reserved for the newest profile of each customer (compacted, key = customer_id); this release writes none",
 }
 
 
