@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, cluster_main
-from cli_samples import as_line, transaction, write_log
 
-from dataflows.cli import main
-from dataflows.engine_thread import LET_IN_S, keep_thread_state
+from dataflows.engine_thread import keep_thread_state
 
 CALLS = 20
 
@@ -41,15 +37,3 @@ def calls_remembered(prepare: Callable[[], None]) -> int:
 )
 def test_a_thread_state_that_is_kept_lasts_from_call_to_call(prepare: Callable[[], None], remembered: int) -> None:
     assert calls_remembered(prepare) == remembered
-
-
-def test_a_run_lets_threads_in_that_wait_for_the_engine(tmp_path: Path) -> None:
-    """Those that publish: at Python's own interval each transaction on Kafka waits several times for 5 ms."""
-    before_s = sys.getswitchinterval()
-    write_log(tmp_path / "in", "in.transactions", [("c-0", as_line(transaction(0, 1)))])
-    try:
-        sys.setswitchinterval(0.005)
-        assert main(["run", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]) == 0
-        assert sys.getswitchinterval() == pytest.approx(LET_IN_S)
-    finally:
-        sys.setswitchinterval(before_s)

@@ -23,7 +23,6 @@ from rich.console import Console
 from dataflows.commands.cluster import STOP_SIGNALS, end_with_supervisor, supervise, supervised, tell_cause
 from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import accounting, print_summary
-from dataflows.engine_thread import let_others_in
 from dataflows.failures import Unforeseen, causes, foreseen, peer_is_gone
 from dataflows.garbage import collect_young_only, leave_uncollected
 from dataflows.log_lines import configure, readable, tell_start, where
@@ -130,7 +129,6 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     endpoint = serve(worker, process_id or 0 if supervised() else 0)
     worker.witness.tell = lambda error: _tell_end(error, process_id or 0)
     collect_young_only()
-    let_others_in()
     try:
         cli_main(
             build(worker),
