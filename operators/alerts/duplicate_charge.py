@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from operators.detector import DetectorConfig, Finding
 from operators.view import View
+from operators.wording import counted
 from state.events import Transaction
 from state.habits import major_units
 from state.money import EXPONENT, format_minor
@@ -68,7 +69,7 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
         value=gap_s,
         baseline=config.within_s,
         contribution=_strength(config, transaction),
-        text=f"{amount} {transaction.currency} was charged twice by the same merchant, {gap_s:.0f} seconds apart",
+        text=f"{amount} {transaction.currency} was charged twice by the same merchant, {counted(gap_s, 'second')} apart",
     )
     return Finding(
         (reason,),

@@ -37,13 +37,14 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
     if _expected(transaction, view):
         return None
     amount = format_minor(transaction.amount_minor, transaction.currency)
+    why = (transaction.description or "").strip() or "no reason given"
     reason = Reason(
         code="FEE_CHARGED",
         feature="amount",
         value=amount,
         baseline=0,
         contribution=config.contribution,
-        text=f"a fee of {amount} {transaction.currency} was charged: {transaction.description or 'no reason given'}",
+        text=f"a fee of {amount} {transaction.currency} was charged: {why}",
     )
     details = {"amount": amount, "currency": transaction.currency}
     return Finding((reason,), details=details, kind=transaction.transaction_id, suspicious=False)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from operators.cashflow import Z10, Outlook
 from operators.detector import Say
 from operators.overdraft import Circumstances, Danger, days_below
+from operators.wording import counted
 from state.business_days import date_of, day_of
 from state.customer import Recent, Said
 from state.money import format_minor
@@ -161,7 +162,12 @@ def _reasons(ahead: Outlook, found: Danger, about: Circumstances) -> Iterator[Re
     others = by_size[REASONS_MAX:]
     if others:
         total = _text(round(sum(flow.probability * flow.amount_minor for flow, _ in others)), ahead)
-        text = f"{len(others)} smaller recurring payments until then come to {total} {ahead.currency}"
+        words = counted(
+            len(others),
+            "smaller recurring payment until then comes to",
+            "smaller recurring payments until then come to",
+        )
+        text = f"{words} {total} {ahead.currency}"
         yield Reason("OTHER_PAYMENTS", "payments", total, usual, sum(part for _, part in others), text)
     spent = _text(round(ahead.everyday[found.days]), ahead)
     text = f"everyday movements, with what is put aside or fetched, come to about {spent} {ahead.currency} until then"

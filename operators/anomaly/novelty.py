@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from operators.detector import DetectorConfig, Finding
 from operators.view import View
+from operators.wording import counted
 from state.customer import device_digest
 from state.events import Transaction
 from state.signals import Reason
@@ -45,7 +46,7 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
                 value=0,
                 baseline=len(customer.devices),
                 contribution=config.device,
-                text=f"paid on a device that is new beside {len(customer.devices)} known ones",
+                text=f"paid on a device that is new beside {counted(len(customer.devices), 'known one')}",
             )
         )
     share = min(1.0, (view.amount_z - config.z_free) / (config.z_full - config.z_free))
@@ -59,7 +60,7 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
                 value=0,
                 baseline=len(customer.merchants),
                 contribution=config.merchant * share,
-                text=f"a large amount at a merchant that is new among {len(customer.merchants)} known ones",
+                text=f"a large amount at a merchant that is new among {counted(len(customer.merchants), 'known one')}",
             )
         )
     country = transaction.country

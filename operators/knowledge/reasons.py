@@ -12,6 +12,7 @@ from operators.detector import Finding
 from operators.knowledge.features import LAYOUT, NEVER_DAYS, OWN
 from operators.knowledge.merchant_row import MerchantRow
 from operators.view import View
+from operators.wording import counted
 from state.categories import GROUPS
 from state.events import Transaction
 from state.money import format_minor
@@ -25,7 +26,7 @@ Say = Callable[[float], str]
 
 
 def _age(what: str) -> Say:
-    return lambda v: f"{what} {v:.0f} days ago" if v < NEVER_DAYS else f"{what} never, as far as is known"
+    return lambda v: f"{what} {counted(v, 'day')} ago" if v < NEVER_DAYS else f"{what} never, as far as is known"
 
 
 _WORDS: Final[dict[str, tuple[str, Say]]] = {
@@ -37,10 +38,13 @@ _WORDS: Final[dict[str, tuple[str, Say]]] = {
         "MERCHANT_FRAUD_30D",
         lambda v: f"fraud at this merchant within 30 days: {math.exp(v):.1f} times the usual share",
     ),
-    "merchant_streak": ("MERCHANT_STREAK", lambda v: f"{v:.0f} frauds at this merchant on days of little else"),
-    "merchant_streak_age_d": ("MERCHANT_STREAK_AGE", lambda v: f"frauds at this merchant for {v:.0f} days on end"),
+    "merchant_streak": ("MERCHANT_STREAK", lambda v: f"{counted(v, 'fraud')} at this merchant on days of little else"),
+    "merchant_streak_age_d": (
+        "MERCHANT_STREAK_AGE",
+        lambda v: f"frauds at this merchant for {counted(v, 'day')} on end",
+    ),
     "merchant_fraud_age_d": ("MERCHANT_FRAUD_AGE", _age("the last known fraud at this merchant was")),
-    "merchant_n_1d": ("MERCHANT_BUSINESS", lambda v: f"{v:.0f} payments at this merchant on the day before"),
+    "merchant_n_1d": ("MERCHANT_BUSINESS", lambda v: f"{counted(v, 'payment')} at this merchant on the day before"),
     "amount_log": ("AMOUNT", str),  # said exactly: `_text`
     "amount_z": ("AMOUNT_Z", lambda v: f"{v:.1f} standard deviations from this customer's mean in this kind of shop"),
     "ratio_own": ("AMOUNT_TO_OWN", lambda v: f"{math.exp(v):.1f} times what this customer usually pays"),
@@ -61,8 +65,14 @@ _WORDS: Final[dict[str, tuple[str, Say]]] = {
             else "no payment in the 7 days before"
         ),
     ),
-    "raised_48h": ("RAISED_48H", lambda v: f"{v:.0f} payments of the 48 hours before were over 2.5 times the usual"),
-    "count_24h": ("COUNT_24H", lambda v: f"{v:.0f} payments in the 24 hours before"),
+    "raised_48h": (
+        "RAISED_48H",
+        lambda v: (
+            counted(v, "payment of the 48 hours before was", "payments of the 48 hours before were")
+            + " over 2.5 times the usual"
+        ),
+    ),
+    "count_24h": ("COUNT_24H", lambda v: f"{counted(v, 'payment')} in the 24 hours before"),
     "spent_24h": ("SPENT_24H", lambda v: f"{math.exp(v):.1f} times a usual day's spending in the 24 hours before"),
     "mean_7d": (
         "MEAN_7D",
@@ -74,7 +84,10 @@ _WORDS: Final[dict[str, tuple[str, Say]]] = {
     ),
     "kind": ("KIND", lambda v: f"a payment for {GROUPS[int(v) // 2]}{' online' if int(v) % 2 else ''}"),
     "hour_of_day": ("HOUR_OF_DAY", lambda v: f"a payment around {int(v):02d}:00 UTC"),
-    "matured": ("HISTORY", lambda v: f"{v:.0f} payments of this customer are known"),
+    "matured": (
+        "HISTORY",
+        lambda v: counted(v, "payment of this customer is known", "payments of this customer are known"),
+    ),
     "merchant_known": ("MERCHANT_KNOWN", lambda v: "this customer has paid at this merchant before"),
     "customer_fraud_age_d": ("FRAUD_AGE", _age("the last known fraud against this customer was")),
     "heat_day": ("SUSPICION_DAY", lambda v: f"suspicious scores of the last day add up to {math.exp(v):.3f}"),

@@ -63,9 +63,11 @@ def repeated(of: type[Event], given: dict[str, Any], offset: int) -> Iterator[Ev
 
 
 def told(body: Said, expected: dict[str, Any]) -> dict[str, Any]:
-    """Of a signal what the case speaks of; reasons by their code, evidence by transaction."""
-    found = {key: body[key] for key in expected if key not in ("reasons", "evidence", "trigger")}
+    """Of a signal what the case speaks of; reasons by their code and, where it has `texts`, their text; evidence by transaction."""
+    found = {key: body[key] for key in expected if key not in ("reasons", "texts", "evidence", "trigger")}
     found["reasons"] = [reason["code"] for reason in body["reasons"]]
+    if "texts" in expected:
+        found["texts"] = [reason["text"] for reason in body["reasons"]]
     found["evidence"] = body["evidence"]["transaction_ids"]
     found["trigger"] = body["trigger"].get("event_id") or body["trigger"]["timer"]
     return found
