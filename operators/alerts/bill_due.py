@@ -2,10 +2,12 @@
 
 looks at   bills that come less often than every other month (state/recurring.py) and the day when the next one is expected; what is to
            be paid on a credit card until when (in.accounts), and what was paid since that was told
-needs      three payments; of a card, minimum_payment and payment_due, and a transaction of the last days or a recurring one to name
+needs      three payments; of a card, minimum_payment and payment_due, a transaction of the last days or a recurring one to name, and
+           that it was in use before its last due date, a month earlier: whether a direct debit draws its bill shows only then
 says       alert.bill_due some days before, with date and amount; CLOSE when it has been paid. Monthly bills are no news
-state      none of its own; one timer, and one for each card. A card whose bill is drawn by direct debit needs no reminder
-blind to   bills that came fewer than three times; those paid in person
+state      the day of each card's first purchase; one timer for bills, one for cards. A card whose bill is drawn by direct debit needs
+           no reminder
+blind to   bills that came fewer than three times; those paid in person; a card's first bill
 source     -
 """
 
@@ -13,11 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from operators.detector import Answer, DetectorConfig, Say, Wake, open_episode
 from operators.standing import answered, iso, kind_of, looked_us, matured, money
 from state.business_days import DAY_US, day_of
+from state.customer import ACCOUNTS_MAX, Customer, Recent, Timer
 from state.customer import Account as KnownAccount
-from state.customer import Customer, Recent, Timer
 from state.events import Account, Event, Transaction
 from state.income import own_digests
 from state.money import format_minor
@@ -28,13 +32,14 @@ from state.signals import Reason
 NAME = "bill_due"
 VERSION = 2
 SIGNAL = "alert.bill_due"
-State = None
 TOPICS = frozenset((Transaction.TOPIC, Account.TOPIC))
-LEARNS_WHILE_OPEN = True
 CARDS = frozenset(("credit_card",))
 DRAWN = frozenset(("direct_debit", "standing_order"))
 NO_PAYMENT = frozenset(("ecommerce", "interest"))
 """Credits of these channels are refunds or the bank's own."""
+CYCLE_DAYS = 31
+"""From one due date of a card to the next: a month."""
+CARDS_TIMER = "cards"
 
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
@@ -45,7 +50,12 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     card_score: float = 0.9
 
 
-def on_event(config: Config, state: None, event: Event, customer: Customer) -> Answer:
+class State(msgspec.Struct, array_like=True):
+    used_days: dict[str, int] = {}
+    """By account, the day of its first purchase: of credit cards, and of accounts of which it is not known yet whether they are."""
+
+
+def on_event(config: Config, state: State, event: Event, customer: Customer) -> Answer:
     if isinstance(event, Account):
         return _expect_card(config, event, customer)
     assert isinstance(event, Transaction)
@@ -55,9 +65,9 @@ def on_event(config: Config, state: None, event: Event, customer: Customer) -> A
     return (Wake(_next_us(config, customer, customer.newest_us - int(config.waits_s * 1e6))),)
 
 
-def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> Iterator[Say | Wake]:
+def on_timer(config: Config, state: State, timer: Timer, customer: Customer) -> Iterator[Say | Wake]:
     if timer.episode:
-        yield from _remind_card(config, timer.episode, customer)
+        yield from _remind_cards(config, state, timer.due_us, customer)
         return
     for stream in _rare_bills(config, customer):
         due_day = stream.due_day()
@@ -69,7 +79,30 @@ def on_timer(config: Config, state: None, timer: Timer, customer: Customer) -> I
     yield Wake(_next_us(config, customer, timer.due_us))
 
 
-def learn(config: Config, state: None, recent: Recent, customer: Customer) -> Iterator[Say]:
+def learn(config: Config, state: State, recent: Recent, customer: Customer) -> Answer:
+    if not recent.key & 128:
+        _use(state, recent, customer)
+    for said in customer.said:
+        if said.type == SIGNAL and said.state == "OPEN":
+            return _settle(recent, customer)
+    return ()
+
+
+def _use(state: State, recent: Recent, customer: Customer) -> None:
+    known = customer.accounts.get(recent.account)
+    if known is not None and known.kind not in CARDS:
+        state.used_days.pop(recent.account, None)
+        return
+    if not recent.account or recent.account in state.used_days:
+        return
+    if len(state.used_days) >= ACCOUNTS_MAX:
+        state.used_days = {card: day for card, day in state.used_days.items() if card in customer.accounts}
+    if len(state.used_days) < ACCOUNTS_MAX:
+        state.used_days[recent.account] = day_of(recent.time_us)
+
+
+def _settle(recent: Recent, customer: Customer) -> Iterator[Say]:
+    """What has been paid ends its episode."""
     if recent.key & 128:
         yield from _settle_card(recent, customer)
         return
@@ -92,22 +125,48 @@ def _paid(kind: str, score: float, transaction_id: str) -> Say:
 
 
 def _expect_card(config: Config, event: Account, customer: Customer) -> Answer:
-    """Sets the card's timer to some days before its bill is due; at once if that is nearer already."""
+    """Sets the cards' timer to some days before the bill is due, or to now if that is nearer. A timer that is due earlier stays: it
+    looks at all cards, and one that has come due waits for the allowed lateness: what is told meanwhile must not put it off."""
     known = customer.accounts.get(event.account_id)
     due_us = _card_due_us(known)
-    if known is None or due_us is None or known.observed_us >= due_us:
+    if known is None or due_us is None or known.observed_us >= due_us or _is_said(customer, event.account_id, due_us):
         return ()
-    kind = _card_kind(event.account_id, due_us)
-    if any(said.type == SIGNAL and said.kind == kind for said in customer.said):
+    remind_us = max(due_us - config.ahead_days * DAY_US, known.observed_us)
+    if any(timer.name == NAME and timer.episode and timer.due_us <= remind_us for timer in customer.timers):
         return ()
-    return (Wake(max(due_us - config.ahead_days * DAY_US, known.observed_us), event.account_id),)
+    return (Wake(remind_us, CARDS_TIMER),)
 
 
-def _remind_card(config: Config, account_id: str, customer: Customer) -> Iterator[Say]:
-    known = customer.accounts.get(account_id)
-    due_us = _card_due_us(known)
-    if known is None or due_us is None or known.payment_minor is None:
-        return
+def _remind_cards(config: Config, state: State, now_us: int, customer: Customer) -> Iterator[Say | Wake]:
+    """Reminds of the cards' bills that are due soon, and looks again some days before the next."""
+    next_us = None
+    for account_id, known in sorted(customer.accounts.items()):
+        due_us = _card_due_us(known)
+        if due_us is None or due_us <= now_us:
+            continue
+        remind_us = due_us - config.ahead_days * DAY_US
+        if remind_us > now_us:
+            next_us = remind_us if next_us is None else min(next_us, remind_us)
+        elif not _is_said(customer, account_id, due_us) and _is_proven(state, account_id, due_us):
+            yield from _remind_card(config, account_id, known, due_us, customer)
+    yield Wake(next_us, CARDS_TIMER)
+
+
+def _is_said(customer: Customer, account_id: str, due_us: int) -> bool:
+    kind = _card_kind(account_id, due_us)
+    return any(said.type == SIGNAL and said.kind == kind for said in customer.said)
+
+
+def _is_proven(state: State, account_id: str, due_us: int) -> bool:
+    """Whether a direct debit would have shown: the card was in use when the month before's bill was due."""
+    used_day = state.used_days.get(account_id)
+    return used_day is not None and used_day < day_of(due_us) - CYCLE_DAYS
+
+
+def _remind_card(
+    config: Config, account_id: str, known: KnownAccount, due_us: int, customer: Customer
+) -> Iterator[Say]:
+    assert known.payment_minor is not None, "something is due"
     told_day, paid_minor, newest_id = day_of(known.observed_us), 0, ""
     for stream in customer.current_streams():
         to_card = stream.account == account_id and stream.credit
