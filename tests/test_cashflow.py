@@ -321,3 +321,23 @@ def test_an_amount_that_covers_keeps_each_day_above_zero_and_is_the_least(ahead:
 @given(outlooks, st.integers(1, 10**6))
 def test_more_money_never_means_more_danger(ahead: Outlook, more_minor: int) -> None:
     assert log_odds(WEIGHTS, ahead, ABOUT, more_minor) <= log_odds(WEIGHTS, ahead, ABOUT)
+
+
+def test_an_account_that_is_closed_gives_its_place_to_a_new_one() -> None:
+    bench = Bench()
+    names = [f"a-{number}" for number in range(overdraft_ahead.ACCOUNTS_MAX + 2)]
+    *first, second_new, new = names
+
+    def live(from_day: int, accounts: list[str]) -> None:
+        for day in range(from_day, from_day + 6):
+            at_us = NOON_US + day * DAY_US
+            bench.run([transaction(f"{name}-{day}", at_us, account_id=name) for name in accounts])
+
+    bench.run([account(NOON_US, account_id=name) for name in names])
+    live(0, first)
+    live(6, [new])
+    assert set(bench.shard.customer("c-1").states[overdraft_ahead.NAME].accounts) == set(first)
+    bench.apply([account(NOON_US + 12 * DAY_US, account_id=first[1], status="closed")])
+    live(13, [new, second_new])
+    watched = set(bench.shard.customer("c-1").states[overdraft_ahead.NAME].accounts)
+    assert len(watched) == overdraft_ahead.ACCOUNTS_MAX and watched & {new, second_new} and first[1] not in watched

@@ -109,6 +109,8 @@ def learn(config: Calibrated, state: State, recent: Recent, customer: Customer) 
     habit = state.accounts.get(recent.account)
     if habit is None:
         if len(state.accounts) >= ACCOUNTS_MAX:
+            state.accounts = {held: one for held, one in state.accounts.items() if _is_current(customer, held)}
+        if len(state.accounts) >= ACCOUNTS_MAX:
             return ()
         habit = state.accounts[recent.account] = CashHabit()
     day = day_of(recent.time_us)
@@ -181,6 +183,8 @@ def _learn_card(config: Config, state: State, recent: Recent, customer: Customer
         return
     before = state.card_shares.get(recent.account)
     share = min(1.0, recent.signed_minor / owed_minor)
+    if before is None and len(state.card_shares) >= ACCOUNTS_MAX:
+        state.card_shares = {card: one for card, one in state.card_shares.items() if _is_open(customer, card)}
     if before is None and len(state.card_shares) >= ACCOUNTS_MAX:
         return
     state.card_shares[recent.account] = share if before is None else before + config.card_memory * (share - before)
@@ -260,6 +264,11 @@ def _is_current(customer: Customer, account: str) -> bool:
     """Whether overdrafts are a matter of this account: a current account, or one of which nothing but the balance is known."""
     known = customer.accounts.get(account)
     return account in customer.balances if known is None else known.kind == "current" and known.status == "open"
+
+
+def _is_open(customer: Customer, account: str) -> bool:
+    known = customer.accounts.get(account)
+    return known is not None and known.status == "open"
 
 
 def _stream_of(customer: Customer, recent: Recent) -> Stream | None:
