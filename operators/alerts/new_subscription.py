@@ -11,6 +11,8 @@ source     -
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from operators.detector import Answer, DetectorConfig, Say, open_episode
@@ -18,7 +20,7 @@ from operators.standing import bill_of, iso, kind_of, matured, money
 from state.business_days import date_of, day_of
 from state.customer import Customer, Recent
 from state.events import Event, Transaction
-from state.recurring import Stream
+from state.recurring import Status, Stream
 from state.rhythm import MONTHLY
 from state.signals import Reason
 
@@ -47,14 +49,18 @@ def on_event(config: Config, state: State, event: Event, customer: Customer) -> 
     if stream is None or not _begun(stream) or stream.days[0] < day_of(state.since_us) + config.known_days_min:
         return ()
     assert stream.rhythm is not None
-    amount = money(stream.amounts[-1], stream)
+    streams = customer.current_streams()
+    if _moved(stream, streams):
+        return ()
+    new = _exchanged(stream, streams) or stream
+    amount = money(new.amounts[-1], new)
     reason = Reason(
         code="DRAWN_AGAIN",
         feature="amount",
         value=amount,
         baseline=None,
         contribution=None,
-        text=f"{stream.name} drew {amount} {stream.currency} on {iso(stream.days[0])} and again on {iso(stream.days[1])}: "
+        text=f"{new.name} drew {amount} {new.currency} on {iso(new.days[-2])} and again on {iso(new.days[-1])}: "
         f"{stream.rhythm.name}",
     )
     said = Say(
@@ -62,8 +68,8 @@ def on_event(config: Config, state: State, event: Event, customer: Customer) -> 
         (reason,),
         kind_of(stream),
         score=config.score,
-        transaction_ids=(event.transaction_id,),
-        details={"stream": stream.name, "amount": amount, "currency": stream.currency, "cadence": stream.rhythm.name},
+        transaction_ids=tuple(dict.fromkeys((event.transaction_id, new.last_id))),
+        details={"stream": new.name, "amount": amount, "currency": new.currency, "cadence": stream.rhythm.name},
     )
     return (said,)
 
@@ -97,3 +103,27 @@ def _begun(stream: Stream) -> bool:
     ):
         return False
     return stream.firm or date_of(stream.days[0]).day == date_of(stream.days[1]).day
+
+
+def _moved(stream: Stream, streams: Sequence[Stream]) -> bool:
+    """Whether it is an old contract that goes on in another currency: the payee drew in that one until then, and does no more."""
+    return any(
+        other.payee == stream.payee
+        and other.credit == stream.credit
+        and other.currency != stream.currency
+        and other.last_day < stream.days[0]
+        and other.status(stream.days[0]) is Status.MATURE
+        for other in streams
+    )
+
+
+def _exchanged(stream: Stream, streams: Sequence[Stream]) -> Stream | None:
+    """A second contract with the same payee, drawn within days before the first, is taken for the first at a new price, and the first for
+    what has begun: then the stream of the first holds the payments of the new one."""
+    for other in streams:
+        if other.payee == stream.payee and other.key == stream.key and other.id != stream.id and len(other.days) > 2:
+            old_minor, first_minor, second_minor = other.amounts[-3:]
+            in_turn = other.days[-3] < other.days[-2] <= stream.days[0] <= other.days[-1] <= stream.days[1]
+            if in_turn and first_minor == second_minor != old_minor == stream.amounts[0]:
+                return other
+    return None
