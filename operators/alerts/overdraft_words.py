@@ -190,7 +190,10 @@ def _reasons(ahead: Outlook, found: Danger, about: Circumstances) -> Iterator[Re
 def _payment(ahead: Outlook, flow: Flow, code: str, verb: str, contribution: float) -> Reason:
     on = date_of(ahead.day + ahead.index_of(flow)).isoformat()
     amount = _text(round(abs(flow.amount_minor)), ahead)
-    return Reason(code, "payment", amount, on, contribution, f"{flow.name}: {amount} {ahead.currency} {verb} on {on}")
+    # What is due or overdue the forecast counts as tomorrow's, but nobody expects a missed salary just then.
+    overdue = f"is due and has not {'left' if flow.amount_minor < 0 else 'come'} yet"
+    when = f"{verb} on {on}" if day_of(flow.due_us) > ahead.day else overdue
+    return Reason(code, "payment", amount, on, contribution, f"{flow.name}: {amount} {ahead.currency} {when}")
 
 
 def _text(minor: int, ahead: Outlook) -> str:
