@@ -15,10 +15,12 @@ from state.times import rfc3339
 
 TOPIC_SUFFIX = ".dlq"
 HEADERS = ("dlq.code", "dlq.path", "dlq.message", "dlq.topic", "dlq.partition", "dlq.offset", "dlq.arrived_at")
+WHOLE_HEADER = "dlq.original_bytes"
+"""Only where the value is no more than the beginning of the original: how long that is."""
 
 
 def dead_letter(record: Record, rejection: Rejection) -> Output:
-    """The dead letter of a record: its key and value untouched, the rest in headers.
+    """The dead letter of a record: its key and value untouched, the rest in headers, one more if the value is cut.
 
     A record made from a row of a table has no bytes of its own: its value is the JSON of the row's fields.
     """
@@ -31,12 +33,15 @@ def dead_letter(record: Record, rejection: Rejection) -> Output:
         str(record.offset),
         rfc3339(record.arrival_us),
     )
+    headers = tuple((name, text.encode(errors="replace")) for name, text in zip(HEADERS, texts, strict=True))
+    if record.whole_bytes:
+        headers += ((WHOLE_HEADER, b"%d" % record.whole_bytes),)
     return Output(
         topic=record.topic + TOPIC_SUFFIX,
         key=record.key or b"",
         value=record.value or _json_of(record.body),
         id=digest128("dead letter", record.topic, str(record.partition), str(record.offset)),
-        headers=tuple((name, text.encode(errors="replace")) for name, text in zip(HEADERS, texts, strict=True)),
+        headers=headers,
     )
 
 
@@ -53,9 +58,9 @@ def _json_of(body: Any) -> bytes:
 def as_file_line(output: Output) -> bytes:
     """A dead letter as one JSON line (without the line feed) for the embedded log.
 
-    `original` is the value as text, or `original_base64` when it is not UTF-8.
+    `original` is the value as text, or `original_base64` when it is not UTF-8; `original_bytes` is there if it is cut.
     """
-    header = {name.removeprefix("dlq."): value.decode() for name, value in output.headers if name in HEADERS}
+    header = {name.removeprefix("dlq."): value.decode() for name, value in output.headers if name.startswith("dlq.")}
     line: dict[str, Any] = {
         "code": header["code"],
         "path": header["path"],
@@ -65,6 +70,8 @@ def as_file_line(output: Output) -> bytes:
         "offset": int(header["offset"]),
         "arrived_at": header["arrived_at"],
     }
+    if "original_bytes" in header:
+        line["original_bytes"] = int(header["original_bytes"])
     try:
         line["original"] = output.value.decode()
     except UnicodeDecodeError:

@@ -109,8 +109,8 @@ class Decoder:
         plan = _PLANS.get(record.topic)
         if plan is None:
             return Rejection("topic.unknown", "$", "the topic is none of the input topics")
-        if len(record.value) > self._record_bytes_max:
-            return Rejection("record.too_large", "$", f"more than {self._record_bytes_max} bytes")
+        if len(record.value) > self._record_bytes_max or record.whole_bytes:
+            return Rejection("record.too_large", "$", self._too_large(record))
         body = record.body
         if body is None:
             try:
@@ -124,6 +124,12 @@ class Decoder:
             if event is not None:
                 return event
         return self._event(plan, record, body)
+
+    def _too_large(self, record: Record) -> str:
+        limit = f"more than {self._record_bytes_max} bytes"
+        if not record.whole_bytes:
+            return limit
+        return f"{limit}: it has {record.whole_bytes}, of which the first {len(record.value)} are kept"
 
     def _ordinary_transaction(self, record: Record, body: dict[str, Any]) -> Transaction | None:
         """The transaction, if nothing in it needs mending or explaining; else None, and `_event` says what is wrong.

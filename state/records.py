@@ -12,6 +12,7 @@ class Record(msgspec.Struct, gc=False):
 
     `arrival_us` is the Kafka timestamp, or in files `arrived_at`, else the event's own time (UTC microseconds).
     `body` holds the parsed JSON when the reader had to parse it to learn the arrival time, so that nobody parses twice.
+    `whole_bytes` is 0, or the length of a record so large that `value` holds its beginning only.
     """
 
     topic: str
@@ -21,6 +22,7 @@ class Record(msgspec.Struct, gc=False):
     key: bytes | None
     value: bytes
     body: Any = None
+    whole_bytes: int = 0
 
 
 class Output(msgspec.Struct, frozen=True, gc=False):

@@ -33,6 +33,7 @@ from state.settings_reading import load_settings
 
 LETTERS_SHOWN = 20
 LINES_REPORTED_MAX = 50
+WHOLE_ELSEWHERE = "it is whole in the input alone, at the topic, partition and offset that `segone dlq list` shows"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -160,7 +161,7 @@ def _target(args: argparse.Namespace, settings: Settings, topics: tuple[str, ...
 
 def _export(args: argparse.Namespace, settings: Settings, topics: tuple[str, ...]) -> int:
     notes = _notes(args, settings)
-    written = left_out = 0
+    written = left_out = cut = 0
     seen: set[str] = set()
     with args.export.open("wb") as file:
         for letter in _letters(args, settings, topics):
@@ -171,6 +172,9 @@ def _export(args: argparse.Namespace, settings: Settings, topics: tuple[str, ...
                 raise ConfigError(
                     f"--export: the letters are of several topics ({', '.join(sorted(seen))}); give --topic T"
                 )
+            if letter.original_bytes:
+                cut += 1
+                continue
             if b"\n" in letter.original:
                 left_out += 1
                 continue
@@ -179,6 +183,8 @@ def _export(args: argparse.Namespace, settings: Settings, topics: tuple[str, ...
     print(f"{written:,} originals written to {args.export}; edit them, then send them with --import {args.export}")
     if left_out:
         print(f"{left_out:,} have a line feed inside and were left out")
+    if cut:
+        print(f"{cut:,} hold only the beginning of their record and were left out; {WHOLE_ELSEWHERE}")
     return 0
 
 
@@ -213,3 +219,5 @@ def _print_tally(tally: Tally, dry_run: bool) -> None:
         print(f"{tally.unfit:,} would be accepted, but hold a line feed, which a line of a file cannot; they stay")
     for (topic, code), count in sorted(tally.refused.items()):
         print(f"{count:,} stay: {topic} {code}, {CODES[code]}")
+    if tally.cut:
+        print(f"{tally.cut:,} of those that stay hold only the beginning of their record; {WHOLE_ELSEWHERE}")

@@ -67,6 +67,8 @@ def as_json(letter: Letter, sent: bool) -> dict[str, Any]:
         "offset": letter.offset,
         "arrived_at": letter.arrived_at,
     }
+    if letter.original_bytes:
+        body["original_bytes"] = letter.original_bytes
     try:
         body["original"] = letter.original.decode()
     except UnicodeDecodeError:

@@ -16,7 +16,7 @@ from state.settings import ConfigError
 
 class Letter(NamedTuple):
     """A dead letter. (`topic`, `partition`, `offset`) is where the record was read, `place` = (dead-letter topic,
-    partition, offset) where the letter lies; `original` are the record's bytes."""
+    partition, offset) where the letter lies; `original` are the record's bytes, or the first of `original_bytes` if these are not 0."""
 
     place: tuple[str, int, int]
     code: str
@@ -27,6 +27,7 @@ class Letter(NamedTuple):
     offset: int
     arrived_at: str
     original: bytes
+    original_bytes: int = 0
 
     @property
     def position(self) -> str:
@@ -45,6 +46,7 @@ class _LetterLine(msgspec.Struct, frozen=True):
     arrived_at: str = ""
     original: str | None = None
     original_base64: str | None = None
+    original_bytes: int = 0
 
     def bytes_of_original(self) -> bytes:
         """Raises ValueError if neither form is there, or the base64 is none."""
@@ -82,4 +84,5 @@ def _letter(dead_topic: str, line: Line) -> Letter:
         read.offset,
         read.arrived_at,
         original,
+        read.original_bytes,
     )

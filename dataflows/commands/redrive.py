@@ -111,6 +111,8 @@ class Tally:
         """Accepted, but the target can't take the bytes."""
         self.refused: Counter[tuple[str, str]] = Counter()
         """Still refused, by (topic, code)."""
+        self.cut = 0
+        """Of these, letters that hold only the beginning of their record."""
 
 
 def decode_again(decoder: Decoder, target: Target, letter: Letter) -> Accepted | Rejection:
@@ -120,7 +122,16 @@ def decode_again(decoder: Decoder, target: Target, letter: Letter) -> Accepted |
     except ValueError:
         body = None
     arrival_us = target.arrival_us(letter.topic, body) if letter.topic in TOPICS else None
-    record = Record(letter.topic, letter.partition, letter.offset, arrival_us or 0, None, letter.original, body)
+    record = Record(
+        letter.topic,
+        letter.partition,
+        letter.offset,
+        arrival_us or 0,
+        None,
+        letter.original,
+        body,
+        letter.original_bytes,  # a cut one is refused, whatever its beginning looks like
+    )
     event = decoder.decode(record)
     if isinstance(event, Rejection):
         return event
@@ -151,6 +162,7 @@ def _good(
         decoded = decode_again(decoder, target, letter)
         if isinstance(decoded, Rejection):
             tally.refused[letter.topic, decoded.code] += 1
+            tally.cut += letter.original_bytes > 0
         elif not target.takes(letter.original):
             tally.unfit += 1
         else:

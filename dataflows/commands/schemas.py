@@ -161,7 +161,14 @@ def dead_letter_schema() -> Schema:
         "description": "A record that was refused. In Kafka its key and value are the original's and the rest are headers.",
         "type": "object",
         "properties": properties
-        | {"original": _TEXT, "original_base64": {"type": "string", "contentEncoding": "base64"}},
+        | {
+            "original": _TEXT,
+            "original_base64": {"type": "string", "contentEncoding": "base64"},
+            "original_bytes": {
+                "type": "integer",
+                "description": "Only if no more than the beginning of the original is kept: its length",
+            },
+        },
         "required": list(properties),
         "oneOf": [{"required": ["original"]}, {"required": ["original_base64"]}],
     }

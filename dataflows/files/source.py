@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import heapq
 import os
+import sys
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event as Flag
 from time import monotonic
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.batch_size import BatchSize
 from dataflows.batches import RecordBatch
+from dataflows.files.long_line import CHUNK_BYTES, LINE_BYTES_MAX, skip_line
 from dataflows.files.partitions import count_partitions
 from dataflows.knowledge.pacing import POLL_S, Pace
 from operators.decode import arrival_of, parse_json
 from state.events import BROADCAST, EVENT_TYPES, TOPICS
 from state.records import Record
 
-CHUNK_BYTES = 1 << 20
 IDLE_S = 1.0
 
 
@@ -58,33 +59,34 @@ class TopicFile:
         self._arrival_us = arrival_us
         self.newest_us = arrival_us
         """Arrival of the newest record handed on."""
-        self._fill_bytes = CHUNK_BYTES
+        self._looked_bytes = 0
+        """How much of a line that is too long has been looked through without finding its end."""
 
     def fill(self, *, follow: bool) -> bool:
         """Reads ahead when nothing is ready; False if there is nothing more. A last line without LF counts only at the end.
 
         Raises InputFailed if the file has shrunk or is gone: passing over as many bytes of its successor would lose records."""
-        if self.ready:
-            return True
+        while not self.ready and self._read_on(follow):
+            pass
+        return bool(self.ready)
+
+    def _read_on(self, follow: bool) -> bool:
+        """Makes ready what the next chunk holds; False if it holds nothing yet. Empty lines are no records."""
         try:
             with self._path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size < self._read_position:
                     raise self._shrunk("is shorter now")
                 file.seek(self._read_position)
-                chunk = file.read(self._limit(self._fill_bytes))
+                chunk = file.read(self._limit(CHUNK_BYTES))
+                end = chunk.rfind(b"\n") + 1
+                if end == 0 and len(chunk) == CHUNK_BYTES:
+                    return self._cut(chunk[:LINE_BYTES_MAX], file, follow)
         except FileNotFoundError:
             if self._read_position:
                 raise self._shrunk("is gone") from None
             return False
-        end = chunk.rfind(b"\n") + 1
-        if end == 0 and chunk:
-            if len(chunk) == self._fill_bytes:
-                self._fill_bytes *= 2  # one line longer than the chunk
-                return self.fill(follow=follow)
-            if follow:
-                return False
-            end = len(chunk)
-        elif not follow and end < len(chunk) < self._fill_bytes:
+        self._looked_bytes = 0
+        if not follow and len(chunk) < CHUNK_BYTES:
             end = len(chunk)
         for line in chunk[:end].splitlines(keepends=True) if b"\r" not in chunk else _lines(chunk[:end]):
             self._read_position += len(line)
@@ -92,10 +94,28 @@ class TopicFile:
             if value:
                 self.ready.append((self._record(value), self._read_position, self._read_offset + 1))
             self._read_offset += 1
-        if not self.ready and end:
+        if not self.ready:
             self.position, self.offset = self._read_position, self._read_offset
-            return self.fill(follow=follow)
-        return bool(self.ready)
+        return end > 0
+
+    def _cut(self, beginning: bytes, file: BinaryIO, follow: bool) -> bool:
+        """Makes ready what is kept of a line that is too long, once its end is there."""
+        if os.fstat(file.fileno()).st_size < self._read_position + self._looked_bytes:
+            self._looked_bytes = 0  # its writer has begun it anew
+        self._looked_bytes = max(self._looked_bytes, CHUNK_BYTES)
+        file.seek(self._read_position + self._looked_bytes)
+        left, ended = skip_line(file, self._limit(sys.maxsize) - self._looked_bytes)
+        self._looked_bytes += left
+        if follow and not ended:
+            return False
+        length, self._looked_bytes = self._looked_bytes, 0
+        self._read_position += length
+        record = Record(
+            self.topic, self._partition, self._read_offset, self._arrival_us, None, beginning, None, length - ended
+        )
+        self._read_offset += 1
+        self.ready.append((record, self._read_position, self._read_offset))
+        return True
 
     def _shrunk(self, finding: str) -> InputFailed:
         return InputFailed(

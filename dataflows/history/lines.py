@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from dataflows.files.long_line import CHUNK_BYTES, LINE_BYTES_MAX, skip_line
 from dataflows.history.mapping import literal, nearest
 from operators.dead_letter import TOPIC_SUFFIX
 from operators.decode import arrival_of, parse_json
@@ -18,7 +19,7 @@ from state.records import Record
 from state.settings import ConfigError
 
 _OPEN_FILES_MAX = 128
-_COLUMNS = ("arrival", "topic_order", "file_rank", "row_number", "partition", "position", "length")
+_COLUMNS = ("arrival", "topic_order", "file_rank", "row_number", "partition", "position", "length", "whole_bytes")
 
 
 class SourceFile(NamedTuple):
@@ -68,16 +69,16 @@ def _partitions(paths: list[Path]) -> dict[Path, int]:
 
 def index_lines(db: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], folder: Path) -> None:
     """Makes the table `lines` of all lines that are not empty: (arrival, topic_order, file_rank, row_number, partition,
-    position, length). A line without a readable arrival arrived with the one before it, or at 0."""
+    position, length, whole_bytes). A line without a readable arrival arrived with the one before it, or at 0."""
     copy = folder / "lines.csv"
     with copy.open("w", encoding="ascii") as index:
         for file in files:
             topic, arrival_us = TOPICS[file.topic_order], 0
-            for row, position, line in lines_of(file.path):
-                arrived_us = arrival_of(topic, _parsed(line))
+            for row, position, line, whole_bytes in lines_of(file.path):
+                arrived_us = None if whole_bytes else arrival_of(topic, _parsed(line))
                 arrival_us = arrival_us if arrived_us is None else arrived_us
                 index.write(
-                    f"{arrival_us},{file.topic_order},{file.file_rank},{row},{file.partition},{position},{len(line)}\n"
+                    f"{arrival_us},{file.topic_order},{file.file_rank},{row},{file.partition},{position},{len(line)},{whole_bytes}\n"
                 )
     columns = dict.fromkeys(_COLUMNS, "BIGINT")
     db.execute(
@@ -95,13 +96,13 @@ class Lines:
         self._open: OrderedDict[tuple[int, int], int] = OrderedDict()
 
     def record(self, row: tuple[Any, ...]) -> Record:
-        """The record at a row (arrival, topic_order, file_rank, row_number, partition, query, position, length)."""
-        arrival_us, topic_order, file_rank, offset, partition, _, position, length = row
+        """The record at a row (arrival, topic_order, file_rank, row_number, partition, query, position, length, whole_bytes)."""
+        arrival_us, topic_order, file_rank, offset, partition, _, position, length, whole_bytes = row
         line = os.pread(self._descriptor((topic_order, file_rank)), length, position)
-        body = _parsed(line)
+        body = None if whole_bytes else _parsed(line)
         customer_id = body.get("customer_id") if isinstance(body, dict) else None
         key = customer_id.encode() if isinstance(customer_id, str) else None
-        return Record(TOPICS[topic_order], partition, offset, arrival_us, key, line, body)
+        return Record(TOPICS[topic_order], partition, offset, arrival_us, key, line, body, whole_bytes)
 
     def close(self) -> None:
         """Closes the files."""
@@ -117,19 +118,31 @@ class Lines:
         return descriptor
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """(line number, position in bytes, line without its end) of the lines that are not empty, up to what is committed."""
+class Line(NamedTuple):
+    """A line without its end. `whole_bytes` is 0, or the length of a line so long that `text` is its beginning only."""
+
+    row: int
+    position: int
+    text: bytes
+    whole_bytes: int
+
+
+def lines_of(path: Path) -> Iterator[Line]:
+    """The lines that are not empty, up to what is committed: numbers from 0, positions in bytes."""
     end = _committed(path)
-    position = 0
+    position = row = 0
     with path.open("rb") as file:
-        for row, line in enumerate(file):
-            if end is not None and position + len(line) > end:
-                line = line[: max(0, end - position)]
-            if text := line.rstrip(b"\r\n"):
-                yield row, position, text
-            position += len(line)
-            if end is not None and position >= end:
-                return
+        while line := file.readline(CHUNK_BYTES if end is None else max(0, min(CHUNK_BYTES, end - position))):
+            length = len(line)
+            if length == CHUNK_BYTES and not line.endswith(b"\n"):
+                left, ended = skip_line(file, None if end is None else end - position - length)
+                length += left
+                file.seek(position + length)
+                yield Line(row, position, line[:LINE_BYTES_MAX], length - ended)
+            elif text := line.rstrip(b"\r\n"):
+                yield Line(row, position, text, 0)
+            position += length
+            row += 1
 
 
 def _committed(path: Path) -> int | None:

@@ -64,8 +64,8 @@ def _mentions(customers: Collection[str]) -> re.Pattern[bytes]:
 
 
 def _lines_about(mentions: re.Pattern[bytes], topic: str, path: Path, partition: int) -> Iterator[Record]:
-    for row, _, line in lines_of(path):
-        if mentions.search(line):
+    for row, _, line, whole_bytes in lines_of(path):
+        if not whole_bytes and mentions.search(line):
             try:
                 body = parse_json(line)
             except ValueError:

@@ -1,0 +1,21 @@
+"""Lines too long to be records: their beginning is kept and their end looked for, so that memory stays bounded."""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Final
+
+LINE_BYTES_MAX: Final = 1 << 20
+"""Without the LF. 16 times the largest record that is looked into, and what Kafka takes by default: longer lines keep so much of them."""
+CHUNK_BYTES: Final = LINE_BYTES_MAX + 1
+"""A chunk of a file without any LF is the beginning of a line that is too long."""
+
+
+def skip_line(file: BinaryIO, bytes_max: int | None) -> tuple[int, bool]:
+    """How many bytes of a line are left in `file`, its LF included, and whether it has one. Looks no farther than `bytes_max`.
+    The file is then anywhere."""
+    skipped = 0
+    while chunk := file.read(CHUNK_BYTES if bytes_max is None else max(0, min(CHUNK_BYTES, bytes_max - skipped))):
+        if b"\n" in chunk:
+            return skipped + chunk.index(b"\n") + 1, True
+        skipped += len(chunk)
+    return skipped, False
