@@ -151,12 +151,14 @@ class KafkaOutputPartition(StatefulSinkPartition[OutputBatch, bytes]):
         unknown = [address for address in owned if address not in starts]
         if unknown:
             group = consumer(self._settings, {"group.id": transactional_id})
-            starts |= marks(self._settings, group, unknown)
-            new = {address: ends[address] for address in unknown if address not in starts}
-            if new:
-                self.publisher.mark(group, new)
-            starts |= new
-            group.close()
+            try:
+                starts |= marks(self._settings, group, unknown)
+                new = {address: ends[address] for address in unknown if address not in starts}
+                if new:
+                    self.publisher.mark(group, new)
+                starts |= new
+            finally:
+                group.close()
         held = {
             address: low if not low <= starts[address] <= high else starts[address]
             for address, (low, high) in found.items()

@@ -123,31 +123,34 @@ def ids_between(settings: KafkaSettings, starts: Mapping[Address, int], ends: Ma
         "enable.partition.eof": True,
     }
     reader = consumer(settings, fixed)
-    reader.assign([TopicPartition(*address, starts[address]) for address in left])
-    count, heard_s = 0, time.monotonic()
-    while left:
-        messages = reader.consume(SCAN_CONSUME_MAX, SCAN_CONSUME_S)
-        if messages:
-            heard_s = time.monotonic()
-        elif time.monotonic() - heard_s > settings.broker_timeout_s:
-            raise unavailable(settings, settings.broker_timeout_s, "reading back what was written before the restart")
-        for message in messages:
-            address = (message.topic(), message.partition())
-            error = message.error()
-            if error is None:
-                if message.offset() + 1 >= ends[address]:
+    try:
+        reader.assign([TopicPartition(*address, starts[address]) for address in left])
+        count, heard_s = 0, time.monotonic()
+        while left:
+            messages = reader.consume(SCAN_CONSUME_MAX, SCAN_CONSUME_S)
+            if messages:
+                heard_s = time.monotonic()
+            elif time.monotonic() - heard_s > settings.broker_timeout_s:
+                raise unavailable(
+                    settings, settings.broker_timeout_s, "reading back what was written before the restart"
+                )
+            for message in messages:
+                address = (message.topic(), message.partition())
+                error = message.error()
+                if error is None:
+                    if message.offset() + 1 >= ends[address]:
+                        left.discard(address)
+                    if message.offset() < ends[address]:
+                        yield from (value for name, value in message.headers() or () if name == ID_HEADER)
+                        count += 1
+                elif error.code() == KafkaError._PARTITION_EOF and message.offset() >= ends[address]:
+                    # An earlier end is only that of what is committed so far: more may become visible.
                     left.discard(address)
-                if message.offset() < ends[address]:
-                    yield from (value for name, value in message.headers() or () if name == ID_HEADER)
-                    count += 1
-            elif error.code() == KafkaError._PARTITION_EOF and message.offset() >= ends[address]:
-                left.discard(
-                    address
-                )  # an earlier end is only that of what is committed so far: more may become visible
-        if count > TAIL_IDS_MAX:
-            raise ConfigError(
-                f"kafka.transactional_id = {settings.transactional_id}: more than {TAIL_IDS_MAX:,} outputs "
-                "were written since the last snapshot known here, so the engine's recovery directory seems to be lost "
-                "or replaced. Restore it; or, to begin anew, choose another prefix: outputs may then be written again."
-            )
-    reader.close()
+            if count > TAIL_IDS_MAX:
+                raise ConfigError(
+                    f"kafka.transactional_id = {settings.transactional_id}: more than {TAIL_IDS_MAX:,} outputs "
+                    "were written since the last snapshot known here, so the engine's recovery directory seems to be lost "
+                    "or replaced. Restore it; or, to begin anew, choose another prefix: outputs may then be written again."
+                )
+    finally:
+        reader.close()
