@@ -179,13 +179,14 @@ class Replay:
         self.read = 0
         self.dead = 0
         self.broadcast = 0
-        self._partitions: set[int] = set()
-        """Seen so far; rates of the market reach the customers of each."""
+        self._partitions: frozenset[int] = frozenset()
+        """Of the history: rates of the market reach all of them from the first one on, as in a worker."""
         self.elapsed_s = 0.0
 
     def run(self, history: History, interrupted: threading.Event, *, mapped: bool) -> None:
         """Applies all records. A mapped table has one arrival clock; a log has one for each partition, as in a worker."""
         started = time.monotonic()
+        self._partitions = history.partitions
         columns = (
             TextColumn("[progress.description]{task.description}"),
             BarColumn(),
@@ -226,7 +227,6 @@ class Replay:
         clocks_us: dict[int, int] = {}
         for record in records:
             partition = 0 if mapped else record.partition
-            self._partitions.add(partition)
             for read_by in self._partitions if record.topic in BROADCAST else (partition,):
                 clocks_us[read_by] = max(clocks_us.get(read_by, 0), record.arrival_us)
             event = self._decoder.decode(record)

@@ -56,9 +56,13 @@ class Query(NamedTuple):
 
 
 class History:
-    """Records of a past, sorted. `rows` is how many there are. Close it (or use it in `with`): it has temporary files."""
+    """Records of a past, sorted. `rows` is how many there are, `partitions` the source partitions that a worker would read them with
+    (a mapped table has one). Close it (or use it in `with`): it has temporary files."""
 
-    def __init__(self, db: duckdb.DuckDBPyConnection, queries: list[Query], resources: ExitStack) -> None:
+    def __init__(
+        self, db: duckdb.DuckDBPyConnection, queries: list[Query], partitions: frozenset[int], resources: ExitStack
+    ) -> None:
+        self.partitions = partitions
         self._db = db
         self._queries = queries
         self._resources = resources
@@ -147,7 +151,7 @@ def open_history(
             opening.open_topics(data)
         else:
             opening.open_mapped(data, load_mapping(mapping))
-        return History(db, opening.queries, resources.pop_all())
+        return History(db, opening.queries, frozenset(opening.partitions), resources.pop_all())
 
 
 def _connect(folder: Path, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
@@ -175,6 +179,7 @@ class _Opening:
 
     def __init__(self, db: duckdb.DuckDBPyConnection, folder: Path, period: str, resources: ExitStack) -> None:
         self.queries: list[Query] = []
+        self.partitions: set[int] = {0}
         self._resources = resources
         self._db = db
         self._folder = folder
@@ -208,6 +213,7 @@ class _Opening:
     def open_topics(self, data: Path) -> None:
         """One query over an index of all JSON Lines, and one per Parquet file."""
         files = topic_files(data)
+        self.partitions = {file.partition for file in files}
         lines = [file for file in files if file.path.suffix != ".parquet"]
         if lines:
             index_lines(self._db, lines, self._folder)
