@@ -70,6 +70,8 @@ class Router:
         quarantine: Quarantine,
     ) -> None:
         self._decoder = decoder
+        self._uncounted = decoder.uncounted()
+        """For what partition "0" counts, repairs included."""
         self._shard_names = shard_names
         self._shards = len(shard_names)
         self._sink_partitions = sink_partitions
@@ -83,17 +85,17 @@ class Router:
     def _route(self, batch: RecordBatch) -> Iterable[tuple[str, ShardBatch | OutputBatch]]:
         by_shard: dict[int, list[Event]] = {}
         letters: list[Output] = []
-        decode = self._decoder.decode
         accounting = self._accounting
         quarantine = self._quarantine
         every_shard = range(self._shards)
         rates = 0
         first = batch.source == FIRST
+        decode = self._decoder.decode
         for record in batch.records:
             counted = first or record.topic not in BROADCAST
             if counted:
                 accounting.read[record.topic] = accounting.read.get(record.topic, 0) + 1
-            event = decode(record)
+            event = decode(record) if counted else self._uncounted.decode(record)
             if quarantine:
                 event = quarantine.rejection((record.topic, record.partition, record.offset)) or event
             if isinstance(event, Rejection):

@@ -104,6 +104,10 @@ class Decoder:
         self._ahead_us_max = limits.ahead_s_max * 1_000_000
         self.counts: Counts = dict.fromkeys(REPAIRS, 0)
 
+    def uncounted(self) -> Decoder:
+        """Another one with the same limits, for records that were decoded, and their repairs counted, elsewhere."""
+        return Decoder(DecodeLimits(self._record_bytes_max, self._ahead_us_max // 1_000_000))
+
     def decode(self, record: Record) -> Event | Rejection:
         """The event in `record`, or why there is none."""
         plan = _PLANS.get(record.topic)

@@ -9,9 +9,15 @@ import orjson
 import pytest
 from cli_samples import as_line
 
+from dataflows.batches import RecordBatch
 from dataflows.cli import main
+from dataflows.quarantine import Quarantine
+from dataflows.route import Accounting, Router, ShardBatch
+from operators.decode import Decoder
 from operators.encode import OUTPUT_TOPICS
 from state.digest import partition_of
+from state.events import MarketRate
+from state.records import Record
 
 PARTITIONS = 2
 LATE_CUSTOMER = next(name for name in (f"c-{n}" for n in range(99)) if partition_of(name.encode(), PARTITIONS) == 1)
@@ -78,3 +84,16 @@ def test_a_replay_hears_of_the_rates_that_a_worker_hears_of(tmp_path: Path, obse
     by_run = said(tmp_path / "run")
     assert ("intent.refinance" in {body["type"] for body in by_run}) is is_news
     assert said(tmp_path / "replay") == by_run
+
+
+def test_what_is_mended_in_a_rate_counts_once_however_many_partitions_read_it(tmp_path: Path) -> None:
+    accounting, decoder = Accounting(), Decoder()
+    router = Router(decoder, ["0000"], 1, accounting, Quarantine(tmp_path))
+    long = Record("in.market", 0, 0, 1_741_500_000_000_000, None, as_line(rate(2, 6.0, 2) | {"series": "x" * 600}))
+    heard = []
+    for source in ("1", "0", "2"):
+        items = [item for _, item in router([RecordBatch(source, [long], long.arrival_us, True, False)])]
+        heard += [event for item in items if isinstance(item, ShardBatch) for event in item.events]
+    assert [event.series for event in heard if isinstance(event, MarketRate)] == ["x" * 512] * 3
+    assert decoder.counts["text.cut"] == 1
+    assert (accounting.read, accounting.broadcast, accounting.difference) == ({"in.market": 1}, 1, 0)
