@@ -6,7 +6,7 @@ The catalogue (operators/catalogue.py) lists the modules; config/detectors.toml 
     step(config, state, transaction, view)         judges a new transaction before it counts: a Finding or None
     on_event(config, state, event, customer)       an event of one of `TOPICS` has been applied (new, updated or reversing)
     on_timer(config, state, timer, customer)       a timer set by `Wake` has come due: the event is that nothing came
-    learn(config, state, recent, customer)         a transaction has matured; may change `state`
+    learn(config, state, recent, customer)         a transaction has matured, just before the customer's habits learn it; may change `state`
     learn_event(config, state, event, customer)    an event of one of `LEARNS` has matured; may change `state`
     on_rate(config, state, rate, customer)         the market has a new rate, and the customer an account of a kind in `RATED`
     look(config, state, week, customer)            a week has matured (operators/intent/traces.py); may change `state`
@@ -29,8 +29,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from state.customer import Customer, Recent, Said, Timer
-from state.events import Event
+from state.customer import Customer, Said
 from state.signals import Level, Reason, WindowSpan
 from state.signals import State as Step
 
@@ -154,23 +153,6 @@ class Lesson(msgspec.Struct, frozen=True):
 
 
 Answer = Iterable[Say | Wake | Look | Outlook | Lesson]
-
-
-class Learn(Protocol):
-    """`learn` of a detector module that has one: called for every transaction that matures, in event-time order, just before the
-    habits of `customer` learn it. Changes `state` only."""
-
-    def __call__(self, config: Any, state: Any, recent: Recent, customer: Customer) -> Answer | None: ...
-
-
-class OnEvent(Protocol):
-    """`on_event` or `learn_event` of a detector module that has one."""
-
-    def __call__(self, config: Any, state: Any, event: Event, customer: Customer) -> Answer | None: ...
-
-
-class OnTimer(Protocol):
-    def __call__(self, config: Any, state: Any, timer: Timer, customer: Customer) -> Answer | None: ...
 
 
 class Detector(Protocol):

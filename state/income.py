@@ -1,4 +1,4 @@
-"""The income profile of a customer: which money comes regularly from others, how often, how much, how surely.
+"""Income that can be relied on: which money comes regularly from others, how much, how surely.
 
 Transfers between the customer's own accounts are no income, neither is interest. Irregular earners (freelancers) have no
 regular source: their credits form no rhythm, and nothing is expected of them. What takes the place of a regular income, on its
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Final
 
 from state.customer import Customer
 from state.payee import counterparty_digest
-from state.recurring import Status, Stream
+from state.recurring import Stream
 
 NO_INCOME: Final = frozenset(("interest", "internal"))
 HITS_MIN: Final = 4
@@ -27,16 +27,6 @@ HEIR_LATE_DAYS: Final = 6
 STABLE: Final = 1.3
 """The newest two amounts of a stable income differ by this factor at most: raises, hours worked, a month of unpaid leave, which takes up to
 a fifth; no piece work."""
-
-
-class Income(NamedTuple):
-    """`monthly_minor` is the sum over all regular sources; `stability` in [0, 1] is the share of expected payments that came."""
-
-    sources: list[Stream]
-    cycle: str
-    """Cadence of the largest source; "irregular" where there is none."""
-    monthly_minor: float
-    stability: float
 
 
 def own_digests(customer: Customer) -> set[int]:
@@ -93,20 +83,3 @@ def monthly_minor(stream: Stream) -> float:
 def usual_minor(amounts: Iterable[int]) -> float:
     """The middle one: neither a bonus nor a short month moves it."""
     return float(median(amounts))
-
-
-def income_of(customer: Customer, day: int) -> Income:
-    """The income profile on a day (number since 1970-01-01)."""
-    own = own_digests(customer)
-    sources = [
-        stream
-        for stream in customer.current_streams()
-        if is_regular(stream, own) and stream.status(day) is Status.MATURE
-    ]
-    if not sources:
-        return Income([], "irregular", 0.0, 0.0)
-    sources.sort(key=lambda stream: (-monthly_minor(stream), stream.id))
-    total = sum(monthly_minor(stream) for stream in sources)
-    stability = sum(monthly_minor(stream) * stream.probability() for stream in sources) / total if total else 0.0
-    cycle = sources[0].rhythm
-    return Income(sources, cycle.name if cycle is not None else "irregular", total, stability)

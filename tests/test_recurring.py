@@ -15,7 +15,7 @@ from state.business_days import EPOCH_ORDINAL, date_of, day_of, roll
 from state.customer import Customer
 from state.events import Transaction
 from state.frozen import freeze, thaw
-from state.income import income_of
+from state.income import monthly_minor, own_digests, reliable
 from state.recurring import STREAMS_MAX, Status, Stream
 from state.rhythm import CADENCES, MONTHLY, Rhythm, fit
 
@@ -262,17 +262,21 @@ def test_nobody_fills_the_memory() -> None:
 # ---- income
 
 
+def income_of(customer: Customer) -> list[tuple[Stream, float]]:
+    return reliable(customer.current_streams(), own_digests(customer))
+
+
 def test_income_is_what_comes_from_others_and_transfers_between_own_accounts_are_none() -> None:
     events = household(1)
     bench = Bench().run(events)
     end_us = end_of(events)
     customer = bench.shard.customer("c-1")
-    income = income_of(customer, day_of(end_us))
-    assert income.cycle == "weekly" and [source.name for source in income.sources] == ["Alander Works"]
-    assert 0.5 < income.stability <= 1.0
-    assert income.monthly_minor == pytest.approx(40_000 * 30.4 / 7)
+    ((source, probability),) = income_of(customer)
+    assert source.name == "Alander Works" and source.rhythm is not None and source.rhythm.name == "weekly"
+    assert 0.5 < probability <= 1.0
+    assert monthly_minor(source) == pytest.approx(40_000 * 30.4 / 7)
     bench.apply([account(end_us + 1, account_id="Alander Works")])
-    assert income_of(customer, day_of(end_us)).cycle == "irregular"
+    assert income_of(customer) == []
 
 
 def test_a_freelancer_has_no_regular_income() -> None:
@@ -280,6 +284,6 @@ def test_a_freelancer_has_no_regular_income() -> None:
     amounts = [90_000, 30_000, 45_000, 120_000, 61_000, 33_000, 99_000, 20_000]
     events = transfers("inv", days, amounts, "Client")
     bench = Bench().run(events)
-    assert income_of(bench.shard.customer("c-1"), days[-1]).sources == []
+    assert income_of(bench.shard.customer("c-1")) == []
     bench.advance(NOON_US + ENDLESS_US)
     assert bench.on("signals") == []
