@@ -19,6 +19,7 @@ import orjson
 from simulation.scorecard_rules import DATES, EFFECTS, STATES
 from simulation.scorecard_truth import parse_time, time_us_of
 from state.settings import ConfigError
+from state.whole_numbers import whole_number
 
 
 class Alarm(msgspec.Struct, frozen=True, gc=False):
@@ -194,6 +195,7 @@ def _committed_bytes(partition: Path) -> int | None:
     if not path.is_file():
         return None
     text = path.read_text("utf-8", errors="replace").strip()
-    if not text.isdecimal():
+    length = whole_number(text)
+    if length is None:
         raise ConfigError(f"{path}: expected the committed length in bytes, found {text[:40]!r}")
-    return int(text)
+    return length

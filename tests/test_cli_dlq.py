@@ -358,6 +358,22 @@ def test_offsets_hold_exactly_what_was_added_as_ranges_that_do_not_touch(added: 
     assert all(later[0] > earlier[1] + 1 for earlier, later in zip(offsets.ranges, offsets.ranges[1:], strict=False))
 
 
+@pytest.mark.parametrize("offset", [-1, 2**63, 10**30])
+def test_a_letter_from_no_possible_place_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], offset: int
+) -> None:
+    write_committed_lines(tmp_path / "run" / "in.transactions.dlq" / "0.jsonl", [letter(b"{", offset)])
+    code, _, err = dlq(capsys, "list", tmp_path / "run", "--json")
+    assert (code, "not a dead letter" in err) == (2, True)
+
+
+def test_a_committed_length_of_thousands_of_digits_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_with(tmp_path, bad(1))
+    (run / "in.transactions.dlq" / "0.committed").write_text("9" * 5000)
+    code, _, err = dlq(capsys, "list", run)
+    assert (code, "must hold the committed length in bytes" in err) == (2, True)
+
+
 def test_a_damaged_note_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = run_with(tmp_path, good(1))
     (run / "in.transactions.dlq" / "0.redriven").write_text('{"sent": 3}')

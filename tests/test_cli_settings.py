@@ -58,6 +58,7 @@ def test_a_detector_can_be_set_in_the_environment_and_changes_the_digest(tmp_pat
         ("[log", "…/bank.toml: is not valid TOML"),
         ("[log.kind]\nx = 1", "…/bank.toml:[log] kind: Expected `str`, got `object`"),
         ("[shard]\ncount.x = 1", "…/bank.toml:[shard] count: Expected `int`, got `object`"),
+        pytest.param(f"[shard]\ncount = {'9' * 5000}", "…/bank.toml: is not valid TOML", id="digits"),
         pytest.param(f"[log]\nkind = {'[' * 5000}", "…/bank.toml: is nested too deeply", id="deep"),
     ],
 )
@@ -70,6 +71,12 @@ def test_a_wrong_file_is_told_with_file_section_and_key(tmp_path: Path, toml: st
     [
         ("SEGONE__LOG__FOLOW", "true", "environment:SEGONE__LOG__FOLOW: no such setting; did you mean 'follow'?"),
         ("SEGONE__LOGG__FOLLOW", "true", "environment:[logg]: no such section; did you mean 'log'?"),
+        pytest.param(
+            "SEGONE__SHARD__COUNT",
+            "9" * 5000,
+            "environment:SEGONE__SHARD__COUNT: Expected `int`, got `str`",
+            id="digits",
+        ),
         ("SEGONE__LOG__FOLLOW", "maybe", "environment:SEGONE__LOG__FOLLOW: Expected `bool`, got `str`"),
         ("SEGONE__LOG", "x", "environment:SEGONE__LOG: names no setting; the form is SEGONE__SECTION__KEY"),
         (

@@ -217,9 +217,17 @@ def test_a_log_is_read_up_to_what_is_committed(tmp_path: Path) -> None:
     committed = tmp_path / "in.transactions" / "0.committed"
     committed.write_text(str(sum(len(line) + 1 for line in lines[:2])))
     assert [record.offset for record in read(tmp_path)] == [0, 1]
-    committed.write_text("some")
-    with pytest.raises(ConfigError, match=r"0\.committed"):
-        read(tmp_path)
+    for damaged in ("some", "9" * 5000):
+        committed.write_text(damaged)
+        with pytest.raises(ConfigError, match=r"0\.committed"):
+            read(tmp_path)
+
+
+def test_a_file_name_of_too_many_digits_is_no_partition_number(tmp_path: Path) -> None:
+    lines = [orjson.dumps(transaction(number, number)) for number in range(2)]
+    write_lines(tmp_path / "in.transactions" / f"{'9' * 60}.jsonl", lines[:1])
+    write_lines(tmp_path / "in.transactions" / "0.jsonl", lines[1:])
+    assert places(read(tmp_path)) == [("in.transactions", 1, 0), ("in.transactions", 0, 0)]
 
 
 def test_canonical_parquet_equals_canonical_lines(tmp_path: Path) -> None:

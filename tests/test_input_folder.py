@@ -48,7 +48,7 @@ def test_what_is_no_event_may_lie_beside(tmp_path: Path) -> None:
     assert count_partitions(folder(tmp_path, "in.transactions.dlq/9.jsonl", *beside)) == 1
 
 
-@pytest.mark.parametrize("note", [b"", b"abc", b"-5", b"\xff", "٣".encode()])
+@pytest.mark.parametrize("note", [b"", b"abc", b"-5", b"\xff", "٣".encode(), b"9" * 5000], ids=range(6))
 def test_a_damaged_note_of_what_is_committed_is_refused(tmp_path: Path, note: bytes) -> None:
     events = folder(tmp_path)
     (events / "in.transactions/0.committed").write_bytes(note)

@@ -248,6 +248,7 @@ def test_a_wrong_mapping_is_refused_with_its_place_and_the_cure(
         ("stream = 1\n", r"no stream"),
         ("", r"no stream"),
         ("[[stream]\n", r"not valid TOML.*line 1"),
+        pytest.param(f"stream = {'9' * 5000}", r"not valid TOML", id="digits"),
         pytest.param(f"stream = {'[' * 5000}", r"nested too deeply", id="deep"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -34,6 +34,9 @@ class Letter(NamedTuple):
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
 class _LetterLine(msgspec.Struct, frozen=True):
     """A letter's line in a file (CONTRACTS, section 2)."""
 
@@ -41,12 +44,12 @@ class _LetterLine(msgspec.Struct, frozen=True):
     path: str
     message: str
     topic: str
-    partition: int
-    offset: int
+    partition: _Number
+    offset: _Number
     arrived_at: str = ""
     original: str | None = None
     original_base64: str | None = None
-    original_bytes: int = 0
+    original_bytes: _Number = 0
 
     def bytes_of_original(self) -> bytes:
         """Raises ValueError if neither form is there, or the base64 is none."""

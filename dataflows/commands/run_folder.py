@@ -11,6 +11,7 @@ import msgspec
 from dataflows.files.sink import ALL_TOPICS
 from operators.dead_letter import TOPIC_SUFFIX
 from state.settings import ConfigError
+from state.whole_numbers import whole_number
 
 LINE_BYTES_MAX = 16 << 20
 """Longer lines are refused: nothing that segone says comes near, and memory stays bounded. A dead letter holds its record whole, as
@@ -45,8 +46,8 @@ def require_run(run: Path) -> None:
 
 def partitions(run: Path, topic: str) -> list[tuple[int, Path]]:
     """The partitions of a topic by number; none if the run wrote nothing to it."""
-    found = [(int(path.stem), path) for path in (run / topic).glob("*.jsonl") if path.stem.isdecimal()]
-    return sorted(found)
+    found = [(whole_number(path.stem), path) for path in (run / topic).glob("*.jsonl")]
+    return sorted((number, path) for number, path in found if number is not None)
 
 
 def read_topic(run: Path, topic: str) -> Iterator[Line]:
@@ -86,9 +87,10 @@ def committed_bytes(path: Path) -> int | None:
         text = note.read_text("ascii", errors="replace").strip()
     except FileNotFoundError:
         return None
-    if not text.isdecimal():
+    length = whole_number(text)
+    if length is None:
         raise ConfigError(f"{note}: must hold the committed length in bytes; restore it, or start the worker again")
-    return int(text)
+    return length
 
 
 class RunNote(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from operators.dead_letter import TOPIC_SUFFIX
 from state.digest import partition_of
 from state.events import TOPICS
 from state.settings import PARTITIONS_MAX, ConfigError
+from state.whole_numbers import whole_number
 
 SAMPLE_BYTES = 1 << 20
 SAMPLE_LINES = 1000
@@ -70,10 +71,8 @@ def _number(path: Path) -> int:
     if int(stem) >= PARTITIONS_MAX:
         raise ConfigError(f"{path}: partition numbers end at {PARTITIONS_MAX - 1}; rename it, {REPLAY_READS}")
     note = path.with_suffix(".committed")
-    if note.is_file():
-        length = note.read_text("ascii", errors="replace").strip()
-        if not (length.isascii() and length.isdigit()):
-            raise ConfigError(f"{note}: holds no length in bytes; restore it, or remove it if the log has no writer")
+    if note.is_file() and whole_number(note.read_text("ascii", errors="replace").strip()) is None:
+        raise ConfigError(f"{note}: holds no length in bytes; restore it, or remove it if the log has no writer")
     return int(stem)
 
 

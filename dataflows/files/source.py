@@ -28,6 +28,7 @@ from dataflows.knowledge.pacing import POLL_S, Pace
 from operators.decode import arrival_of, parse_json
 from state.events import BROADCAST, EVENT_TYPES, TOPICS
 from state.records import Record
+from state.whole_numbers import whole_number
 
 IDLE_S = 1.0
 
@@ -134,11 +135,11 @@ class TopicFile:
         """A writer that is still at work says how far its file is committed; readers stop there."""
         committed = self._path.with_suffix(".committed")
         try:
-            return max(0, min(bytes_max, int(committed.read_text()) - self._read_position))
+            length = whole_number(committed.read_text("ascii", errors="replace").strip())
         except FileNotFoundError:
             return bytes_max
-        except ValueError:
-            return 0  # damaged since the start: what lies beyond the last good note may be no record
+        # Damaged since the start: what lies beyond the last good note may be no record.
+        return 0 if length is None else max(0, min(bytes_max, length - self._read_position))
 
     def _record(self, value: bytes) -> Record:
         body: object = None

@@ -17,6 +17,7 @@ from operators.decode import arrival_of, parse_json
 from state.events import TOPICS
 from state.records import Record
 from state.settings import ConfigError
+from state.whole_numbers import whole_number
 
 _OPEN_FILES_MAX = 128
 _COLUMNS = ("arrival", "topic_order", "file_rank", "row_number", "partition", "position", "length", "whole_bytes")
@@ -60,8 +61,9 @@ def _partitions(paths: list[Path]) -> dict[Path, int]:
     """The number that a file's name is, else the lowest that no other file of the topic has."""
     named: dict[int, Path] = {}
     for path in paths:
-        if path.stem.isascii() and path.stem.isdigit():
-            named.setdefault(int(path.stem), path)
+        number = whole_number(path.stem)
+        if number is not None:
+            named.setdefault(number, path)
     partitions = {path: number for number, path in named.items()}
     free = (number for number in range(len(paths) + len(named)) if number not in named)
     return partitions | {path: next(free) for path in paths if path not in partitions}
@@ -150,10 +152,10 @@ def _committed(path: Path) -> int | None:
     marker = path.with_suffix(".committed")
     if not marker.exists():
         return None
-    text = marker.read_text(encoding="ascii", errors="replace").strip()
-    if not text.isdigit():
+    length = whole_number(marker.read_text(encoding="ascii", errors="replace").strip())
+    if length is None:
         raise ConfigError(f"{marker}: holds no length in bytes; remove it if the log has no writer")
-    return int(text)
+    return length
 
 
 def _parsed(line: bytes) -> object:

@@ -86,7 +86,7 @@ def load_mapping(path: Path) -> tuple[StreamRule, ...]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the mapping ({error.strerror}); check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with thousands of digits
         raise ConfigError(f"{path}: the mapping is not valid TOML: {error}; correct it there") from error
     except RecursionError:
         raise ConfigError(f"{path}: the mapping is nested too deeply; a [[stream]] is a table of values") from None

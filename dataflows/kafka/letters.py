@@ -24,6 +24,7 @@ from dataflows.kafka.client import (
 from operators.dead_letter import TOPIC_SUFFIX
 from state.digest import partition_of
 from state.settings import KafkaSettings
+from state.whole_numbers import whole_number
 
 READ_MAX = 500
 READ_WAIT_S = 0.05
@@ -86,7 +87,7 @@ def _letter(topic: str, message: Message) -> Letter:
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or ()}
 
     def number(name: str) -> int:
-        return int(headers[name]) if headers.get(name, "").isdecimal() else 0
+        return whole_number(headers.get(name, "")) or 0
 
     return Letter(
         (topic + TOPIC_SUFFIX, message.partition(), message.offset()),
