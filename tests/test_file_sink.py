@@ -8,8 +8,15 @@ import orjson
 import pytest
 
 from dataflows.batches import OutputBatch
-from dataflows.files.sink import FileSinkPartition, OutputFailed, read_committed, write_committed
+from dataflows.files.sink import (
+    FileSinkPartition,
+    OutputFailed,
+    read_committed,
+    require_unused_output,
+    write_committed,
+)
 from state.records import Output
+from state.settings import ConfigError
 
 LINES = b'{"n":1}\n{"n":2}\n{"n":3}\n'
 
@@ -42,6 +49,17 @@ def test_a_recovery_that_knows_less_than_readers_have_seen_is_refused(tmp_path: 
     with pytest.raises(OutputFailed, match="readers have been shown 16 bytes, the recovery folder knows of 8 only"):
         resumed(tmp_path, 8)
     assert path.read_bytes() == LINES and read_committed(path) == 16
+
+
+@pytest.mark.parametrize("note", ["", "abc", "9" * 5000], ids=["empty", "text", "digits"])
+def test_a_new_state_cuts_nothing_off_an_output_whose_note_is_damaged(tmp_path: Path, note: str) -> None:
+    path = written(tmp_path, shown=16)
+    path.with_suffix(".committed").write_text(note)
+    with pytest.raises(OutputFailed, match="holds output of an earlier run"):
+        resumed(tmp_path, None)
+    with pytest.raises(ConfigError, match="holds signals of an earlier run"):
+        require_unused_output(tmp_path, tmp_path / "state")
+    assert path.read_bytes() == LINES
 
 
 def test_an_output_that_lost_what_was_committed_is_refused(tmp_path: Path) -> None:

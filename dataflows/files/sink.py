@@ -19,6 +19,7 @@ from state.events import TOPICS
 from state.records import Output
 from state.redo_log import sync_folder
 from state.settings import ConfigError
+from state.whole_numbers import whole_number
 
 ALL_TOPICS = (*OUTPUT_TOPICS, *(f"{topic}.dlq" for topic in TOPICS))
 
@@ -168,9 +169,10 @@ def read_committed(path: Path) -> int:
 
 def holds_output(path: Path) -> bool:
     """Whether readers may have seen something of an output file. A worker notes 0 bytes before it makes a file, so one without a note
-    is somebody else's, and counts as a whole."""
-    if path.with_suffix(".committed").exists():
-        return read_committed(path) > 0
+    is somebody else's, and counts as a whole; so does one whose note is damaged."""
+    note = path.with_suffix(".committed")
+    if note.exists() and whole_number(note.read_text("ascii", errors="replace").strip()) == 0:
+        return False
     return path.is_file() and path.stat().st_size > 0
 
 
