@@ -35,7 +35,7 @@ def resumed(folder: Path, length: int | None) -> FileSinkPartition:
     return FileSinkPartition(folder, 0, None if length is None else orjson.dumps({"scores": length}), False)
 
 
-@pytest.mark.parametrize(("shown", "known", "left"), [(8, 16, 16), (16, 16, 16), (8, None, 8)])
+@pytest.mark.parametrize(("shown", "known", "left"), [(8, 16, 16), (16, 16, 16), (0, None, 0)])
 def test_a_start_cuts_off_what_is_not_committed_and_shows_the_rest(
     tmp_path: Path, shown: int, known: int | None, left: int
 ) -> None:
