@@ -122,7 +122,7 @@ def test_a_long_line_takes_no_memory_of_its_length(tmp_path: Path) -> None:
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak_bytes < 32 * LINE_BYTES_MAX
+    assert peak_bytes < 8 * LINE_BYTES_MAX
 
 
 def test_any_number_of_empty_lines_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

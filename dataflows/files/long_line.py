@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import BinaryIO, Final
 
-LINE_BYTES_MAX: Final = 1 << 20
-"""Without the LF. 16 times the largest record that is looked into, and what Kafka takes by default: longer lines keep so much of them."""
-CHUNK_BYTES: Final = LINE_BYTES_MAX + 1
-"""A chunk of a file without any LF is the beginning of a line that is too long."""
+LINE_BYTES_MAX: Final = 4 << 20
+"""Without the LF. 64 times the largest record that is looked into; longer lines keep so much of them."""
+CHUNK_BYTES: Final = 1 << 20
+"""So much of a file is read at a time."""
 
 
 def skip_line(file: BinaryIO, bytes_max: int | None) -> tuple[int, bool]:

@@ -78,16 +78,21 @@ class TopicFile:
                 if os.fstat(file.fileno()).st_size < self._read_position:
                     raise self._shrunk("is shorter now")
                 file.seek(self._read_position)
-                chunk = file.read(self._limit(CHUNK_BYTES))
+                asked = CHUNK_BYTES
+                chunk = file.read(self._limit(asked))
                 end = chunk.rfind(b"\n") + 1
-                if end == 0 and len(chunk) == CHUNK_BYTES:
-                    return self._cut(chunk[:LINE_BYTES_MAX], file, follow)
+                if end == 0 and len(chunk) == asked:  # a long line: all of it, unless it is too long
+                    asked = LINE_BYTES_MAX + 1
+                    chunk += file.read(self._limit(asked) - len(chunk))
+                    end = chunk.rfind(b"\n") + 1
+                    if end == 0 and len(chunk) == asked:
+                        return self._cut(chunk[:LINE_BYTES_MAX], file, follow)
         except FileNotFoundError:
             if self._read_position:
                 raise self._shrunk("is gone") from None
             return False
         self._looked_bytes = 0
-        if not follow and len(chunk) < CHUNK_BYTES:
+        if not follow and len(chunk) < asked:
             end = len(chunk)
         for line in chunk[:end].splitlines(keepends=True) if b"\r" not in chunk else _lines(chunk[:end]):
             self._read_position += len(line)
@@ -103,7 +108,7 @@ class TopicFile:
         """Makes ready what is kept of a line that is too long, once its end is there."""
         if os.fstat(file.fileno()).st_size < self._read_position + self._looked_bytes:
             self._looked_bytes = 0  # its writer has begun it anew
-        self._looked_bytes = max(self._looked_bytes, CHUNK_BYTES)
+        self._looked_bytes = max(self._looked_bytes, LINE_BYTES_MAX + 1)
         file.seek(self._read_position + self._looked_bytes)
         left, ended = skip_line(file, self._limit(sys.maxsize) - self._looked_bytes)
         self._looked_bytes += left

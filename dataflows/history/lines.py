@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from dataflows.files.long_line import CHUNK_BYTES, LINE_BYTES_MAX, skip_line
+from dataflows.files.long_line import LINE_BYTES_MAX, skip_line
 from dataflows.history.mapping import literal, nearest
 from operators.dead_letter import TOPIC_SUFFIX
 from operators.decode import arrival_of, parse_json
@@ -134,9 +134,10 @@ def lines_of(path: Path) -> Iterator[Line]:
     end = _committed(path)
     position = row = 0
     with path.open("rb") as file:
-        while line := file.readline(CHUNK_BYTES if end is None else max(0, min(CHUNK_BYTES, end - position))):
+        most = LINE_BYTES_MAX + 1
+        while line := file.readline(most if end is None else max(0, min(most, end - position))):
             length = len(line)
-            if length == CHUNK_BYTES and not line.endswith(b"\n"):
+            if length == most and not line.endswith(b"\n"):
                 left, ended = skip_line(file, None if end is None else end - position - length)
                 length += left
                 file.seek(position + length)
