@@ -11,7 +11,7 @@ import pytest
 from cli_samples import as_line, transaction
 
 from dataflows.cli import main
-from dataflows.files.long_line import LINE_BYTES_MAX
+from dataflows.files.long_line import CHUNK_BYTES, LINE_BYTES_MAX
 from dataflows.files.partitions import count_partitions
 from dataflows.files.source import TopicFile
 from dataflows.history.lines import lines_of
@@ -102,6 +102,16 @@ def test_of_a_long_line_only_what_is_committed_counts(tmp_path: Path, committed:
     assert [told(record) for record, *_ in handed_on(topic_file(path))] == expected
     assert [(line.row, line.text, line.whole_bytes) for line in lines_of(path)] == expected
     assert len(handed_on(topic_file(path), follow=True)) == (committed > 4 * LINE_BYTES_MAX)
+
+
+def test_a_note_that_tells_less_while_a_long_line_is_read_lets_nothing_in_beyond_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file_of(tmp_path, b"x" * (2 * CHUNK_BYTES) + b"\n" + LAST + b"\n")
+    file = topic_file(path)
+    limits = iter([CHUNK_BYTES, 0, 0])
+    monkeypatch.setattr(file, "_limit", lambda bytes_max: min(bytes_max, next(limits)))
+    assert handed_on(file, follow=True) == []
 
 
 def test_a_long_line_takes_no_memory_of_its_length(tmp_path: Path) -> None:

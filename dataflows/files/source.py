@@ -83,7 +83,7 @@ class TopicFile:
                 end = chunk.rfind(b"\n") + 1
                 if end == 0 and len(chunk) == asked:  # a long line: all of it, unless it is too long
                     asked = LINE_BYTES_MAX + 1
-                    chunk += file.read(self._limit(asked) - len(chunk))
+                    chunk += file.read(max(0, self._limit(asked) - len(chunk)))  # the note may tell less by now
                     end = chunk.rfind(b"\n") + 1
                     if end == 0 and len(chunk) == asked:
                         return self._cut(chunk[:LINE_BYTES_MAX], file, follow)
