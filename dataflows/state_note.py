@@ -21,6 +21,7 @@ from bytewax.recovery import init_db_dir
 from dataflows.knowledge.machines import MACHINE_VERSIONS, prepare_knowledge, require_readable
 from dataflows.shard_names import COUNTED, SPREAD
 from operators.customer_step import CustomerStep
+from operators.profiles import publishing_of
 from operators.pseudonym import pseudonyms_of
 from state import frozen
 from state.frozen import FrozenError
@@ -167,7 +168,7 @@ def _compare(note: Path, settings: Settings) -> None:
 
 
 def _step(settings: Settings) -> CustomerStep:
-    return CustomerStep(settings.detectors, settings.digest())
+    return CustomerStep(settings.detectors, settings.digest(), publishing=publishing_of(settings))
 
 
 def _write(note: Path, told: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
 from operators.decode import DecodeLimits, Decoder
 from operators.knowledge.facts import MODEL_PREFIX
+from operators.profiles import publishing_of
 from state.events import BROADCAST, TOPICS
 from state.settings import ConfigError, Settings
 from state.shard import Shard
@@ -79,7 +80,7 @@ class Worker:
     @classmethod
     def open(cls, settings: Settings) -> Worker:
         """Checks everything that can be checked before the first record; raises ConfigError."""
-        CustomerStep(settings.detectors, settings.digest())
+        CustomerStep(settings.detectors, settings.digest(), publishing=publishing_of(settings))
         for key in knowledge_keys(settings):
             make_machine(settings, key)
         return _open_kafka(settings) if settings.log.kind == "kafka" else _open_files(settings)
@@ -92,7 +93,7 @@ class Worker:
         """The shard with its store; its state still has to be restored."""
         settings = self.settings
         across = Across(settings.knowledge, self.board.board) if settings.knowledge.enabled else None
-        step = CustomerStep(settings.detectors, self.config_digest, across=across)
+        step = CustomerStep(settings.detectors, self.config_digest, across=across, publishing=publishing_of(settings))
         store = DiskStore.open(
             self.state_dir, number, settings.state.durability, map_bytes_max=settings.state.map_size_gb_max << 30
         )

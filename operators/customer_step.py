@@ -8,11 +8,23 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from operators import profiles
 from operators.across import MODEL, Across
 from operators.alerts import overdraft_outcomes
 from operators.anomaly import transaction as fused
 from operators.catalogue import CATALOGUE, read_configs, read_consents
-from operators.detector import Answer, Detector, DetectorConfig, Finding, Lesson, Look, Outlook, Say, Wake
+from operators.detector import (
+    Answer,
+    Detector,
+    DetectorConfig,
+    Finding,
+    Lesson,
+    Look,
+    Outlook,
+    Wake,
+    require_finite,
+)
+from operators.detector_errors import detector_error
 from operators.episodes import CONSENT_TIMER, Cause, Episodes
 from operators.intent import outlooks
 from operators.intent.models import Models
@@ -56,18 +68,22 @@ class CustomerStep:
         config_digest: str,
         detectors: tuple[Detector, ...] = CATALOGUE,
         across: Across | None = None,
+        publishing: profiles.Publishing | None = None,
     ) -> None:
-        """`across`: what is learned across customers; None if nothing is."""
+        """`across`: what is learned across customers; None if nothing is. `publishing`: what writes profiles; None if nothing does."""
         priors, self._fused_config, configs = read_configs(tables, detectors)
         self.priors = priors
         self._detectors = [d for d in detectors if configs[d.NAME].enabled]
         self._stateful: list[Any] = [*self._detectors, fused, outlooks, overdraft_outcomes]
         """Modules with states of their own in the customer."""
+        if publishing is not None:
+            self._stateful.append(profiles)
         board = across.board if across is not None else Board()
         self._board, self._configs = board, configs
         self._bind()
         board.follow({d.NAME for d in self._detectors if hasattr(d, "in_force")}, self._bind)
         self.learns = frozenset(self._event_learners)
+        self.finishes = publishing is not None
         self.rated = frozenset(kind for d in self._detectors for kind in getattr(d, "RATED", ()))
         self._versions = {module.NAME: module.VERSION for module in self._stateful}
         self._with_state = {
@@ -83,6 +99,7 @@ class CustomerStep:
         self._outlooks = make_outlooks(tables, self._detectors, configs) if across is not None else None
         self._foreseeing = [(d, configs[d.NAME]) for d in self._detectors if hasattr(d, "outcomes")]
         self.across = across
+        self._publishing = publishing
         self._view = View(priors)
         self.detector_errors: dict[str, int] = {}
 
@@ -181,6 +198,8 @@ class CustomerStep:
             digest = event_digest(event.event_id) if withdrawable else 0
             cause = Cause(EventTrigger(event.TOPIC, event.event_id), event.time_us, digest, event)
             self._ask(hooks, event, customer, cause, out)
+        if self._publishing is not None:
+            self._publish(self._publishing.changed, customer, event, out)
 
     def learn(self, customer: Customer, recent: Recent, out: list[Emission]) -> None:
         """What detectors with a state of their own learn from a matured transaction; habits are learned by the profile."""
@@ -225,7 +244,7 @@ class CustomerStep:
         out: list[Emission],
     ) -> None:
         for one in answer:
-            _check(one)
+            require_finite(one)
         for one in answer:
             if isinstance(one, Look):
                 self._look(one, customer, cause, out)
@@ -253,7 +272,7 @@ class CustomerStep:
     def _await(self, outlook: Outlook, signal: str | None, customer: Customer, out: list[Emission]) -> None:
         """What an intent saw is to be learned from, unless the customer refuses a purpose that it serves."""
         if self._outlooks is not None and not self._refuses(customer, signal):
-            self._outlooks.looked(customer, _outlooks_of(customer), outlook, out)
+            self._outlooks.looked(customer, outlooks.state_of(customer), outlook, out)
 
     def _become(self, awaited: outlooks.Outlooks, customer: Customer, event: Event, out: list[Emission]) -> None:
         """An event may tell of an outcome that intents foresee."""
@@ -266,7 +285,7 @@ class CustomerStep:
                 continue
             for subject, time_us in outcomes:
                 if not self._refuses(customer, detector.SIGNAL):
-                    awaited.became(customer, _outlooks_of(customer), subject, time_us, out)
+                    awaited.became(customer, outlooks.state_of(customer), subject, time_us, out)
 
     def _refuses(self, customer: Customer, signal: str | None) -> bool:
         return signal is not None and self._episodes.withheld(customer, signal, False, customer.newest_us) is not None
@@ -288,6 +307,10 @@ class CustomerStep:
         """A timer that a detector set for itself, or one that ends an episode or a consent."""
         if timer.name == CONSENT_TIMER:
             self._episodes.expire(customer, timer, out)
+            if self._publishing is not None:
+                self._publish(self._publishing.expired, customer, None, out)
+        elif timer.name == profiles.NAME and self._publishing is not None:
+            self._publish(self._publishing.come_due, customer, None, out)
         if "." in timer.name:
             self._episodes.rest(customer, timer, out)
         for hook in self._on_timer:
@@ -295,6 +318,25 @@ class CustomerStep:
                 due = rfc3339(timer.due_us)
                 cause = Cause(TimerTrigger(f"{hook.signal or hook.name}.due", due), timer.due_us)
                 self._ask((hook,), timer, customer, cause, out)
+
+    def finish(self, customer: Customer, out: list[Emission]) -> None:
+        """Bounded input has ended: what was to be told later is told now."""
+        if self._publishing is not None and profiles.is_waiting(customer):
+            self._publish(self._publishing.finish, customer, None, out)
+
+    def _publish(
+        self,
+        tell: Callable[[Customer, Any, list[Emission]], None],
+        customer: Customer,
+        event: Event | None,
+        out: list[Emission],
+    ) -> None:
+        try:
+            tell(customer, event, out)
+        except Exception as error:  # noqa: BLE001 - law 3, as for detectors
+            topic, id_ = (profiles.NAME, "") if event is None else (event.TOPIC, event.event_id)
+            cause = Cause(EventTrigger(topic, id_), customer.newest_us, event=event)
+            out.append(Emission(self._failed(profiles.NAME, customer.customer_id, cause, error), event))
 
     def freeze_states(self, customer: Customer) -> dict[str, list[Any]]:
         """The detectors' own states, each as [version, state], in the order of the catalogue: not of who was asked first."""
@@ -335,39 +377,12 @@ class CustomerStep:
 
     def _failed(self, name: str, customer_id: str, cause: Cause, error: Exception) -> DetectorError:
         self.detector_errors[name] = self.detector_errors.get(name, 0) + 1
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f"{place.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{place.tb_lineno}" if place is not None else ""
-        trigger = cause.trigger
-        return DetectorError(
-            detector=name,
-            customer_id=customer_id,
-            event_time=rfc3339(cause.time_us),
-            topic=trigger.topic if isinstance(trigger, EventTrigger) else trigger.timer,
-            event_id=cause.name,
-            error=type(error).__name__,
-            message=where,
-        )
-
-
-def _outlooks_of(customer: Customer) -> outlooks.State:
-    state: outlooks.State | None = customer.states.get(outlooks.NAME)
-    if state is None:
-        state = customer.states[outlooks.NAME] = outlooks.State()
-    return state
+        return detector_error(name, customer_id, cause, error)
 
 
 def _example(lesson: Lesson, customer: Customer) -> Example:
     name, label = lesson.name, int(lesson.came)
     return Example(lesson.model, customer.customer_id, name, lesson.time_us, lesson.packed, label)
-
-
-def _check(answer: Say | Wake | Look | Outlook | Lesson) -> None:
-    if isinstance(answer, Say):
-        numbers = [answer.score, *(reason.contribution for reason in answer.reasons)]
-        if not all(math.isfinite(number) for number in numbers if number is not None):
-            raise ArithmeticError("a score or contribution is not finite")
 
 
 def make_policy(settings: Settings, step: CustomerStep, shards_here: int) -> Policy:

@@ -72,8 +72,9 @@ def as_file_line(output: Output) -> bytes:
     }
     if "original_bytes" in header:
         line["original_bytes"] = int(header["original_bytes"])
+    value = output.value or b""
     try:
-        line["original"] = output.value.decode()
+        line["original"] = value.decode()
     except UnicodeDecodeError:
-        line["original_base64"] = b64encode(output.value).decode()
+        line["original_base64"] = b64encode(value).decode()
     return orjson.dumps(line)

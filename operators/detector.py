@@ -24,6 +24,7 @@ customer: `open_episode` finds it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -177,6 +178,14 @@ class Detector(Protocol):
 
 
 HOOKS = ("step", "on_event", "on_timer", "on_rate", "learn", "learn_event", "look")
+
+
+def require_finite(answer: Say | Wake | Look | Outlook | Lesson) -> None:
+    """Raises ArithmeticError for a score or a contribution that is no finite number."""
+    if isinstance(answer, Say):
+        numbers = [answer.score, *(reason.contribution for reason in answer.reasons)]
+        if not all(math.isfinite(number) for number in numbers if number is not None):
+            raise ArithmeticError("a score or contribution is not finite")
 
 
 def open_episode(customer: Customer, signal: str, kind: str = "") -> Said | None:

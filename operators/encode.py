@@ -13,6 +13,7 @@ from operators.knowledge_records import example_record, merchant_record, model_r
 from operators.pseudonym import Pseudonyms
 from state.digest import digest128
 from state.events import Event
+from state.profile import Profile, ProfileWithdrawn
 from state.records import Output
 from state.signals import DetectorError, Late, Score, Signal
 from state.step import Emission
@@ -22,7 +23,7 @@ _encode = msgspec.json.Encoder().encode
 SIGNAL_TOPICS = ("signals.anomaly", "signals.intent", "signals.alert")
 VERSION_TOPICS = ("models", "merchants")
 """Of these only the newest message of a key counts (compacted)."""
-OUTPUT_TOPICS = (*SIGNAL_TOPICS, "scores", "late", "detector_errors", "examples", *VERSION_TOPICS)
+OUTPUT_TOPICS = (*SIGNAL_TOPICS, "scores", "profiles", "late", "detector_errors", "examples", *VERSION_TOPICS)
 SOURCE = "/segone"
 
 
@@ -47,6 +48,9 @@ def encode(emission: Emission, pseudonyms: Pseudonyms | None = None) -> Output:
             *position,
         )
         return Output(topic, key, _encode(body), bytes.fromhex(body.id), headers)
+    if isinstance(body, Profile | ProfileWithdrawn):
+        value = _encode(body) if isinstance(body, Profile) else None
+        return Output("profiles", key, value, digest128("profile", body.customer_id, str(body.revision)), position)
     if isinstance(body, Late):
         return Output(
             "late", key, _encode(body), digest128("late", body.topic, str(body.partition), str(body.offset)), position

@@ -76,6 +76,10 @@ class MomentsTable:
         variance = square - mean * mean
         return Moments(n, mean, variance if variance > 0.0 else 0.0)
 
+    def means(self) -> Iterator[tuple[int, int, float]]:
+        """(key, number of values, mean) of all keys."""
+        return ((key, n, mean) for key, n, mean, _ in _ENTRY.iter_unpack(bytes(self._entries)))
+
     def learn(self, key: int, value: float, fading_factor: float, limit: int) -> None:
         """One more value; beyond `limit` keys the least recently learned one is forgotten.
 

@@ -28,10 +28,11 @@ class Record(msgspec.Struct, gc=False):
 class Output(msgspec.Struct, frozen=True, gc=False):
     """One message to be written. `id` (up to 32 bytes) is the same whenever the same thing is said again:
     the exactly-once sink recognises by it what a crashed predecessor had already written.
-    `headers` come in addition to what the sink itself adds."""
+    `headers` come in addition to what the sink itself adds. Without a `value` it deletes what was written under its key (in Kafka's
+    terms: a tombstone)."""
 
     topic: str
     key: bytes
-    value: bytes
+    value: bytes | None
     id: bytes
     headers: tuple[tuple[str, bytes], ...] = ()

@@ -175,6 +175,20 @@ class PrivacySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
+class ProfilesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The topic `profiles`: how often a customer's profile is written, and of whom what may be."""
+
+    enabled: bool = True
+    min_interval_s: Seconds = 604_800.0
+    """A customer's records are at least so far apart, by arrival; 0: one with each event."""
+    max_delay_s: Seconds = 1_209_600.0
+    """After a record, the longest until a change is told; not less than `shard.allowed_lateness_s`."""
+    purposes: tuple[str, ...] = ("profiling",)
+    """What profiles serve: of a customer who refuses one of them there is none."""
+    sensitive_categories: tuple[str, ...] = ("medical", "pharmacy", "gambling")
+    """Counted under "other" without consent to `health`."""
+
+
 class WatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The live page (`segone watch`): where it listens, who may look, how much it remembers."""
 
@@ -202,6 +216,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watch: WatchSettings = WatchSettings()
     logs: LogsSettings = LogsSettings()
     privacy: PrivacySettings = PrivacySettings()
+    profiles: ProfilesSettings = ProfilesSettings()
     detectors: dict[str, dict[str, Any]] = {}
     secrets: tuple[str, ...] = ()
     """No section: names, as kafka.client.sasl.password, of the values that were read from files of secrets."""

@@ -25,10 +25,10 @@ from state.life_cycle import Outcome, Step, admit, book, classify, forget_waitin
 from state.market import PAGE_CUSTOMERS, PENDING_MAX, Market, visits_due
 from state.policy import Policy
 from state.shard_meta import Meta, decode_meta, encode_meta
-from state.signals import EventTrigger, Late
+from state.signals import EventTrigger, late
 from state.step import CustomerStep, Emission
 from state.store import Store
-from state.times import NEVER_US, rfc3339
+from state.times import NEVER_US
 
 WRITE_BEHIND_CHUNK: Final = 64
 
@@ -116,18 +116,21 @@ class Shard:
         return out
 
     def finish(self) -> list[Emission]:
-        """The end of bounded input: events held back for sorting are applied, and all holders hear of the market's rates. Timers whose
-        time has not come stay."""
+        """The end of bounded input: events held back for sorting are applied, all holders hear of the market's rates, and what the step
+        was to tell later is told. Other timers whose time has not come stay."""
         out: list[Emission] = []
-        if self.policy.reorder_wait_us:
+        if self.policy.reorder_wait_us or self._step.finishes:
             self._agenda.load(NEVER_US, self._load)
             for customer_id in self._agenda.customers():
-                customer = self._load(customer_id)
+                customer, said = self._load(customer_id), len(out)
                 if customer.held:
                     self._hear_rates(customer, out)
                     self._agenda.release(customer, len(customer.held), out)
-                    self._agenda.schedule(customer)
                     self._touch(customer)
+                self._step.finish(customer, out)
+                if len(out) > said:
+                    self._touch(customer)
+                self._agenda.schedule(customer)
         for partition in sorted(self._market.partitions):
             while self._market.pending(partition):
                 self._visit_holders(partition, PAGE_CUSTOMERS, out)
@@ -197,7 +200,7 @@ class Shard:
         else:
             self.counters.late += 1
             ended.late += 1
-            out.append(Emission(_late(customer, event, self.policy.lateness_us), event))
+            out.append(Emission(late(event, customer.newest_us, self.policy.lateness_us), event))
 
     def _apply_transaction(self, customer: Customer, transaction: Transaction, out: list[Emission]) -> Outcome:
         step = classify(customer, transaction, self.policy.lateness_us)
@@ -384,16 +387,3 @@ class Shard:
 
 def _in_time(event: Event) -> tuple[int, str, str]:
     return event.time_us, event.TOPIC, event.event_id
-
-
-def _late(customer: Customer, event: Event, lateness_us: int) -> Late:
-    return Late(
-        topic=event.TOPIC,
-        partition=event.partition,
-        offset=event.offset,
-        customer_id=event.customer_id,
-        event_id=event.event_id,
-        event_time=rfc3339(event.time_us),
-        arrived_at=rfc3339(event.arrival_us),
-        late_by_s=(customer.newest_us - lateness_us - event.time_us) / 1e6,
-    )

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from state.digest import digest128
+from state.events import Event
+from state.times import rfc3339
 
 State = Literal["OPEN", "UPDATE", "CLOSE", "RETRACT"]
 Link = Literal["logit", "identity", "none"]
@@ -112,6 +114,20 @@ class Late(msgspec.Struct, frozen=True, gc=False):
     event_time: str
     arrived_at: str
     late_by_s: float
+
+
+def late(event: Event, newest_us: int, lateness_us: int) -> Late:
+    """The record of an event that came when its customer's newest event was already at `newest_us`."""
+    return Late(
+        topic=event.TOPIC,
+        partition=event.partition,
+        offset=event.offset,
+        customer_id=event.customer_id,
+        event_id=event.event_id,
+        event_time=rfc3339(event.time_us),
+        arrived_at=rfc3339(event.arrival_us),
+        late_by_s=(newest_us - lateness_us - event.time_us) / 1e6,
+    )
 
 
 class DetectorError(msgspec.Struct, frozen=True, gc=False):

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 from event_log import subject
 
-from dataflows.files.sink import ALL_TOPICS
-from operators.dead_letter import as_file_line
+from dataflows.files.sink import ALL_TOPICS, as_line
 from state.records import Output
 
 OUR_ID_HEADER = "segone-id"
@@ -63,7 +62,7 @@ def on_kafka(outputs: Iterable[Output], *, headers: bool) -> Said:
     """What Kafka holds, in the form of files; with `headers` they count as part of the body."""
     said: Said = {}
     for output in outputs:
-        line = as_file_line(output) if output.topic.endswith(".dlq") else output.value
+        line = as_line(output)
         place, name = _place(output.topic, line)
         others = [header for header in output.headers if header[0] != OUR_ID_HEADER]
         said.setdefault(place, []).append(Item(name, line + repr(others).encode() if headers else line))
@@ -81,6 +80,18 @@ def comparable(said: Said) -> Said:
         return Item(item.id, orjson.dumps(line))
 
     return {place: [common(place, item) for item in items] for place, items in said.items()}
+
+
+def with_newest_profiles(said: Said) -> Said:
+    """For runs in different numbers of parts: at the end of each part changed profiles are told. The newest of each customer are alike,
+    but for how many there were."""
+
+    def newest(items: list[Item]) -> list[Item]:
+        body = orjson.loads(items[-1].body)
+        body.pop("revision", None)
+        return [Item("newest", orjson.dumps(body))]
+
+    return {place: newest(items) if place.topic == "profiles" else items for place, items in said.items()}
 
 
 def differences(reference: Said, found: Said) -> Differences:
@@ -123,6 +134,7 @@ def _place(topic: str, line: bytes) -> tuple[Place, str]:
     names = {"scores": ("transaction_id",), "late": ("topic", "partition", "offset")}
     names["detector_errors"] = ("detector", "topic", "event_id")
     names["examples"] = ("model", "transaction_id", "label")
+    names["profiles"] = ("deleted",) if "deleted" in body else ("revision",)
     names["merchants"], names["models"] = ("scope", "effective_from"), ("version",)
     name = "/".join(str(body[part]) for part in names.get(topic, ("id",)))
     return Place(topic, subject(body)), name

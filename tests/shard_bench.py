@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from dataflows.files.sink import as_line
 from operators.across import Across
 from operators.alerts import overdraft_outcomes
 from operators.anomaly import transaction as fused
@@ -18,6 +19,7 @@ from operators.encode import encode, is_written
 from operators.intent import outlooks
 from operators.knowledge.board import Board
 from operators.knowledge.facts import Example, MerchantFact, ScoreCount
+from operators.profiles import Publishing
 from state.customer import Customer
 from state.events import Event
 from state.frozen import freeze, thaw
@@ -86,10 +88,11 @@ class Bench:
         detectors: tuple[Detector, ...] = CATALOGUE,
         config: str = CONFIG,
         across: Across | None = None,
+        publishing: Publishing | None = None,
     ) -> None:
-        """`across`: if not one whose board stays empty."""
+        """`across`: if not one whose board stays empty. `publishing`: what writes profiles, if anything does."""
         across = across or Across(KnowledgeSettings(), Board())
-        self._arguments = (tables, config, detectors, across)
+        self._arguments = (tables, config, detectors, across, publishing)
         self._policy = policy
         self._generations: dict[bytes, Any] = {}
         self.said: list[Said] = []
@@ -129,7 +132,7 @@ class Bench:
     def _hear(self, emissions: list[Emission]) -> list[Said]:
         self.learned += [emission.body for emission in emissions if is_learned(emission)]
         outputs = [encode(emission) for emission in emissions if is_written(emission)]
-        bodies = [orjson.loads(output.value) for output in outputs]
+        bodies = [orjson.loads(as_line(output)) for output in outputs]
         self.said += bodies
         self.topics += [output.topic for output in outputs]
         return bodies

@@ -41,6 +41,7 @@ from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
 from operators.encode import OUTPUT_TOPICS
 from operators.knowledge.board import Board
+from operators.profiles import publishing_of
 from state.digest import partition_of
 from state.events import Event, Transaction
 from state.records import Record
@@ -60,6 +61,9 @@ batch_records_max = {batch}
 [knowledge]
 bucket_s = {bucket}
 label_horizon_s = 604800.0
+[profiles]
+min_interval_s = 86400.0
+max_delay_s = 259200.0
 [detectors.transaction]
 threshold = 0.02
 [detectors.velocity]
@@ -151,7 +155,10 @@ def by_the_plain_shard(folder: Path, config: Path) -> Heard:
     board = Board()
     knowledge = OfflineKnowledge(settings, board)
     across = Across(settings.knowledge, board) if settings.knowledge.enabled else None
-    benches = [Bench(settings.detectors, policy, config=settings.digest(), across=across) for _ in range(PARTITIONS)]
+    benches = [
+        Bench(settings.detectors, policy, config=settings.digest(), across=across, publishing=publishing_of(settings))
+        for _ in range(PARTITIONS)
+    ]
     said: Heard = {}
     logs = [[(event.arrival_us, at, event) for event in read_log(folder, at)] for at in range(PARTITIONS)]
     for arrival_us, partition, event in heapq.merge(*logs, key=lambda entry: entry[:2]):

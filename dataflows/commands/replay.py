@@ -36,6 +36,7 @@ from operators.dead_letter import dead_letter
 from operators.decode import DecodeLimits, Decoder, Rejection
 from operators.encode import encode, is_written
 from operators.knowledge.board import Board
+from operators.profiles import publishing_of
 from operators.pseudonym import pseudonyms_of
 from state.digest import partition_of
 from state.events import BROADCAST, Event
@@ -167,7 +168,7 @@ class Replay:
         board = Board()
         self._knowledge = OfflineKnowledge(settings, board)
         across = Across(settings.knowledge, board) if settings.knowledge.enabled else None
-        step = CustomerStep(settings.detectors, settings.digest(), across=across)
+        step = CustomerStep(settings.detectors, settings.digest(), across=across, publishing=publishing_of(settings))
         store = DiskStore.open(Path(self._folder.name), 0, map_bytes_max=settings.state.map_size_gb_max << 30)
         policy = make_policy(settings, step, 1)
         self._shard = Shard(

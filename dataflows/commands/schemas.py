@@ -26,6 +26,7 @@ from operators.knowledge.versions import ModelVersion
 from operators.knowledge_records import ExampleRecord, record_fields
 from state.events import EVENT_TYPES, TOPICS
 from state.money import AMOUNT_PATTERN, parse_balance
+from state.profile import Profile
 from state.signals import DetectorError, EventTrigger, Late, Score, Signal, TimerTrigger
 
 Schema = dict[str, Any]
@@ -55,11 +56,6 @@ DETAILS: dict[str, Schema] = {
     "intent.life_event": {"kind": _TEXT},
     "intent.refinance": {"account_id": _TEXT},
     "intent.product": {"product": _TEXT, "expected_on": _DAY, "terms": {}},
-}
-
-# Topics whose records are the engine's own business: their layout is described where they are made.
-_INTERNAL = {
-    "profiles": "reserved for the newest profile of each customer (compacted, key = customer_id); this release writes none",
 }
 
 
@@ -143,6 +139,19 @@ def signal_schema() -> Schema:
     return schema
 
 
+def profile_schema() -> Schema:
+    """A customer's profile; in files, a line may tell instead that there is none any more."""
+    schema = _struct_schema("profile", Profile)
+    deletion = {
+        "type": "object",
+        "description": "In files only, for Kafka's tombstone.",
+        "properties": {"customer_id": _TEXT, "deleted": {"const": True}},
+        "required": ["customer_id", "deleted"],
+    }
+    head = {name: schema.pop(name) for name in ("$schema", "$id", "title", "description", "$defs")}
+    return {**head, "anyOf": [schema, deletion]}
+
+
 def dead_letter_schema() -> Schema:
     """A dead letter as a line of the embedded log."""
     properties = {
@@ -185,6 +194,7 @@ def schemas() -> dict[str, Schema]:
     outputs = {
         "signal": signal_schema(),
         "score": _struct_schema("score", Score),
+        "profile": profile_schema(),
         "late": _struct_schema("late", Late),
         "detector_error": _struct_schema("detector_error", DetectorError),
         "dead_letter": dead_letter_schema(),
@@ -214,11 +224,17 @@ def asyncapi() -> Schema:
     for topic in TOPICS:
         describe(topic, topic, {"type": "string"} if topic == "in.market" else customer)
         add(topic, "receive", topic, inspect.getdoc(EVENT_TYPES[topic]) or topic)
-    for name in ("signal", "score", "late", "detector_error"):
+    for name in ("signal", "score", "profile", "late", "detector_error"):
         describe(name, name, customer)
     for topic in SIGNAL_TOPICS:
         add(topic, "send", "signal", f"Signals whose type begins with {topic.removeprefix('signals.')}.")
     add("scores", "send", "score", "The score of each transaction when it was first applied.")
+    add(
+        "profiles",
+        "send",
+        "profile",
+        "The newest profile of each customer (compacted); a tombstone where it may no longer be published.",
+    )
     add("late", "send", "late", "Records beyond the allowed lateness.")
     add("detector_errors", "send", "detector_error", "Detectors that failed; their records count as applied.")
     describe("example", "example", customer)
@@ -236,9 +252,6 @@ def asyncapi() -> Schema:
     messages["dead_letter"] = {"name": "dead_letter", "headers": headers, "description": "The original key and value."}
     for topic in TOPICS:
         add(topic + TOPIC_SUFFIX, "send", "dead_letter", f"Records of {topic} that were refused.")
-    messages["internal"] = {"name": "internal", "description": "The engine's own."}
-    for topic, description in _INTERNAL.items():
-        add(topic, "send", "internal", description)
     return {
         "asyncapi": "3.0.0",
         "info": {

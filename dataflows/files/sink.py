@@ -30,7 +30,14 @@ class OutputFailed(Exception):
 
 def as_line(output: Output) -> bytes:
     """The file form of a message: its value, or for a dead letter the record that describes it."""
+    if output.value is None:
+        return deletion_line(output.key)
     return as_file_line(output) if output.topic.endswith(".dlq") else output.value
+
+
+def deletion_line(key: bytes) -> bytes:
+    """What stands in a file for a tombstone, which is a key without a value."""
+    return orjson.dumps({"customer_id": key.decode("utf-8", "surrogatepass"), "deleted": True})
 
 
 class FileSinkPartition(StatefulSinkPartition[OutputBatch, bytes]):

@@ -267,7 +267,7 @@ class Publisher:
         for at, (output, (topic, number)) in enumerate(zip(outputs, addresses, strict=True)):
             key, value = output.key, output.value
             headers: Headers = [(ID_HEADER, output.id), *output.headers]
-            if len(key) + len(value) + HEADERS_ROOM_BYTES > bytes_max[topic]:
+            if value is not None and len(key) + len(value) + HEADERS_ROOM_BYTES > bytes_max[topic]:
                 key, value = self._fitting(topic, key, value, headers)
             report = attempt.report if at in told else None
             while True:

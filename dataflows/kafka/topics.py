@@ -13,15 +13,13 @@ from state.settings import KafkaSettings
 COMPACTED = ("profiles", "models", "merchants")
 """Topics of which only the newest message of a key counts."""
 
-OUTPUTS = (*ALL_TOPICS, "profiles")
-
 
 def plans(kafka: KafkaSettings) -> list[TopicPlan]:
     """Every topic as `segone init` makes it: input topics co-partitioned, output partitions a multiple of the sink's."""
     stride = kafka.sink_partitions
     output_partitions = -(-kafka.partitions // stride) * stride
     made = []
-    for topic in (*TOPICS, *OUTPUTS):
+    for topic in (*TOPICS, *ALL_TOPICS):
         inputs = 1 if topic in BROADCAST else kafka.partitions
         partitions = inputs if topic in TOPICS else output_partitions
         config = {"cleanup.policy": "compact"} if topic in COMPACTED else {}

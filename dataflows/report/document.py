@@ -164,7 +164,9 @@ def profiles_of(run: Path, customers: Collection[str]) -> dict[str, Json]:
     for line in read_topic(run, "profiles"):
         profile = orjson.loads(line.value)
         if isinstance(profile, dict) and profile.get("customer_id") in customers:
-            found[profile["customer_id"]] = profile
+            found.pop(profile["customer_id"], None)
+            if not profile.get("deleted"):
+                found[profile["customer_id"]] = profile
     return found
 
 

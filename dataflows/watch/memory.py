@@ -35,6 +35,7 @@ class _Error(msgspec.Struct, gc=False):
 
 class _Profile(msgspec.Struct, gc=False):
     customer_id: str
+    deleted: bool = False
 
 
 class Memory:
@@ -116,11 +117,13 @@ class Memory:
                 self.forgotten += 1
 
     def _add_profile(self, value: bytes) -> None:
-        if not value:
-            return  # a deletion: its key is not here, and an old profile leaves by itself
-        customer_id = msgspec.json.decode(value, type=_Profile).customer_id
-        self._profile_bytes += len(value) - len(self._profiles.pop(customer_id, b""))
+        profile = msgspec.json.decode(value, type=_Profile)
+        customer_id = profile.customer_id
+        self._profile_bytes -= len(self._profiles.pop(customer_id, b""))
+        if profile.deleted:
+            return
         self._profiles[customer_id] = value
+        self._profile_bytes += len(value)
         while len(self._profiles) > self._settings.profiles_max or self._profile_bytes > self._settings.bytes_max:
             self._profile_bytes -= len(self._profiles.popitem(last=False)[1])
 

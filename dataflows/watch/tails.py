@@ -13,6 +13,7 @@ import msgspec
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from dataflows.commands.run_folder import LINE_BYTES_MAX, committed_bytes, partitions
+from dataflows.files.sink import deletion_line
 from dataflows.kafka.client import consumer, partition_counts, required_partitions
 from dataflows.watch.memory import ERRORS, PROFILES, TOPICS, Message
 from state.settings import ConfigError, KafkaSettings
@@ -115,7 +116,10 @@ class KafkaTail:
                 self._on_error(error)
                 continue
             self.trouble = ""
-            found.append((message.topic()[self._prefix_length :], message.value() or b""))
+            value = message.value()
+            if value is None:  # a tombstone
+                value = deletion_line(message.key() or b"")
+            found.append((message.topic()[self._prefix_length :], value))
         return found
 
     def close(self) -> None:

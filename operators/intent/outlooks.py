@@ -65,6 +65,14 @@ class State(msgspec.Struct, array_like=True):
     """Subject → when its newest outcomes were."""
 
 
+def state_of(customer: Customer) -> State:
+    """The customer's, made at first use."""
+    state: State | None = customer.states.get(NAME)
+    if state is None:
+        state = customer.states[NAME] = State()
+    return state
+
+
 class Span(NamedTuple):
     """Which weeks an outcome covers, and how long they wait for it."""
 

@@ -22,6 +22,7 @@ from operators.dead_letter import dead_letter
 from operators.decode import Decoder, Rejection, parse_json
 from operators.encode import encode, is_written
 from operators.knowledge.board import Board
+from operators.profiles import publishing_of
 from state.digest import partition_of, shard_of
 from state.events import BROADCAST, TOPICS
 from state.memory_store import MemoryStore
@@ -202,7 +203,7 @@ def undisturbed(history: History, settings: Settings, until_us: int | None) -> E
     decoder = Decoder()
     board = Board()
     across = Across(settings.knowledge, board) if settings.knowledge.enabled else None
-    step = CustomerStep(settings.detectors, settings.digest(), across=across)
+    step = CustomerStep(settings.detectors, settings.digest(), across=across, publishing=publishing_of(settings))
     policy = make_policy(settings, step, settings.shard.count)
     shards = [Shard(number, step, policy, MemoryStore()) for number in range(settings.shard.count)]
     knowledge = OfflineKnowledge(settings, board)

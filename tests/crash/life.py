@@ -33,6 +33,7 @@ from state.store_error import StoreError
 from state.store_position import decode_token
 
 DAY_US = 86_400_000_000
+DAY_S = 86_400.0
 DEATHS_MAX = 6
 STEPS_MAX = 500
 """Of a live stream that somehow doesn't die."""
@@ -82,6 +83,9 @@ class Life:
             shard=msgspec.structs.replace(DEFAULTS.shard, **shard),
             state=msgspec.structs.replace(DEFAULTS.state, durability="power" if self.power else "process"),
             knowledge=msgspec.structs.replace(DEFAULTS.knowledge, **self._knowledge(shard["reorder_wait_s"])),
+            profiles=msgspec.structs.replace(
+                DEFAULTS.profiles, min_interval_s=choose((0.0, 3600.0, DAY_S)), max_delay_s=choose((DAY_S, 3 * DAY_S))
+            ),
         )
         self.batch_records_max = choose((1, 3, 10, 2000))
         self.sink_partitions = choose((1, 3))

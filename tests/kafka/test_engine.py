@@ -20,7 +20,6 @@ from worker_process import WorkerProcess
 
 from dataflows.cli import main
 from dataflows.files.sink import ALL_TOPICS
-from dataflows.kafka.topics import OUTPUTS
 from simulation.runs import Message
 from simulation.settings import Dirt, WorldSettings
 from simulation.world import stream
@@ -75,7 +74,7 @@ class Engine(NamedTuple):
     def said(self, *, headers: bool = False) -> Said:
         """What a read-committed reader finds."""
         outputs = [
-            Output(topic, seen.key or b"", seen.value or b"", b"", tuple(seen.headers.items()))
+            Output(topic, seen.key or b"", seen.value, b"", tuple(seen.headers.items()))
             for topic in ALL_TOPICS
             for seen in committed(self.bootstrap, topic, PARTITIONS)
         ]
@@ -98,10 +97,10 @@ def engine(own_broker: Broker | None, kafka: str, admin: AdminClient, tmp_path: 
     config = settings(tmp_path, "kafka", kafka)
     assert main(["init", "--config", str(config)]) == 0
     yield Engine(kafka, config)
-    for removed in admin.delete_topics([*TOPICS, *OUTPUTS], operation_timeout=PATIENCE_S).values():
+    for removed in admin.delete_topics([*TOPICS, *ALL_TOPICS], operation_timeout=PATIENCE_S).values():
         removed.result()
     give_up_s = time.monotonic() + PATIENCE_S
-    while {*TOPICS, *OUTPUTS} & {*admin.list_topics(timeout=10).topics}:
+    while {*TOPICS, *ALL_TOPICS} & {*admin.list_topics(timeout=10).topics}:
         assert time.monotonic() < give_up_s, "the topics were not removed"
         time.sleep(0.05)
 
