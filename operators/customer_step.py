@@ -153,19 +153,20 @@ class CustomerStep:
                 if make_state is not None and (state := states.get(name)) is None:
                     state = states[name] = make_state()
                 finding = call(config, state, transaction, view)
-                if finding is not None and not math.isfinite(finding.strength):
+                if finding is None:
+                    continue
+                if not math.isfinite(finding.strength):
                     raise ArithmeticError("a contribution is not finite")
+                if signal is not None:
+                    self._episodes.find(signal, finding, customer, transaction, digest, None, out)
             except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
                 cause = Cause(EventTrigger(transaction.TOPIC, transaction.transaction_id), transaction.time_us)
                 out.append(Emission(self._failed(name, customer.customer_id, cause, error), transaction))
                 continue
-            if finding is not None:
-                if finding.reasons and finding.suspicious:
-                    if findings is None:
-                        findings = {}
-                    findings[name] = finding
-                if signal is not None:
-                    self._episodes.find(signal, finding, customer, transaction, digest, None, out)
+            if finding.reasons and finding.suspicious:
+                if findings is None:
+                    findings = {}
+                findings[name] = finding
         memory = states.get(fused.NAME)
         if memory is None:
             memory = states[fused.NAME] = fused.State()
@@ -221,7 +222,7 @@ class CustomerStep:
         self._ask(self._rate_hooks, rate, customer, cause, out)
 
     def _ask(self, hooks: Iterable[Hook], subject: Any, customer: Customer, cause: Cause, out: list[Emission]) -> None:
-        """Calls hooks and does what each of them answers: all of it, or nothing if it fails."""
+        """Calls hooks and does what each of them answers. If a hook fails, or a number in its answer is none, nothing of it is done."""
         states = customer.states
         for name, call, config, make_state, signal, _ in hooks:
             try:
@@ -278,14 +279,12 @@ class CustomerStep:
         """An event may tell of an outcome that intents foresee."""
         for detector, config in self._foreseeing:
             try:
-                outcomes = tuple(detector.outcomes(config, event))
+                for subject, time_us in tuple(detector.outcomes(config, event)):
+                    if not self._refuses(customer, detector.SIGNAL):
+                        awaited.became(customer, outlooks.state_of(customer), subject, time_us, out)
             except Exception as error:  # noqa: BLE001 - law 3: a detector's failure must not stop the customer's other detectors
                 cause = Cause(EventTrigger(event.TOPIC, event.event_id), event.time_us)
                 out.append(Emission(self._failed(detector.NAME, customer.customer_id, cause, error), event))
-                continue
-            for subject, time_us in outcomes:
-                if not self._refuses(customer, detector.SIGNAL):
-                    awaited.became(customer, outlooks.state_of(customer), subject, time_us, out)
 
     def _refuses(self, customer: Customer, signal: str | None) -> bool:
         return signal is not None and self._episodes.withheld(customer, signal, False, customer.newest_us) is not None

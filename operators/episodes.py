@@ -212,8 +212,8 @@ class Episodes:
             say.kind,
             say.sensitive,
         )
-        _remember(customer, said)
         self._emit(type_, say, said, customer, cause, model, out)
+        _remember(customer, said)  # last: what can't be written was not said
 
     def _follow_up(
         self, customer: Customer, said: Said, state: str, cause: Cause, reason: Reason, out: list[Emission]

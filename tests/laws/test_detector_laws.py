@@ -291,16 +291,18 @@ def test_a_failing_detector_is_reported_once_and_the_others_go_on(broken: str, e
     assert [body for body in bench.said if "error" not in body] == without.said
 
 
+@pytest.mark.parametrize("error", ["ZeroDivisionError", "KeyError"])
 @pytest.mark.parametrize("broken", [detector.NAME for detector in CATALOGUE if hasattr(detector, "outcomes")])
-def test_an_intent_that_fails_to_see_an_outcome_is_reported_and_the_others_go_on(broken: str) -> None:
+def test_an_intent_that_fails_to_see_an_outcome_is_reported_and_the_others_go_on(broken: str, error: str) -> None:
     def outcomes(config: Any, event: Event) -> Iterator[tuple[str, int]]:
-        yield "somebody", event.time_us
-        raise ZeroDivisionError("secret")
+        yield "a model that there is not", event.time_us
+        if error == "ZeroDivisionError":
+            raise ZeroDivisionError("secret")
 
     detectors = tuple(with_hooks(d, outcomes=outcomes) if broken == d.NAME else d for d in CATALOGUE)
     bench = Bench(loud(), SHORT, detectors).run([label(NOON_US, "t-0"), transaction("t-1", NOON_US)])
-    (error,) = bench.on("detector_errors")
-    assert (error["detector"], error["topic"], error["error"]) == (broken, "in.labels", "ZeroDivisionError")
+    (told,) = bench.on("detector_errors")
+    assert (told["detector"], told["topic"], told["error"]) == (broken, "in.labels", error)
     assert bench.shard.counters.applied == 2 and len(bench.on("scores")) == 1
 
 
@@ -314,6 +316,26 @@ def test_a_contribution_that_is_no_number_is_a_failure_of_its_detector(contribut
     bench = Bench(loud(), SHORT, (with_hooks(null, step=step),)).run([transaction("t-1", NOON_US)])
     assert [body["detector"] for body in bench.on("detector_errors")] == ["null"]
     assert bench.on("signals") == [] and bench.shard.counters.applied == 1
+
+
+def finding_of(**fields: Any) -> Finding:
+    return Finding(**{"reasons": (Reason("X", "x", 0, 0, 9.0, ""),), **fields})
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [finding_of(details=None), finding_of(quiet_s=math.nan), finding_of(quiet_s=math.inf), finding_of(reasons=("X",))],
+    ids=["no details", "no length", "beyond all time", "no reason"],
+)
+def test_a_finding_that_cannot_be_said_is_a_failure_of_its_detector(finding: Finding) -> None:
+    null = next(detector for detector in CATALOGUE if detector.NAME == "null")
+    broken = with_hooks(null, step=lambda *_: finding)
+    others = tuple(detector for detector in CATALOGUE if detector.NAME != "null")
+    events = [transaction(f"t-{n}", NOON_US + n * DAY_US) for n in range(3)]
+    bench = Bench(loud(), SHORT, (broken, *others)).run(events)
+    assert [body["detector"] for body in bench.on("detector_errors")] == ["null"] * 3
+    assert [body for body in bench.said if "error" not in body] == Bench(loud(), SHORT, others).run(events).said
+    assert all(said.type != null.SIGNAL for said in bench.shard.customer("c-1").said), "it has not been said"
 
 
 # ---- law 4: bounded state that survives freezing
