@@ -57,9 +57,11 @@ class Quarantine:
         where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place is not None else ""
         text = f"{type(error).__name__}{where}"
         note = {"topic": position[0], "partition": position[1], "offset": position[2], "error": text}
-        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(file, orjson.dumps(note) + b"\n")
+            length = os.fstat(file).st_size
+            is_torn = length and os.pread(file, 1, length - 1) != b"\n"
+            os.write(file, (b"\n" if is_torn else b"") + orjson.dumps(note) + b"\n")
             os.fsync(file)
         finally:
             os.close(file)

@@ -97,6 +97,7 @@ class Shard:
                 self._apply_one(customer, event, out)
             self._agenda.schedule(customer)
             self._touch(customer)
+        self.applying = None  # what fails from here on is the fault of no record
         self._write_behind(self.policy.dirty_customers_max)
         return out
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -44,16 +46,24 @@ def record(number: int) -> Record:
     return Record("in.transactions", 0, number, 1_735_689_600_000_000, b"c-1", orjson.dumps(body))
 
 
-def drive(state_dir: Path) -> list[OutputBatch]:
-    """One life of a worker with one shard over three records; what it would have written."""
+class Unfreezable(CustomerStep):
+    """A customer step whose states can't be written."""
+
+    def freeze_states(self, customer: Customer) -> dict[str, list[Any]]:
+        raise RuntimeError("another bug")
+
+
+def drive(state_dir: Path, kind: type[CustomerStep] = Faulty) -> list[OutputBatch]:
+    """One life of a worker with one shard over three records, which keeps no changed customer unwritten; what it would have written."""
     settings = load_settings(environment={})
-    step = Faulty(settings.detectors, settings.digest())
+    step = kind(settings.detectors, settings.digest())
     quarantine = Quarantine(state_dir)
     accounting = Accounting()
     router = Router(Decoder(), ["0000"], 1, accounting, quarantine)
 
     def factory(number: int) -> Shard:
-        return Shard(number, step, make_policy(settings, step, 1), MemoryStore())
+        policy = msgspec.structs.replace(make_policy(settings, step, 1), dirty_customers_max=0)
+        return Shard(number, step, policy, MemoryStore())
 
     logic = ShardLogic(None, factory, 1, False, 1.0, quarantine, tally=Tally(), accounting=accounting)
     written: list[OutputBatch] = []
@@ -78,10 +88,22 @@ def test_a_record_crashes_a_worker_once_and_is_a_dead_letter_after_the_restart(t
     assert scored == ["t-0", "t-2"]
 
 
-def test_a_torn_note_is_passed_over(tmp_path: Path) -> None:
+def test_a_profile_that_cannot_be_written_sends_no_record_to_quarantine(tmp_path: Path) -> None:
+    """It may be of another customer: after each restart a sound record more would be a dead letter."""
+    with pytest.raises(RuntimeError, match="another bug"):
+        drive(tmp_path, Unfreezable)
+    assert not Quarantine(tmp_path)
+
+
+def test_a_torn_note_is_passed_over_and_does_not_take_the_next_with_it(tmp_path: Path) -> None:
     (tmp_path / "quarantine.jsonl").write_bytes(
         b'{"topic":"in.transactions","partition":0,"offset":7,"error":"x"}\n{"top'
     )
     quarantine = Quarantine(tmp_path)
     assert quarantine.rejection(("in.transactions", 0, 7)) is not None
     assert quarantine.rejection(("in.transactions", 0, 8)) is None
+    event = Decoder().decode(record(8))
+    assert isinstance(event, Transaction)
+    quarantine.add(event, RuntimeError("a bug"))
+    again = Quarantine(tmp_path)
+    assert [again.rejection(("in.transactions", 0, offset)) is not None for offset in (7, 8, 9)] == [True, True, False]
