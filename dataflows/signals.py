@@ -62,8 +62,8 @@ def build(worker: Worker) -> Dataflow:
         )
         return WatchedLogic(logic, worker.witness)
 
-    def knowledge_key(resume: bytes | None) -> KnowledgeLogic:
-        return KnowledgeLogic(resume, worker.open_key, worker.sink_partitions)
+    def knowledge_key(resume: bytes | None) -> WatchedLogic:
+        return WatchedLogic(KnowledgeLogic(resume, worker.open_key, worker.sink_partitions), worker.witness)
 
     said = op.stateful_batch("customers", cast(KeyedStream[ShardBatch], split.trues), shard)
     addressed = op.map("address", said, lambda item: item[1])
