@@ -21,7 +21,8 @@ from dataflows.kafka.client import (
     required_partitions,
     unavailable,
 )
-from operators.dead_letter import TOPIC_SUFFIX
+from dataflows.kafka.publisher import OMITTED_HEADER
+from operators.dead_letter import TOPIC_SUFFIX, WHOLE_HEADER
 from state.digest import partition_of
 from state.settings import KafkaSettings
 from state.whole_numbers import whole_number
@@ -84,6 +85,8 @@ def _messages(settings: KafkaSettings, reader: Any, places: list[TopicPartition]
 
 
 def _letter(topic: str, message: Message) -> Letter:
+    """The letter about a record of `topic`. A value that was too large for the dead-letter topic is not in it: then the letter holds
+    the first 0 bytes of its record."""
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or ()}
 
     def number(name: str) -> int:
@@ -99,6 +102,7 @@ def _letter(topic: str, message: Message) -> Letter:
         number("dlq.offset"),
         headers.get("dlq.arrived_at", ""),
         message.value() or b"",
+        number(WHOLE_HEADER) or number(OMITTED_HEADER),
     )
 
 
