@@ -22,7 +22,8 @@ class FolderLock:
     def __init__(self, folder: Path, patience_s: float = 0.0) -> None:
         """Waits up to `patience_s`, since a process that was killed needs a moment to be gone.
 
-        Raises StoreError if another process holds the lock (its pid is named) or the folder can't be written.
+        Raises StoreError if another process holds the lock (its pid is named), if the folder can't be written, or if its file system
+        has no locks.
         """
         path = folder / "lock"
         try:
@@ -31,11 +32,17 @@ class FolderLock:
             raise unopened(path, error) from error
         try:
             self._lock(patience_s)
-        except OSError as error:
+        except BlockingIOError as error:
             owner = os.pread(self._fd, 256, 0).decode("utf-8", "replace") or "unknown"
             os.close(self._fd)
             raise StoreError(
                 f"{folder}: in use by process {owner}. Stop that process first; two workers must not share their state"
+            ) from error
+        except OSError as error:
+            os.close(self._fd)
+            raise StoreError(
+                f"{folder}: cannot be locked ({error.strerror}). The state folder needs a file system with locks (flock): choose one "
+                "on a disk of this machine"
             ) from error
         try:
             os.ftruncate(self._fd, 0)
