@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from operators import floors
 from operators.alerts import (
@@ -28,6 +25,7 @@ from operators.anomaly import (
     transaction,
     velocity,
 )
+from operators.config_tables import Tables, place, read_table
 from operators.consent import TABLE as CONSENTS
 from operators.consent import Consents
 from operators.detector import Detector
@@ -67,7 +65,7 @@ PROFILE = "profile"
 
 
 def read_configs(
-    tables: Mapping[str, Mapping[str, Any]], detectors: tuple[Detector, ...] = CATALOGUE
+    tables: Tables, detectors: tuple[Detector, ...] = CATALOGUE
 ) -> tuple[Priors, transaction.Config, dict[str, Any]]:
     """The typed tables of config/detectors.toml: the priors, the fused detector's and the others' by name.
 
@@ -76,22 +74,12 @@ def read_configs(
     known = {PROFILE, CONSENTS, transaction.NAME, *TABLES, *(detector.NAME for detector in (*CATALOGUE, *detectors))}
     for name in tables:
         if name not in known:
-            raise ConfigError(f"detectors.toml:[{name}]: no such detector; known are {', '.join(sorted(known))}")
-    priors = _convert(PROFILE, tables.get(PROFILE, {}), Priors)
-    fused = _convert(transaction.NAME, tables.get(transaction.NAME, {}), transaction.Config)
-    others = {
-        detector.NAME: _convert(detector.NAME, tables.get(detector.NAME, {}), detector.Config) for detector in detectors
-    }
-    return priors, fused, others
+            raise ConfigError(f"{place(name)}: no such detector; known are {', '.join(sorted(known))}")
+    priors = read_table(tables, PROFILE, Priors)
+    fused = read_table(tables, transaction.NAME, transaction.Config)
+    return priors, fused, {detector.NAME: read_table(tables, detector.NAME, detector.Config) for detector in detectors}
 
 
-def read_consents(tables: Mapping[str, Mapping[str, Any]]) -> Consents:
+def read_consents(tables: Tables) -> Consents:
     """The table [consents]. Raises ConfigError, as `read_configs` does."""
-    return _convert(CONSENTS, tables.get(CONSENTS, {}), Consents)  # type: ignore[no-any-return]
-
-
-def _convert(name: str, table: Mapping[str, Any], type_: type[Any]) -> Any:
-    try:
-        return msgspec.convert(table, type_)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"detectors.toml:[{name}]: {error}") from error
+    return read_table(tables, CONSENTS, Consents)

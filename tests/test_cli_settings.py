@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from operators.customer_step import CustomerStep
+from operators.knowledge.building import build_learner
 from state.settings import ConfigError, Settings
 from state.settings_reading import load_settings
 
@@ -64,6 +66,30 @@ def test_a_detector_can_be_set_in_the_environment_and_changes_the_digest(tmp_pat
 )
 def test_a_wrong_file_is_told_with_file_section_and_key(tmp_path: Path, toml: str, says: str) -> None:
     assert refusal(tmp_path, toml).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("[detectors.geo]\nspeed_kmh_max = 'fast'", "detectors:[geo] speed_kmh_max: Expected `float`, got `str`"),
+        ("[detectors.churn]\nspeed = 1", "detectors:[churn]: Object contains unknown field `speed`"),
+        ("[detectors.learner.forest]\ntrees = 0", "detectors:[learner] forest.trees: Expected `int` >= 1"),
+        (
+            "[detectors.churn.weights]\nlogs = 1.0",
+            "detectors:[churn] weights: churn: weights of unknown features: logs",
+        ),
+        ("[detectors.consents]\nexplicit = 1", "detectors:[consents] explicit: Expected `array`, got `int`"),
+        ("[detectors.gio]\nenabled = false", "detectors:[gio]: no such detector; known are amount,"),
+    ],
+)
+def test_a_wrong_number_of_a_detector_is_told_by_the_key_that_it_has_in_any_file(
+    tmp_path: Path, toml: str, says: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        tables = settings(tmp_path, toml).detectors
+        CustomerStep(tables, "config")
+        build_learner(tables, 1)
+    assert str(refused.value).startswith(says)
 
 
 @pytest.mark.parametrize(

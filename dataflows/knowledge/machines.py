@@ -44,7 +44,7 @@ def knowledge_keys(settings: Settings) -> list[str]:
 
 
 def make_machine(settings: Settings, key: str) -> Machine:
-    """Raises ConfigError for a wrong table in detectors.toml."""
+    """Raises ConfigError for a wrong table of its configuration."""
     bucket_us = settings.knowledge.bucket_us
     if key == model_key(TRANSACTION):
         return build_learner(settings.detectors, bucket_us)

@@ -20,6 +20,7 @@ from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
+from operators.config_tables import place
 from operators.detector import DetectorConfig, Finding
 from operators.knowledge import features, linear, reasons
 from operators.knowledge.board import Board
@@ -121,7 +122,7 @@ def prior_model(config: Config) -> Model:
     for key, known in (("weights", features.LAYOUT.names), ("parts", tuple(features.PARTS))):
         for name in getattr(config, key):
             if name not in known:
-                raise ConfigError(f"detectors.toml:[{NAME}.{key}] {name}: not known; known are {', '.join(known)}")
+                raise ConfigError(f"{place(f'{NAME}.{key}', name)}: not known; known are {', '.join(known)}")
     threshold = min(max(config.threshold, 1e-9), 1.0 - 1e-9)
     weights = linear.prior(features.LAYOUT, config.score_base, config.weights)
     return Model(PRIOR, weights, math.log(threshold / (1.0 - threshold)), calibrated=False)

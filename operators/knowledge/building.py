@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from operators.alerts import overdraft_outcomes
 from operators.anomaly import transaction
 from operators.catalogue import CATALOGUE, read_configs
+from operators.config_tables import Tables, place, read_table
 from operators.detector import Detector
 from operators.intent.models import Prior as IntentPrior
 from operators.intent.outlooks import Outlooks, span_of
@@ -20,8 +19,6 @@ from operators.knowledge.merchant_table import MerchantTable
 from operators.knowledge.tables import read_knowledge
 from state.settings import ConfigError
 
-Tables = Mapping[str, Mapping[str, Any]]
-
 
 def build_merchant_table(name: str, tables: Tables, bucket_us: int) -> MerchantTable:
     """The table of one key. Raises ConfigError for wrong numbers."""
@@ -30,10 +27,7 @@ def build_merchant_table(name: str, tables: Tables, bucket_us: int) -> MerchantT
 
 def build_learner(tables: Tables, bucket_us: int) -> Learner:
     """The learner of `transaction`, which begins from the prior. Raises ConfigError for wrong numbers."""
-    try:
-        config = msgspec.convert(tables.get(transaction.NAME, {}), transaction.Config)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"detectors.toml:[{transaction.NAME}]: {error}") from error
+    config = read_table(tables, transaction.NAME, transaction.Config)
     model = transaction.prior_model(config)
     strangeness = config.parts.get("unsupervised", True)
     prior = Prior(model.linear, model.threshold, config.alerts_per_1000_customers_day, strangeness)
@@ -74,7 +68,7 @@ def intent_priors(detectors: Iterable[Detector], configs: Mapping[str, Any]) -> 
         try:
             found |= priors(configs[detector.NAME])
         except ValueError as error:
-            raise ConfigError(f"intents.toml:[{detector.NAME}]: {error}; see SCHEMA in its module") from error
+            raise ConfigError(f"{place(detector.NAME, 'weights')}: {error}; see SCHEMA in its module") from error
     return found
 
 
