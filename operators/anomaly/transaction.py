@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
 from operators.config_tables import place
 from operators.detector import DetectorConfig, Finding
 from operators.knowledge import features, linear, reasons
-from operators.knowledge.board import Board
 from operators.knowledge.linear import Places
 from operators.knowledge.memory import Memory
 from operators.knowledge.merchant_row import MerchantRow
@@ -33,6 +32,9 @@ from state.estimators import sigmoid
 from state.events import Transaction
 from state.settings import ConfigError
 from state.times import rfc3339
+
+if TYPE_CHECKING:  # the board knows all models, and so imports the catalogue, which has this module
+    from operators.knowledge.board import Board
 
 NAME = "transaction"
 VERSION = 2

@@ -29,7 +29,7 @@ from operators.knowledge.building import build_intent_learners, intent_priors
 from operators.knowledge.facts import Example
 from operators.knowledge.learners import Learners
 from operators.knowledge.schema import Schema, plain
-from operators.knowledge.schemas import compiled
+from operators.knowledge.schemas import compiled, schema_of
 from operators.knowledge.versions import CHAMPION, ModelVersion
 from state.customer import Customer
 from state.events import Application, Consent, Event, Interaction, Label
@@ -46,6 +46,12 @@ AT_ONCE = {**TABLES, "intent_learner": {**TABLES["intent_learner"], "proof_sds":
 """What was learned is in force without proof."""
 SCHEMA = plain(1, "views", "growth")
 SPAN = Span(10 * WEEK_US, 0, 11 * WEEK_US, 1.0)
+
+
+def test_the_schema_of_every_intents_model_is_found_by_the_models_name() -> None:
+    """An example or a version of a model that nobody knows would end the worker, or never be in force."""
+    assert PRIORS
+    assert {name: schema_of(name) for name in PRIORS} == {name: schema for name, (schema, _) in PRIORS.items()}
 
 
 def seen_at(week: int, champion: float = 0.0, schema: Schema = SCHEMA) -> Outlook:
