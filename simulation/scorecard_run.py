@@ -18,8 +18,8 @@ import orjson
 
 from simulation.scorecard_rules import DATES, EFFECTS, STATES
 from simulation.scorecard_truth import parse_time, time_us_of
+from state.committed import DamagedNoteError, committed_length, note_of
 from state.settings import ConfigError
-from state.whole_numbers import whole_number
 
 
 class Alarm(msgspec.Struct, frozen=True, gc=False):
@@ -191,11 +191,9 @@ def _is_json(line: bytes) -> bool:
 
 
 def _committed_bytes(partition: Path) -> int | None:
-    path = partition.with_suffix(".committed")
-    if not path.is_file():
-        return None
-    text = path.read_text("utf-8", errors="replace").strip()
-    length = whole_number(text)
-    if length is None:
-        raise ConfigError(f"{path}: expected the committed length in bytes, found {text[:40]!r}")
-    return length
+    try:
+        return committed_length(partition)
+    except DamagedNoteError as error:
+        raise ConfigError(
+            f"{note_of(partition)}: expected the committed length in bytes, found {str(error)!r}"
+        ) from error

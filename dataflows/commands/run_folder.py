@@ -10,6 +10,7 @@ import msgspec
 
 from dataflows.files.sink import ALL_TOPICS
 from operators.dead_letter import TOPIC_SUFFIX
+from state.committed import DamagedNoteError, committed_length, note_of
 from state.settings import ConfigError
 from state.whole_numbers import whole_number
 
@@ -82,15 +83,12 @@ def read_partition(path: Path, partition: int) -> Iterator[Line]:
 
 def committed_bytes(path: Path) -> int | None:
     """How much of a file readers may trust; None if nothing is noted beside it. Raises ConfigError for a damaged note."""
-    note = path.with_suffix(".committed")
     try:
-        text = note.read_text("ascii", errors="replace").strip()
-    except FileNotFoundError:
-        return None
-    length = whole_number(text)
-    if length is None:
-        raise ConfigError(f"{note}: must hold the committed length in bytes; restore it, or start the worker again")
-    return length
+        return committed_length(path)
+    except DamagedNoteError as error:
+        raise ConfigError(
+            f"{note_of(path)}: must hold the committed length in bytes; restore it, or start the worker again"
+        ) from error
 
 
 class RunNote(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,10 +8,10 @@ from pathlib import Path
 import orjson
 
 from operators.dead_letter import TOPIC_SUFFIX
+from state.committed import DamagedNoteError, committed_length, note_of
 from state.digest import partition_of
-from state.events import TOPICS
+from state.events import BROADCAST, TOPICS
 from state.settings import PARTITIONS_MAX, ConfigError
-from state.whole_numbers import whole_number
 
 SAMPLE_BYTES = 1 << 20
 SAMPLE_LINES = 1000
@@ -40,7 +40,7 @@ def count_partitions(folder: Path) -> int:
         raise ConfigError(f"{folder}: holds no <topic>/<partition>.jsonl; topics are {', '.join(TOPICS)}")
     partitions = max(counts.values())
     for topic, count in counts.items():
-        if count != partitions and topic != "in.market":
+        if count != partitions and topic not in BROADCAST:
             _check_keys(folder, topic, count, partitions)
     return partitions
 
@@ -70,9 +70,12 @@ def _number(path: Path) -> int:
         )
     if int(stem) >= PARTITIONS_MAX:
         raise ConfigError(f"{path}: partition numbers end at {PARTITIONS_MAX - 1}; rename it, {REPLAY_READS}")
-    note = path.with_suffix(".committed")
-    if note.is_file() and whole_number(note.read_text("ascii", errors="replace").strip()) is None:
-        raise ConfigError(f"{note}: holds no length in bytes; restore it, or remove it if the log has no writer")
+    try:
+        committed_length(path)
+    except DamagedNoteError as error:
+        raise ConfigError(
+            f"{note_of(path)}: holds no length in bytes; restore it, or remove it if the log has no writer"
+        ) from error
     return int(stem)
 
 
@@ -83,9 +86,8 @@ def _check_keys(folder: Path, topic: str, count: int, partitions: int) -> None:
         if not path.exists():
             continue
         with path.open("rb") as file:
-            for line in file.read(SAMPLE_BYTES).split(b"\n")[
-                :SAMPLE_LINES
-            ]:  # not readlines: a line may be as long as its file
+            # Not readlines: a line may be as long as its file.
+            for line in file.read(SAMPLE_BYTES).split(b"\n")[:SAMPLE_LINES]:
                 try:
                     customer_id = orjson.loads(line)["customer_id"]
                     wrong = partition_of(customer_id.encode(), partitions) != partition

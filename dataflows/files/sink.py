@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -15,11 +16,11 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from dataflows.batches import OutputBatch
 from operators.dead_letter import as_file_line
 from operators.encode import OUTPUT_TOPICS
+from state.committed import DamagedNoteError, committed_length, note_of
 from state.events import TOPICS
 from state.records import Output
 from state.redo_log import sync_folder
 from state.settings import ConfigError
-from state.whole_numbers import whole_number
 
 ALL_TOPICS = (*OUTPUT_TOPICS, *(f"{topic}.dlq" for topic in TOPICS))
 
@@ -167,19 +168,19 @@ class FileOutput(FixedPartitionedSink[OutputBatch, bytes]):
 
 
 def read_committed(path: Path) -> int:
-    """The committed length of an output file: 0 where none is noted."""
+    """The committed length of an output file: 0 where none is noted, or the note is damaged."""
     try:
-        return int(path.with_suffix(".committed").read_text())
-    except (FileNotFoundError, ValueError):
+        return committed_length(path) or 0
+    except DamagedNoteError:
         return 0
 
 
 def holds_output(path: Path) -> bool:
     """Whether readers may have seen something of an output file. A worker notes 0 bytes before it makes a file, so one without a note
     is somebody else's, and counts as a whole; so does one whose note is damaged."""
-    note = path.with_suffix(".committed")
-    if note.exists() and whole_number(note.read_text("ascii", errors="replace").strip()) == 0:
-        return False
+    with suppress(DamagedNoteError):
+        if committed_length(path) == 0:
+            return False
     return path.is_file() and path.stat().st_size > 0
 
 
@@ -194,7 +195,7 @@ def require_unused_output(output: Path, state_dir: Path) -> None:
 
 def write_committed(path: Path, length: int) -> None:
     """Replaces the note beside `path` atomically."""
-    target = path.with_suffix(".committed")
+    target = note_of(path)
     draft = target.with_suffix(".committed.new")
     try:
         draft.write_text(str(length))

@@ -26,9 +26,9 @@ from dataflows.files.long_line import CHUNK_BYTES, LINE_BYTES_MAX, skip_line
 from dataflows.files.partitions import count_partitions
 from dataflows.knowledge.pacing import POLL_S, Pace
 from operators.decode import arrival_of, parse_json
-from state.events import BROADCAST, EVENT_TYPES, TOPICS
+from state.committed import DamagedNoteError, committed_length
+from state.events import BROADCAST, TOPICS
 from state.records import Record
-from state.whole_numbers import whole_number
 
 IDLE_S = 1.0
 
@@ -138,13 +138,11 @@ class TopicFile:
 
     def _limit(self, bytes_max: int) -> int:
         """A writer that is still at work says how far its file is committed; readers stop there."""
-        committed = self._path.with_suffix(".committed")
         try:
-            length = whole_number(committed.read_text("ascii", errors="replace").strip())
-        except FileNotFoundError:
-            return bytes_max
-        # Damaged since the start: what lies beyond the last good note may be no record.
-        return 0 if length is None else max(0, min(bytes_max, length - self._read_position))
+            length = committed_length(self._path)
+        except DamagedNoteError:
+            return 0  # damaged since the start: what lies beyond the last good note may be no record
+        return bytes_max if length is None else max(0, min(bytes_max, length - self._read_position))
 
     def _record(self, value: bytes) -> Record:
         body: object = None
@@ -333,6 +331,3 @@ class FileInput(FixedPartitionedSource[RecordBatch, bytes]):
         )
         self._parts.append(part)
         return part
-
-
-assert set(EVENT_TYPES) == set(TOPICS)

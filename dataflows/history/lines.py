@@ -14,6 +14,7 @@ from dataflows.files.long_line import LINE_BYTES_MAX, skip_line
 from dataflows.history.mapping import literal, nearest
 from operators.dead_letter import TOPIC_SUFFIX
 from operators.decode import arrival_of, parse_json
+from state.committed import DamagedNoteError, committed_length, note_of
 from state.events import TOPICS
 from state.records import Record
 from state.settings import ConfigError
@@ -40,9 +41,8 @@ def topic_files(data: Path) -> list[SourceFile]:
         )
     for path in data.glob("in.*"):
         topic = path.name if path.is_dir() else path.name.removesuffix(".jsonl")
-        if topic not in TOPICS and not topic.endswith(
-            TOPIC_SUFFIX
-        ):  # dead letters of a run that wrote to the folder it read
+        # Dead letters are of a run that wrote to the folder it read.
+        if topic not in TOPICS and not topic.endswith(TOPIC_SUFFIX):
             raise ConfigError(f"{path}: unknown topic {topic!r}; {nearest(topic, TOPICS)}")
     found: list[SourceFile] = []
     for topic_order, topic in enumerate(TOPICS):
@@ -150,13 +150,10 @@ def lines_of(path: Path) -> Iterator[Line]:
 
 def _committed(path: Path) -> int | None:
     """How much of an embedded log's file counts, in bytes; None: all of it."""
-    marker = path.with_suffix(".committed")
-    if not marker.exists():
-        return None
-    length = whole_number(marker.read_text(encoding="ascii", errors="replace").strip())
-    if length is None:
-        raise ConfigError(f"{marker}: holds no length in bytes; remove it if the log has no writer")
-    return length
+    try:
+        return committed_length(path)
+    except DamagedNoteError as error:
+        raise ConfigError(f"{note_of(path)}: holds no length in bytes; remove it if the log has no writer") from error
 
 
 def _parsed(line: bytes) -> object:
