@@ -30,16 +30,20 @@ class Priors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class View:
-    """One transaction against its customer. Refilled for each event (one object per step, not one per event)."""
+    """One transaction against its customer. Refilled for each event (one object per step, not one per event).
+
+    key: currency, direction and spending group (state.windows.pack_key); merchant: digest, 0 if unknown; matured: number of transactions
+    learned. overall_totals: the windows over all groups, in the same currency and direction, as of the transaction's own time.
+    log_amount, amount_mean, amount_sd: natural logarithm of 1 + major units, and what is usual of it in this spending group;
+    overall_mean: the same mean over all groups; amount_z: standard deviations above the usual.
+    """
 
     __slots__ = (
         "amount_mean",
         "amount_sd",
         "amount_z",
         "customer",
-        "group_totals",
         "key",
-        "late",
         "log_amount",
         "matured",
         "merchant",
@@ -58,11 +62,7 @@ class View:
         self.key = key = transaction_key(transaction)
         overall = overall_key(key)
         ring = customer.ring
-        self.late = time_us < ring.anchor_us
-        if self.late:
-            self.group_totals, self.overall_totals = ring.at(key, time_us), ring.at(overall, time_us)
-        else:
-            self.group_totals, self.overall_totals = ring.get(key) or NOTHING, ring.get(overall) or NOTHING
+        self.overall_totals = ring.at(overall, time_us) if time_us < ring.anchor_us else ring.get(overall) or NOTHING
         self.merchant = merchant_digest(transaction)
         self.matured = customer.matured
         self.log_amount = log_amount(transaction.amount_minor, transaction.currency)
