@@ -15,14 +15,14 @@ from unicodedata import category
 from state.countries import COUNTRIES
 from state.events import ID_CHARACTERS_MAX, TEXT_CHARACTERS_MAX
 from state.money import EXPONENT
+from state.windows import DAY_US
 
 MESSAGE_BYTES_MAX = 16 * 1024
 YEAR_MIN, YEAR_MAX = 1970, 2200
 OPENED_YEAR_MIN = 1800
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_US = 86_400_000_000
-TIME_US_END = (datetime(YEAR_MAX + 1, 1, 1, tzinfo=UTC) - _EPOCH).days * _DAY_US
+TIME_US_END = (datetime(YEAR_MAX + 1, 1, 1, tzinfo=UTC) - _EPOCH).days * DAY_US
 
 TIME_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-5][0-9])"
 NUMBER_LIMIT = 1e15
@@ -157,7 +157,7 @@ def read_day(value: Any, counts: Counts) -> int:
         raise Rejected("time.format", f"no such date: {error}") from None
     if not OPENED_YEAR_MIN <= day.year <= YEAR_MAX:
         raise Rejected("time.range", f"must lie between {OPENED_YEAR_MIN} and {YEAR_MAX}")
-    return (day - _EPOCH.date()).days * _DAY_US
+    return (day - _EPOCH.date()).days * DAY_US
 
 
 def read_currency(value: Any, _counts: Counts) -> str:

@@ -8,7 +8,7 @@ from operators.detector import open_episode
 from state.business_days import date_of, day_of
 from state.customer import Customer, Recent, Said
 from state.events import Transaction
-from state.income import own_digests
+from state.income import NO_INCOME, own_digests
 from state.money import format_minor
 from state.payee import IN_PERSON
 from state.recurring import Stream
@@ -39,8 +39,8 @@ def newest(streams: Sequence[Stream], transaction_id: str) -> Stream | None:
 
 def bill_of(customer: Customer, transaction: Transaction) -> Stream | None:
     """The stream of money drawn by somebody else that a transaction continued: no transfer between the customer's own accounts, nor
-    interest, which follows a balance."""
-    if transaction.direction == "credit" or transaction.channel in ("internal", "interest"):
+    interest, which follows a balance (neither is a bill, as neither is income)."""
+    if transaction.direction == "credit" or transaction.channel in NO_INCOME:
         return None
     stream = continued(customer, transaction)
     return stream if stream is not None and stream.payee not in own_digests(customer) else None

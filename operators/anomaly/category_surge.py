@@ -23,11 +23,12 @@ from state.categories import GROUPS
 from state.customer import Customer, Recent
 from state.events import Transaction
 from state.signals import Reason
+from state.windows import DAY_US
 
 NAME = "category_surge"
 VERSION = 1
 SIGNAL = "anomaly.category_surge"
-WEEK_US = 7 * 86_400_000_000
+WEEK_US = 7 * DAY_US
 EVIDENCE_MAX = 12
 
 
@@ -93,13 +94,13 @@ def step(config: Config, state: State, transaction: Transaction, view: View) -> 
     for recent in view.customer.recent:
         if recent.time_us > view.time_us:
             break
-        if recent.learned and _counts(config, recent.key, watched):
+        if recent.learned and _counts(recent.key, watched):
             visit(config, watched, series, recent.time_us, recent.transaction_id)
     visit(config, watched, series, view.time_us, transaction.transaction_id)
     if series.sum <= 0.0 or series.last_us != view.time_us:
         return None
     usual = rate(config, watched, series) * 30 / 7
-    days = max(30.0, (view.time_us - series.run_from_us) / 86.4e9)
+    days = max(30.0, (view.time_us - series.run_from_us) / DAY_US)
     observed = series.run_visits * 30 / days
     reason = Reason(
         code="VISITS_SURGE",
@@ -166,6 +167,7 @@ def _end_run(config: Config, series: Series, time_us: int) -> None:
     series.sum, series.run_from_us, series.run_visits, series.run_ids = 0.0, time_us, 0, ()
 
 
-def _counts(config: Config, key: int, watched: Watched) -> bool:
+def _counts(key: int, watched: Watched) -> bool:
+    """Whether a payment with this key is a debit in a group that the category watches."""
     group = key & 127
     return not key & 128 and group < len(GROUPS) and GROUPS[group] in watched.groups

@@ -24,12 +24,12 @@ from state.categories import GROUPS
 from state.customer import Customer, Recent, in_person
 from state.events import Transaction
 from state.signals import Reason
+from state.windows import DAY_US
 
 NAME = "geo"
 VERSION = 2
 SIGNAL = "anomaly.geo"
 EARTH_RADIUS_KM = 6371.0088
-DAY_US = 86_400_000_000
 SPOTS_MAX = 8
 EVIDENCE_MAX = 12
 EVERYDAY = frozenset(

@@ -25,7 +25,7 @@ from state.events import Event
 NAME = "home_purchase"
 VERSION = 1
 SIGNAL = "intent.home_purchase"
-MONTHLY_RATE_FLOOR: Final = 0.1
+VIEWS_FLOOR: Final = 0.1
 """Views a week that everybody has."""
 SCHEMA: Final = plain(
     1,
@@ -111,7 +111,7 @@ def features_of(config: Config, week: Week) -> list[Feature]:
         ),
         Feature(
             "home_growth",
-            change(views, usual, MONTHLY_RATE_FLOOR),
+            change(views, usual, VIEWS_FLOOR),
             lambda: (round(views, 2), round(usual, 2), trend(views, usual)),
         ),
         Feature("advice", min(1.0, 3 * advice), lambda: (advice > 0, False, "asked for advice")),

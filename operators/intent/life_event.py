@@ -19,7 +19,7 @@ from operators.intent.frame import Feature, IntentConfig, Reading, answer, chang
 from operators.intent.frame import State as State
 from operators.intent.models import Inputs, Prior, prior_of
 from operators.intent.regular import Succession, succession
-from operators.intent.traces import Week
+from operators.intent.traces import FAST_WEEKS, Week
 from operators.knowledge.schema import plain
 from state.customer import Customer
 from state.events import Event, Label
@@ -29,8 +29,6 @@ VERSION = 1
 SIGNAL = "intent.life_event"
 RATE_FLOOR = 0.3
 """Purchases a week that chance alone makes."""
-WEEKS = 8.6
-"""Of the 60 days over which rates are taken: rate × WEEKS is about the number of purchases."""
 HUNDRED = 100.0
 """Amounts count in hundreds of major units."""
 SCHEMA: Final = plain(
@@ -119,11 +117,11 @@ def features_of(config: Config, week: Week, found: Succession | None) -> list[Fe
     def often(name: str, text: str) -> Feature:
         """In how many of the last weeks."""
         share = week.fast(name + ".weeks")
-        return Feature(name + "_weeks", log1p(WEEKS * share), lambda: (round(share, 3), 0.0, text))
+        return Feature(name + "_weeks", log1p(FAST_WEEKS * share), lambda: (round(share, 3), 0.0, text))
 
     def much(name: str, text: str) -> Feature:
         amount = week.fast(name + ".amount")
-        return Feature(name + "_amount", log1p(WEEKS * amount / HUNDRED), lambda: (round(amount, 2), 0.0, text))
+        return Feature(name + "_amount", log1p(FAST_WEEKS * amount / HUNDRED), lambda: (round(amount, 2), 0.0, text))
 
     def more(name: str, text: str) -> Feature:
         now, usual = week.fast(name), week.slow(name)

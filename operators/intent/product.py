@@ -16,7 +16,7 @@ from operators.intent.frame import Feature, IntentConfig, Judged, Reading, answe
 from operators.intent.frame import State as State
 from operators.intent.models import Inputs, Prior, prior_of
 from operators.intent.outcomes import taken
-from operators.intent.traces import NO_RATES, Product, Rates, Week, trace
+from operators.intent.traces import FAST_WEEKS, NO_RATES, Product, Rates, Week, trace
 from operators.knowledge.schema import plain
 from state.customer import Customer
 from state.events import Event
@@ -28,7 +28,6 @@ SIGNAL = "intent.product"
 VIEWS_FLOOR = 0.1
 """Views a week that everybody has."""
 MONTH_WEEKS = 30.4 / 7
-TWO_MONTHS_WEEKS: Final = 8.6
 AMOUNT_STEP = 50
 """Amounts are told in steps of so many major units."""
 NEXT_MAX = 3
@@ -153,7 +152,7 @@ def features_of(config: Config, week: Week, interests: Mapping[str, Interest], p
     """`interests`: in all products, by name."""
     interest = interests[product]
     views, calculators = interest.views, interest.calculators
-    looks = TWO_MONTHS_WEEKS * (views.fast + calculators.fast)
+    looks = FAST_WEEKS * (views.fast + calculators.fast)
     others = sum([other.views.fast for name, other in interests.items() if name != product])
     owned = config.products[product].account in week.owned
     pending, approved = application_of(interest)

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from operators.intent.traces import Week
 from state.habits import major_units
+from state.income import NO_INCOME
 from state.recurring import Stream
 
-NOT_EARNED: Final = frozenset(("internal", "interest"))
 BILLED: Final = frozenset(("direct_debit", "standing_order", "ecommerce"))
 OVERLAP_DAYS: Final = 12
 """A new employer's first payment may come some days before the old one's would have."""
@@ -22,7 +22,7 @@ MONTHLY_DAYS_MIN: Final = 28
 
 
 def incomes_of(week: Week) -> list[Stream]:
-    return [stream for stream in week.regular if stream.credit and stream.channel not in NOT_EARNED]
+    return [stream for stream in week.regular if stream.credit and stream.channel not in NO_INCOME]
 
 
 def weekly(stream: Stream) -> float:
@@ -107,7 +107,7 @@ def succession(week: Week) -> Succession | None:
 
 
 def _replaces(new: Stream, old: Stream, week: Week) -> bool:
-    if not new.credit or new.payee == old.payee or new.channel in NOT_EARNED or new.payee in week.own:
+    if not new.credit or new.payee == old.payee or new.channel in NO_INCOME or new.payee in week.own:
         return False
     if new.hits == 1:
         assert old.rhythm is not None

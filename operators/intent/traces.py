@@ -43,6 +43,8 @@ HELD_MIN: Final = 0.3
 """Below, the two sums hold the same weeks."""
 FAINT: Final = 1e-3
 """A weekly rate below is forgotten."""
+FAST_WEEKS: Final = 8.6
+"""In the 60 days that fast rates speak of: rate × FAST_WEEKS is about how often it was."""
 KINDS: Final = ("current", "savings", "credit_card", "loan", "mortgage", "investment")
 WEEKS_FOLDED_MAX: Final = 104
 """After two years of silence nothing is left of a rate."""

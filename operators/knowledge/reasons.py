@@ -22,14 +22,15 @@ CONTRIBUTION_MIN: Final = 0.1
 """Smaller ones are added up in one reason, OTHER."""
 REASONS_MAX: Final = 24
 
-Say = Callable[[float], str]
+Phrase = Callable[[float], str]
+"""A feature's value in words."""
 
 
-def _age(what: str) -> Say:
+def _age(what: str) -> Phrase:
     return lambda v: f"{what} {counted(v, 'day')} ago" if v < NEVER_DAYS else f"{what} never, as far as is known"
 
 
-_WORDS: Final[dict[str, tuple[str, Say]]] = {
+_WORDS: Final[dict[str, tuple[str, Phrase]]] = {
     "merchant_rate_7d": (
         "MERCHANT_FRAUD_7D",
         lambda v: f"fraud at this merchant within 7 days: {math.exp(v):.1f} times the usual share",
