@@ -64,8 +64,9 @@ class Across:
             awaiting.pop_oldest()
 
     def labelled(self, customer: Customer, label: Label, out: list[Emission]) -> int | None:
-        """Somebody says what a transaction was. The first word counts; a later one still tells the merchant's table. When the
-        fraud was, if it is one (microseconds UTC)."""
+        """Somebody says what a transaction was. The first word counts; a later one still tells the merchant's table.
+
+        Returns when the fraud was (microseconds UTC); None if it was none, or if nobody knows when it was."""
         self._expire(customer, out)
         value = LABELS.get(label.label)
         if value is None:

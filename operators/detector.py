@@ -15,11 +15,13 @@ The catalogue (operators/catalogue.py) lists the modules; config/detectors.toml 
     in_force(config, model)                        the configuration with what is known across customers: `model` is the champion of
                                                    the detector's name, None before any outcome; the hooks are given what it returns
 
-A module with `LEARNS_WHILE_OPEN` is asked to `learn` only while an episode of its signal is open. All but `step` answer with any
-number of `Say` (about an episode) and `Wake` (a timer). `state` changes in `learn`, `learn_event`, `look` and `on_rate`
+A module with `LEARNS_WHILE_OPEN` is asked to `learn` only while an episode of its signal is open. The hooks from `on_event` to `look`
+answer with any number of `Say` (about an episode) and `Wake` (a timer), or None; `Look`, `Outlook` and `Lesson` below are answers of
+`traces`, the intents and alerts that learn from what came of them. `state` changes in `learn`, `learn_event`, `look` and `on_rate`
 only, each of which is called in one order: what a detector has learned is then as independent of the order of arrival as the
-habits are (docs/architecture.md, "Score on arrival, learn at maturity"). What was said and is waited for is kept in the
-customer: `open_episode` finds it.
+habits are (docs/architecture.md, "Score on arrival, learn at maturity"). `traces` alone changes its own in `on_event`, too: what it
+keeps there are sums and minima, which come out the same in any order. What was said and is waited for is kept in the customer:
+`open_episode` finds it.
 """
 
 from __future__ import annotations
@@ -178,6 +180,7 @@ class Detector(Protocol):
 
 
 HOOKS = ("step", "on_event", "on_timer", "on_rate", "learn", "learn_event", "look")
+"""Those called with (config, state, subject, view or customer): what may be spied on, timed or replaced in one way."""
 
 
 def require_finite(answer: Say | Wake | Look | Outlook | Lesson) -> None:

@@ -1,4 +1,4 @@
-"""A detector that uses every hook, for the laws: nonsense in the right form.
+"""A detector that reacts, waits, learns and steers episodes, for the laws: nonsense in the right form.
 
 OPEN on an amount that ends in 50 cents, or on a balance below 500 of a known account; UPDATE and CLOSE when later transactions mature;
 a second kind opens when nothing was bought for three days, and is withdrawn when an account is seen after that.

@@ -1,10 +1,10 @@
 """Was the same charge taken twice?
 
-looks at   another payment of the same amount to the same merchant within `within_s`, both not reversed
+looks at   another payment of the same amount to the same merchant within `within_s`, both not reversed; small and round amounts, which
+           coincide by chance, count for less; so do fares and snacks, which people buy for two
 needs      a merchant or payee
 says       alert.duplicate_charge with the amount; adds "duplicate_charge" to anomaly.transaction
 state      none of its own (the profile's recent payments)
-           small and round amounts, which coincide by chance, count for less; so do fares and snacks, which people buy for two
 blind to   a second charge under another name or for another amount
 source     card scheme rules on duplicate processing (reason codes 12.6.1 and 4834)
 """

@@ -30,10 +30,11 @@ class MerchantFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Example(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A transaction's features and scores as they were when it was scored (packed by its model's schema), and what it turned out to
-    be; of an intent's model, a customer's week and what came of it, with the week's name in place of `transaction_id`; of an alert's,
-    what it said and whether it came true. `weight` says
-    for how many examples it speaks: kept negatives speak for those that were left out.
+    """What was seen (`features`: features and scores as they were, packed by the model's schema) and what came of it (`label`, 0 or 1).
+
+    Of the transaction model: a transaction, and whether it turned out to be fraud. Of an intent's: a customer's week, and whether the
+    outcome came; `transaction_id` is then the week's name. Of an alert's: what it said, and whether it came true. `weight` says for
+    how many examples it speaks: kept negatives speak for those that were left out.
     """
 
     model: str

@@ -100,10 +100,10 @@ class Budget(msgspec.Struct, array_like=True):
             return prior
         found = _lowest(self._false_alarms(self.settled, days, false_share_min), allowed * counted)
         usual = (found * counted + prior * prior_customer_days) / (counted + prior_customer_days)
-        if not self.customer_days:
-            usual = max(
-                usual, prior
-            )  # how the prior scores says nothing of how the first model will: nothing to lower it by
+        if (
+            not self.customer_days
+        ):  # how the prior scores says nothing of how the first model will: nothing to lower it by
+            usual = max(usual, prior)
         newest = days[-max(NEWEST_DAYS, math.ceil(prior_customer_days / max(1, customers))) :]
         counted = customers * len(newest)
         found = _lowest(self._false_alarms({}, newest, false_share_min), allowed * counted)
