@@ -78,6 +78,9 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     replication_factor: Annotated[int, Meta(ge=1, le=15)] = 1
     end_at_high_watermark: bool = False
     """Read what is there at the start, and end."""
+    accept_other_topics: bool = False
+    """Go on at the stored offsets although input topics are others by their ids: for one start, after a move to a cluster that kept all
+    offsets (mirrored with them, or restored)."""
     client: dict[str, str | int | float | bool] = {}
     consumer: dict[str, str | int | float | bool] = {}
     producer: dict[str, str | int | float | bool] = {}

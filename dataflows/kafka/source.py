@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -17,8 +17,9 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from dataflows.batch_size import BatchSize
 from dataflows.batches import RecordBatch
 from dataflows.kafka.arrival_merge import ArrivalMerge
-from dataflows.kafka.client import required_partitions
+from dataflows.kafka.client import insist, required_partitions
 from dataflows.kafka.logs import KafkaLog, KafkaLogs
+from dataflows.kafka.same_topics import SameTopics, Topic, require_same, topics_now
 from dataflows.knowledge.pacing import Pace
 from state.events import BROADCAST
 from state.records import Record
@@ -30,10 +31,12 @@ LAG_INTERVAL_S = 1.0
 
 
 class Position(msgspec.Struct, array_like=True):
-    """Where a log goes on: the next offset, and the newest arrival handed on (microseconds UTC)."""
+    """Where a log goes on: the next offset, the newest arrival handed on (microseconds UTC), and the id of the topic that this is
+    told of (empty where it isn't known)."""
 
     next_offset: int
     newest_us: int
+    topic_id: str = ""
 
 
 class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
@@ -71,6 +74,9 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
         self._broadcast = broadcast
         self.make_pace = make_pace
         self._counts: dict[str, int] = {}
+        self.found: Mapping[str, Topic] = {}
+        """The topics as they were at the start."""
+        self._same: SameTopics | None = None
 
     def list_parts(self) -> list[str]:
         """Names of the source partitions.
@@ -92,9 +98,23 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> KafkaPartition:
         self.list_parts()
+        if not self.found:
+            ask = topics_now(self.settings, self._topics)
+            self.found = insist(self.settings, ask, "asking for the ids of the input topics")
+            self._same = None if self.bounded else SameTopics(self.found, ask)
         addresses = [(topic, number) for topic in self._topics for number in self._numbers(topic, for_part)]
         logs = [KafkaLog(topic, number, rank) for rank, (topic, number) in enumerate(addresses)]
         return KafkaPartition(for_part, logs, resume_state, self)
+
+    def require_same_topics(self) -> None:
+        """Raises KafkaRefused if a topic was made anew or has got other partitions."""
+        if self._same is not None:
+            self._same.require()
+
+    def close(self) -> None:
+        """To be called when its partitions close, which they do together."""
+        if self._same is not None:
+            self._same.close()
 
     def _numbers(self, topic: str, for_part: str) -> Sequence[int]:
         """Partition numbers of `topic` that the source partition reads."""
@@ -111,6 +131,8 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         stored = msgspec.json.decode(resume_state, type=dict[str, Position]) if resume_state else {}
         for log in logs:
             if position := stored.pop(log.name, None):
+                if not self._settings.accept_other_topics:
+                    require_same(log.name, position.next_offset, position.topic_id, source.found[log.topic].id)
                 log.next_offset, log.newest_us = position.next_offset, position.newest_us
         # A topic taken out of the configuration keeps its position for the day when it is put back.
         self._elsewhere = stored
@@ -137,6 +159,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
             BrokerUnavailable, KafkaRefused: see `KafkaLogs.fill`.
         """
         self._commit_proven()
+        self._source.require_same_topics()
         if self._source.stopping.is_set():
             return self._fall_silent()
         self._size.asked()
@@ -168,7 +191,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         positions = dict(self._elsewhere)
         for log in self._logs:
             if log.next_offset is not None:
-                positions[log.name] = Position(log.next_offset, log.newest_us)
+                positions[log.name] = Position(log.next_offset, log.newest_us, self._source.found[log.topic].id)
         if self._settings.group_id:
             self._unproven = [(log, log.next_offset) for log in self._logs if log.next_offset is not None]
         return msgspec.json.encode(positions)
@@ -176,6 +199,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
     def close(self) -> None:
         self._source.passed_over[self._name] = self._merge.passed_over
         self._kafka.close()
+        self._source.close()
 
     def _take(self, limit: int) -> list[Record]:
         """The next records, as far as the pace allows."""
