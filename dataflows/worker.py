@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,15 @@ class Worker:
             addresses = {name: name.removeprefix(prefix).rpartition("/") for name in lag}
             return {(topic, number): lag[name] for name, (topic, _, number) in addresses.items()}, {}
         return {}, self.source.lag_bytes()
+
+    def unknown_ends(self) -> int:
+        """Of how many Kafka partitions read here no broker has told how far they go."""
+        return sum(self.source.unknown.copy().values()) if isinstance(self.source, KafkaInput) else 0
+
+    def unheard_s(self) -> float:
+        """For how long no broker has been heard, or nobody has looked; on files nobody need be."""
+        heard_s = self.source.heard_s.copy() if isinstance(self.source, KafkaInput) else {}
+        return time.monotonic() - min(heard_s.values()) if heard_s else 0.0
 
     def passed_over(self) -> int:
         """Records of this process that came too late to be merged in the order of arrival; in files there are none."""

@@ -30,6 +30,7 @@ from worker_process import ROOT, WorkerProcess
 
 from dataflows.batches import RecordBatch
 from dataflows.cli import main
+from dataflows.kafka.source import KafkaInput
 from dataflows.knowledge.pacing import Pacemaker
 from dataflows.metrics.collector import WorkerCollector
 from dataflows.metrics.endpoint import Endpoint
@@ -289,6 +290,19 @@ def test_a_worker_is_ready_only_when_an_epoch_is_committed_and_it_is_not_far_beh
     assert health.not_ready() == ["32000001 bytes behind ([metrics] ready_lag_bytes_max = 32000000)"]
     worker.stopping.is_set = lambda: True  # type: ignore[method-assign]
     assert "stopping" in health.not_ready()
+
+
+def test_a_worker_is_not_ready_while_nobody_says_how_far_its_input_goes(tmp_path: Path) -> None:
+    worker = worker_at_rest(tmp_path, load_settings(environment={}))
+    worker.source = KafkaInput(worker.settings.kafka, ["in.transactions"])
+    worker.tally.committed()
+    worker.source.unknown["0"] = 1
+    assert Health(worker).not_ready() == ["how far 1 partitions of the input go is not known: no broker has told yet"]
+    worker.source.unknown["0"] = 0
+    worker.source.heard_s |= {"0": time.monotonic() - 5, "1": time.monotonic()}
+    assert Health(worker).not_ready() == []
+    worker.source.heard_s["0"] -= 10
+    assert "no broker has been heard for 15 s" in Health(worker).not_ready()[0]
 
 
 def test_a_loop_that_stands_still_is_not_live(tmp_path: Path) -> None:

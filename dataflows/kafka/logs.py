@@ -149,10 +149,13 @@ class KafkaLogs:
         except KafkaException as error:
             _log.warning("positions were not committed to group %s: %s", self._settings.group_id, error.args[0].str())
 
-    def lag(self, log: KafkaLog) -> int:
-        """Records (and transaction marks) on the broker that have not been handed on."""
+    def lag(self, log: KafkaLog) -> int | None:
+        """Records (and transaction marks) on the broker that have not been handed on; None before it has said how far the log goes."""
+        high = self._high(log)
+        if high < 0:
+            return None
         handed_on = log.next_offset if log.next_offset is not None else 0
-        return max(0, self._high(log) - max(handed_on, log.exhausted_at if not log.waiting else 0))
+        return max(0, high - max(handed_on, log.exhausted_at if not log.waiting else 0))
 
     def close(self) -> None:
         """Close the consumer, which waits up to a minute for brokers that are away to answer the last `commit`: then it is left."""

@@ -51,7 +51,9 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
         make_pace: makes what a source partition waits by at the ends of buckets.
 
     Attributes:
-        lag: per "topic/partition", records on the broker that have not been handed on.
+        lag: per "topic/partition", records on the broker that have not been handed on, as far as brokers have told.
+        unknown: per source partition, of how many topics' partitions no broker has told how far they go.
+        heard_s: per source partition, when it was last seen that a broker answers (monotonic clock).
         passed_over: per source partition, records that came too late to be merged in order.
     """
 
@@ -66,6 +68,8 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
         make_pace: Callable[[], Pace] = Pace.free,
     ) -> None:
         self.lag: dict[str, int] = {}
+        self.unknown: dict[str, int] = {}
+        self.heard_s: dict[str, float] = {}
         self.passed_over: dict[str, int] = {}
         self.settings = settings
         self._topics = tuple(topics)
@@ -270,4 +274,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         if now_s - self._lag_told_s > LAG_INTERVAL_S:
             self._lag_told_s = now_s
             self._source.passed_over[self._name] = self._merge.passed_over
-            self._source.lag.update({log.name: self._kafka.lag(log) for log in self._logs})
+            lag = {log.name: behind for log in self._logs if (behind := self._kafka.lag(log)) is not None}
+            self._source.lag.update(lag)
+            self._source.unknown[self._name] = len(self._logs) - len(lag)
+            self._source.heard_s[self._name] = self._kafka.answered_s

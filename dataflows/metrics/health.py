@@ -6,6 +6,9 @@ import time
 
 from dataflows.worker import Worker
 
+UNHEARD_S_MAX = 10.0
+"""Longer than checkpoints take, in which nobody listens: what was last known of the lag may be old."""
+
 
 class Health:
     """Answers from what the worker has noted; asks nobody and takes no lock, so that a stuck worker can't hold up the answer."""
@@ -36,6 +39,10 @@ class Health:
             reasons.append(
                 "no epoch of this run is committed yet: state is being restored, or other processes are awaited"
             )
+        if unknown := self._worker.unknown_ends():
+            reasons.append(f"how far {unknown} partitions of the input go is not known: no broker has told yet")
+        if (unheard_s := self._worker.unheard_s()) > UNHEARD_S_MAX:
+            reasons.append(f"no broker has been heard for {unheard_s:.0f} s: how far behind this is, is not known")
         records, bytes_ = self._worker.lag()
         for behind, unit, most in (
             (sum(records.values()), "records", self._settings.ready_lag_records_max),

@@ -226,10 +226,12 @@ def test_lag_counts_what_has_not_been_handed_on(kafka: str, topics: Topics) -> N
     send(kafka, [Sent(topic, 0, b"%d" % n) for n in range(30)])
     source = KafkaInput(settings(kafka, batch_records_max=10), [topic])
     part = source.build_part("read", "0", None)
+    part._tell()
+    assert (source.lag, source.unknown) == ({}, {"0": 1}), "nobody has told how far it goes"
     poll_until(part, lambda batches: sum(len(batch.records) for batch in batches) == 10)
     part._lag_told_s = 0.0
     part._tell()
-    assert source.lag == {f"{topic}/0": 20}
+    assert (source.lag, source.unknown, source.heard_s) == ({f"{topic}/0": 20}, {"0": 0}, {"0": part._kafka.answered_s})
 
 
 def test_stopping_waits_until_its_epoch_is_committed_and_then_ends(kafka: str, topics: Topics) -> None:
