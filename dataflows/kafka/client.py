@@ -117,8 +117,9 @@ def unavailable(settings: KafkaSettings, for_s: float, doing: str, last_error: s
     reason = f" (last error: {last_error})" if last_error else ""
     return BrokerUnavailable(
         f"no Kafka broker at {settings.bootstrap_servers} answered for {for_s:g} s while {doing}{reason}. "
-        "Check that the brokers run, that kafka.bootstrap_servers names them and that this host may reach them; "
-        "then start again: work continues from the last committed epoch."
+        "Check that the brokers run, that kafka.bootstrap_servers names the listener that [kafka.client] security.protocol is for "
+        "(one for TLS hangs up on a client without it), and that this host may reach it; then start again: work continues from the "
+        "last committed epoch."
     )
 
 
