@@ -33,10 +33,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([helm(), *arguments], capture_output=True, text=True, check=False, timeout=120)
 
 
-def render(values: Path | None = None, *settings: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """The documents of a release named `bank`, by kind and name."""
+def render(values: Path | None = None, *settings: str, release: str = "bank") -> dict[tuple[str, str], dict[str, Any]]:
+    """The documents of a release, by kind and name."""
     chosen = ["--values", str(values)] if values else []
-    done = _template("--namespace", "risk", *chosen, *(f"--set={each}" for each in settings))
+    done = _template(release, "--namespace", "risk", *chosen, *(f"--set={each}" for each in settings))
     assert done.returncode == 0, done.stderr
     documents = [document for document in yaml.safe_load_all(done.stdout) if document]
     found = {(document["kind"], document["metadata"]["name"]): document for document in documents}
@@ -44,13 +44,13 @@ def render(values: Path | None = None, *settings: str) -> dict[tuple[str, str], 
     return found
 
 
-def _template(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _template(release: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The version is said, since a helm built by `go install` takes itself to be at work on an old one."""
-    return run("template", "bank", str(CHART), "--kube-version", "1.33.0", *arguments)
+    return run("template", release, str(CHART), "--kube-version", "1.33.0", *arguments)
 
 
 def refusal(*settings: str) -> str:
     """What helm says of values that the schema must refuse."""
-    done = _template(*(f"--set={each}" for each in settings))
+    done = _template("bank", *(f"--set={each}" for each in settings))
     assert done.returncode != 0, f"{settings} were accepted"
     return re.sub(r"\s+", " ", done.stderr)

@@ -67,6 +67,9 @@ def test_the_schemas_do_refuse_a_wrong_document(usual: Documents) -> None:
 def test_state_has_one_owner_at_a_time(usual: Documents) -> None:
     spec = usual["StatefulSet", "bank-segone"]["spec"]
     assert (spec["replicas"], spec["updateStrategy"]["type"]) == (1, "RollingUpdate")
+    assert spec["podManagementPolicy"] == "Parallel", (
+        "else a pod that never gets ready is never replaced by a mended one"
+    )
     (claim,) = spec["volumeClaimTemplates"]
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
     assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
@@ -111,6 +114,13 @@ def test_the_worker_accepts_the_configuration_that_the_chart_gives_it(values: Pa
         assert settings.kafka.client["sasl.password"] == "said by nobody"
 
 
+@pytest.mark.parametrize("text", ["\n[log]\n", '  # mine\n[log]\nkind = "kafka"\n'])
+def test_a_configuration_arrives_as_it_was_written(text: str, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"config": text}))
+    assert render(values)["ConfigMap", "bank-segone"]["data"]["segone.toml"] == text
+
+
 def test_every_process_has_a_port_a_probe_and_a_scrape(everything: Documents) -> None:
     container = worker(everything)
     assert container["args"][-2:] == ["--processes", "4"]
@@ -149,8 +159,24 @@ def test_selectors_find_the_pod(everything: Documents) -> None:
     assert all(selector.items() <= labels.items() for selector in selectors)
     monitor = everything["ServiceMonitor", "bank-segone"]["spec"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    job = service["metadata"]["labels"][monitor["jobLabel"]]
-    assert "segone" in job, "the rules look for jobs with that word"
+    assert "jobLabel" not in monitor, "job is then the Service's name: one for each flow"
+
+
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ("007", "007-segone"),
+        ("true", "true-segone"),
+        ("segone", "segone"),
+        ("r" * 53, "r" * 45 + "-segone"),
+    ],
+)
+def test_any_name_of_a_release_makes_valid_documents_of_which_prometheus_finds_the_job(release: str, name: str) -> None:
+    documents = render(release=release)
+    for document in documents.values():
+        kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+        assert document["metadata"]["labels"]["app.kubernetes.io/instance"] == release
+    assert ("Service", name) in documents, "its name is the job, in which the rules look for segone"
 
 
 def test_rules_and_dashboards_arrive_word_for_word(everything: Documents) -> None:
@@ -178,6 +204,10 @@ def test_other_settings_mean_a_new_start(usual: Documents) -> None:
         ("image.tag=latest", "tag"),
         ("secretFiles[0].value=hunter2", "secretFiles"),
         ("persistence.size=lots", "size"),
+        ("resources.limts.memory=1Gi", "limts"),
+        ("resources.limits.memory=lots", "memory"),
+        ("probes.liveness=null", "liveness"),
+        ("podDisruptionBudget=null", "podDisruptionBudget"),
     ],
 )
 def test_wrong_values_are_refused_by_name(setting: str, named: str) -> None:
