@@ -85,6 +85,11 @@ def test_all_that_is_copied_exists_and_is_sent_to_the_builder(steps: Steps) -> N
     assert {package.rstrip("*") for package in packages} <= set(sources)
 
 
+def test_the_image_can_be_read_by_its_user_whoever_built_it(steps: Steps) -> None:
+    run = next(run for run in of(steps, "RUN") if "-e /opt/segone" in run)
+    assert run.startswith("chmod -R u=rwX,go=rX /opt/segone"), "of a checkout with umask 077 files belong to root alone"
+
+
 def test_what_the_image_starts_is_there(steps: Steps) -> None:
     (check,) = of(final(steps), "HEALTHCHECK")
     asked = json.loads(check.partition("CMD ")[2])
@@ -124,6 +129,12 @@ def test_services_are_pinned_hardened_and_on_loopback_only(compose: dict[str, An
         for volume in service.get("volumes", ()):
             source = volume.partition(":")[0]
             assert (DEPLOY / source).exists() if source.startswith(".") else source in compose["volumes"], volume
+
+
+def test_kafka_keeps_its_log_where_the_volume_is(compose: dict[str, Any]) -> None:
+    kafka = compose["services"]["kafka"]
+    (volume,) = kafka["volumes"]
+    assert kafka["environment"]["KAFKA_LOG_DIRS"] == volume.partition(":")[2]
 
 
 def test_the_worker_understands_its_services(compose: dict[str, Any]) -> None:
