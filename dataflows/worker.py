@@ -191,6 +191,10 @@ class Worker:
         """Records of this process that came too late to be merged in the order of arrival; in files there are none."""
         return sum(self.source.passed_over.copy().values()) if isinstance(self.source, KafkaInput) else 0
 
+    def overdue(self) -> int:
+        """Those of `passed_over` that came more than `merge_wait_ms` too late."""
+        return sum(self.source.overdue.copy().values()) if isinstance(self.source, KafkaInput) else 0
+
     def store_bytes(self) -> dict[str, int]:
         """What the state of this process's shards takes on disk: by files, since a store belongs to its thread."""
         sizes: Counter[str] = Counter(table=0, log=0)

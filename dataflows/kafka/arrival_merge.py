@@ -36,11 +36,17 @@ class Log:
 
 
 class ArrivalMerge:
-    """Takes records of several logs in the order of arrival. `passed_over` counts those that came too late for it."""
+    """Takes records of several logs in the order of arrival.
 
-    def __init__(self, logs: Sequence[Log]) -> None:
+    `passed_over` counts those that came too late for it: a few milliseconds between two senders do. `overdue` of them
+    had arrived more than `wait_us` before what was handed on: no usual stream has such.
+    """
+
+    def __init__(self, logs: Sequence[Log], wait_us: int = 0) -> None:
         self.logs = logs
         self.passed_over = 0
+        self.overdue = 0
+        self._wait_us = wait_us
         self._last: Key = max(((log.newest_us, log.rank) for log in logs), default=(0, 0))
 
     @property
@@ -92,5 +98,6 @@ class ArrivalMerge:
                 newest_us = arrival_us
             if newest_us < in_time_us:
                 self.passed_over += 1
+                self.overdue += self._last[0] - newest_us > self._wait_us
         log.newest_us, log.next_offset = newest_us, taken[-1].offset + 1
         self._last = max(self._last, (newest_us, rank))

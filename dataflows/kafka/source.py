@@ -55,6 +55,7 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
         unknown: per source partition, of how many topics' partitions no broker has told how far they go.
         heard_s: per source partition, when it was last seen that a broker answers (monotonic clock).
         passed_over: per source partition, records that came too late to be merged in order.
+        overdue: those of them that had arrived more than `merge_wait_ms` before what was handed on.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class KafkaInput(FixedPartitionedSource[RecordBatch, bytes]):
         self.unknown: dict[str, int] = {}
         self.heard_s: dict[str, float] = {}
         self.passed_over: dict[str, int] = {}
+        self.overdue: dict[str, int] = {}
         self.settings = settings
         self._topics = tuple(topics)
         self.stopping = stopping or threading.Event()
@@ -141,7 +143,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         # A topic taken out of the configuration keeps its position for the day when it is put back.
         self._elsewhere = stored
         self._logs = logs
-        self._merge = ArrivalMerge(logs)
+        self._merge = ArrivalMerge(logs, self._settings.merge_wait_ms * 1000)
         self._kafka = KafkaLogs(self._settings, logs, bounded=source.bounded)
         self._pace = source.make_pace()
         self._size = BatchSize(self._settings.batch_records_max)
@@ -201,6 +203,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         return msgspec.json.encode(positions)
 
     def close(self) -> None:
+        self._source.overdue[self._name] = self._merge.overdue
         self._source.passed_over[self._name] = self._merge.passed_over
         self._kafka.close()
         self._source.close()
@@ -273,6 +276,7 @@ class KafkaPartition(StatefulSourcePartition[RecordBatch, bytes]):
         now_s = time.monotonic()
         if now_s - self._lag_told_s > LAG_INTERVAL_S:
             self._lag_told_s = now_s
+            self._source.overdue[self._name] = self._merge.overdue
             self._source.passed_over[self._name] = self._merge.passed_over
             lag = {log.name: behind for log in self._logs if (behind := self._kafka.lag(log)) is not None}
             self._source.lag.update(lag)

@@ -90,8 +90,10 @@ class WorkerCollector(Collector):
         help_ = "Events that arrived before one of the same customer that was older by arrival."
         since = sum(s.counters.disordered_arrivals - s.counters_at_start.disordered_arrivals for s in shards)
         yield _counter("segone_disordered_arrivals", help_, (), {(): since})
-        help_ = "Records whose topic kept others waiting for longer than [kafka] merge_wait_ms: applied out of the order of arrival."
+        help_ = "Records that were handed on after some of other topics that had arrived later; between two senders a few are usual."
         yield _counter("segone_records_passed_over", help_, (), {(): self._worker.passed_over()})
+        help_ = "Records that were handed on after some that had arrived more than [kafka] merge_wait_ms later."
+        yield _counter("segone_records_overdue", help_, (), {(): self._worker.overdue()})
         help_ = "Records that did not add up at the last checkpoint; anything but 0 is a bug, and the checkpoint is refused."
         yield _gauge("segone_conservation_difference", help_, sum(self._worker.tally.conservation.copy().values()))
         yield from self._lag()

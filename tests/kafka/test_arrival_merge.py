@@ -81,15 +81,15 @@ def test_a_log_that_is_behind_holds_the_others_up_only_as_long_as_one_is_patient
     assert [each.topic for each in joined.take(10, patient=False)] == ["t1"]
 
 
-@pytest.mark.parametrize(("arrival_us", "passed_over"), [(4, 1), (5, 1), (6, 0)])
-def test_records_that_were_passed_over_are_counted(arrival_us: int, passed_over: int) -> None:
+@pytest.mark.parametrize(("arrival_us", "passed_over", "overdue"), [(2, 1, 1), (3, 1, 0), (5, 1, 0), (6, 0, 0)])
+def test_records_that_were_passed_over_are_counted(arrival_us: int, passed_over: int, overdue: int) -> None:
     first, second = Log("t0", 0, 0), Log("t1", 0, 1, behind=False)
-    joined = ArrivalMerge([first, second])
+    joined = ArrivalMerge([first, second], wait_us=2)
     second.waiting.append(record("t1", 0, 5))
     joined.take(10, patient=False)
     first.waiting.append(record("t0", 0, arrival_us))
     joined.take(10, patient=False)
-    assert joined.passed_over == passed_over
+    assert (joined.passed_over, joined.overdue) == (passed_over, overdue)
 
 
 def test_the_clock_is_the_newest_arrival_handed_on_and_survives_a_restart() -> None:
