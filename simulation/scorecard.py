@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from simulation.scorecard_card import Decoys, Figures, KindRecall, Scorecard, SignalScore, Stated
-from simulation.scorecard_figures import Calibration, Row, calibration_of, days_of, rates
+from simulation.scorecard_figures import DAYS_PER_YEAR, Calibration, Row, calibration_of, days_of, rates
 from simulation.scorecard_matching import Judged, Match, Verdict, judge, match_of
 from simulation.scorecard_period import Observed, Span, cold_start, second_half
 from simulation.scorecard_rules import (
@@ -169,7 +169,9 @@ def _figures(judged: Judged, span: Span, sheet: _Sheet, has_rules: bool = True) 
         late=verdicts[Verdict.LATE],
         excused=verdicts[Verdict.EXCUSED],
         false_alarms=verdicts[Verdict.FALSE] if has_rules else None,
-        rates=rates(_rows(of_customer, span), sheet.resamples, sheet.seed) if has_rules else None,
+        rates=rates(_rows(of_customer, span), sheet.resamples, sheet.seed, years * DAYS_PER_YEAR)
+        if has_rules
+        else None,
         days=days_of(days),
     )
 
@@ -186,10 +188,10 @@ def _rows(of_customer: dict[str, list[int]], span: Span) -> Counter[Row]:
 
 
 def _covered_share(matches: Iterable[Match], span: Span) -> float | None:
-    """Share of the counted customer time within at least one hit window."""
+    """Share of the customers' observed time within at least one hit window."""
     windows: dict[str, list[tuple[int, int]]] = {}
     for match in matches:
-        from_us, until_us = span.limits_us(match.case.customer_id)
+        from_us, until_us = span.observed_us(match.case.customer_id)
         opens_us, closes_us = max(match.opens_us, from_us), min(match.closes_us + 1, until_us)
         if opens_us < closes_us:
             windows.setdefault(match.case.customer_id, []).append((opens_us, closes_us))
@@ -200,7 +202,7 @@ def _covered_share(matches: Iterable[Match], span: Span) -> float | None:
             covered_us += max(0, closes_us - max(opens_us, reached_us))
             reached_us = max(reached_us, closes_us)
     years = span.years()
-    return covered_us / (DAY_US * 365.25) / years if years else None
+    return covered_us / (DAY_US * DAYS_PER_YEAR) / years if years else None
 
 
 def _calibration(judged: Judged, span: Span) -> Calibration | None:

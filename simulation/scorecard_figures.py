@@ -62,13 +62,15 @@ class Rates(msgspec.Struct, frozen=True):
     false_alarms_per_year: Rate
 
 
-def rates(rows: Counter[Row], resamples: int, seed: int) -> Rates:
+def rates(rows: Counter[Row], resamples: int, seed: int, days: float | None = None) -> Rates:
     """Rates of the customers in `rows` (a row and how many customers have it), with percentile bootstrap intervals:
     customers are drawn with replacement. Customers with equal rows are drawn together (multinomial), which is the same
-    and much faster."""
+    and much faster. `days` is their observed time exactly, where rows tell it only in whole days."""
     total = np.zeros(4)
     for row, customers in rows.items():
         total += np.multiply(row, customers)
+    if days is not None:
+        total[3] = days
     drawn = _resampled(rows, resamples, seed)
 
     def rate(of: Callable[[_Floats], _Floats]) -> Rate:

@@ -80,15 +80,20 @@ class Span:
         self._default_us = default_us
         self._of_customer_us = of_customer_us
         self._nameless = seen.nameless
+        self._first_us = seen.first_us
         self._observed_us: dict[str, int] = {}
         for customer_id in sorted(seen.customer_ids):
-            from_us, until_us = self.limits_us(customer_id)
-            from_us = max(from_us, seen.first_us.get(customer_id, from_us))
+            from_us, until_us = self.observed_us(customer_id)
             self._observed_us[customer_id] = max(0, until_us - from_us)
         self._nameless_us = max(0, default_us[1] - default_us[0])
 
     def limits_us(self, customer_id: str) -> tuple[int, int]:
         return self._of_customer_us.get(customer_id, self._default_us)
+
+    def observed_us(self, customer_id: str) -> tuple[int, int]:
+        """The part of the interval in which the customer was there to be observed; empty (or reversed) if there is none."""
+        from_us, until_us = self.limits_us(customer_id)
+        return max(from_us, self._first_us.get(customer_id, from_us)), until_us
 
     def has(self, customer_id: str, time_us: int) -> bool:
         from_us, until_us = self.limits_us(customer_id)

@@ -328,3 +328,20 @@ def test_a_type_is_measured_by_lead_or_by_delay_but_not_by_both(signal_type: str
 
 def test_details_are_compared_only_for_types_of_the_table() -> None:
     assert STATES.keys() <= HITS.keys()
+
+
+def test_false_alarms_a_year_are_those_of_the_time_that_is_shown_not_of_rounded_days() -> None:
+    run = Run({"alert.fee": {"ann": [alarm(150)]}}, {"ann": round(149.6 * DAY_US)}, PERIOD_DAYS * DAY_US - 1)
+    card = score(run, Truth([], [], 0, World(0, PERIOD_DAYS * DAY_US)), resamples=0)
+    fee = next(one for one in card.signals if one.type == "alert.fee").second_half
+    assert fee.rates is not None and fee.false_alarms == 1
+    assert fee.rates.false_alarms_per_year.value == pytest.approx(1 / card.customer_years, rel=1e-12)
+
+
+def test_a_window_before_a_customers_first_score_is_no_chance_to_be_right() -> None:
+    """The last two of the fourteen days before an overdraft were observed, and the ten days after it."""
+    run = Run({}, {"ann": 148 * DAY_US}, 160 * DAY_US - 1)
+    world = World(0, 160 * DAY_US)
+    card = score(run, Truth([case("overdraft", 150)], [], 0, world), resamples=0)
+    overdraft = next(one for one in card.signals if one.type == "alert.overdraft_ahead")
+    assert overdraft.precision_by_chance == pytest.approx(2 / 12)
