@@ -16,6 +16,8 @@ from state.settings import ConfigError
 
 RESAMPLES = 1000
 RESAMPLES_MAX = 100_000
+SEED_MAX = 2**63 - 1
+"""As large as a number in the JSON can be."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if not 0 <= args.resamples <= RESAMPLES_MAX:
             raise ConfigError(f"--resamples {args.resamples}: give a number from 0 to {RESAMPLES_MAX}")
-        if args.seed < 0:
-            raise ConfigError(f"--seed {args.seed}: give 0 or more")
+        if not 0 <= args.seed <= SEED_MAX:
+            raise ConfigError(f"--seed {args.seed}: give a number from 0 to {SEED_MAX}")
         truth = read_truth(args.truth)  # first: it is small, and a mistake in it shows at once
         card = score(read_run(args.run), truth, args.resamples, args.seed)
         _write(args.json, as_json(card))

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulation.scorecard_card import Figures, Scorecard, SignalScore
+from state.printable import harmless
 
 UNDEFINED = "–"
 
@@ -39,11 +40,11 @@ def print_tables(card: Scorecard, console: Console) -> None:
         for column in section.columns[1:]:
             table.add_column(column, justify="right")
         for row in section.rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(escape(harmless(cell)) for cell in row))
         console.print()
         console.print(table)
     for note in _notes(card):
-        console.print(f"[dim]note:[/dim] {escape(note)}")
+        console.print(f"[dim]note:[/dim] {escape(harmless(note))}")
 
 
 def as_markdown(card: Scorecard) -> str:
@@ -54,12 +55,12 @@ def as_markdown(card: Scorecard) -> str:
         parts += [f"## {section.title}", "\n".join(lines)]
     notes = _notes(card)
     if notes:
-        parts.append("\n".join(f"- {note}" for note in notes))
+        parts.append("\n".join(f"- {harmless(note)}" for note in notes))
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(harmless(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def sections(card: Scorecard) -> list[Section]:

@@ -118,7 +118,12 @@ def _alarm(signal: _Signal, customer_id: str) -> Alarm:
     dates = DATES.get(signal.type, ())
     value = date_us = None
     if stated or dates:
-        details = orjson.loads(bytes(signal.details))
+        try:
+            details = orjson.loads(bytes(signal.details))
+        except ValueError as error:
+            raise ConfigError(
+                f"signal {signal.id}: its details cannot be read: {error}. RUN must be an output folder of the engine"
+            ) from error
         if isinstance(details, dict):
             said = details.get(stated[0]) if stated else None
             value = said if isinstance(said, str) else None

@@ -15,6 +15,9 @@ from state.settings import ConfigError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 US = timedelta(microseconds=1)
+CUSTOMERS_MAX = 10_000_000_000
+"""More than there are people; beyond it the bootstrap could not count them."""
+END_US_MAX = (datetime.max.replace(tzinfo=UTC) - EPOCH) // US
 
 
 class Refusal(NamedTuple):
@@ -94,6 +97,8 @@ def _read_cases(path: Path, truth: Truth) -> None:
 def _read_refusals(path: Path, truth: Truth) -> None:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
             try:
                 body = orjson.loads(line)
                 refusal = Refusal(str(body["purpose"]), parse_time(body["from"]), parse_time(body["to"]))
@@ -137,6 +142,10 @@ def _read_world(path: Path) -> World:
         customers = body.get("customers")
         if customers is not None:
             customers = len(customers) if isinstance(customers, list | dict) else int(customers)
+            if not 0 <= customers <= CUSTOMERS_MAX:
+                raise ValueError(f"customers must be from 0 to {CUSTOMERS_MAX:,}")
+        if end_us is not None and end_us > END_US_MAX:
+            raise ValueError("the period ends after the year 9999")
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ConfigError(
             f"{path}: {error}. Expected one JSON object with start, end and customers; "

@@ -7,20 +7,10 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
+from state.printable import harmless as harmless
+
 COLUMNS_PIPED = 140
 """Width where nobody looks at a window: exact numbers stay on one line."""
-
-
-def harmless(text: object) -> str:
-    r"""`text` with each control, format, private or unassigned character written as an escape.
-
-    Ids, names and descriptions come from outside: an escape sequence in a merchant's name must not move the cursor, and a
-    mark that turns the direction of writing must not make a sentence read otherwise than it is.
-
-    >>> print(harmless("ok\x1b[31m"), harmless("a\u202eb"), harmless("Žižkov 7"))
-    ok\x1b[31m a\u202eb Žižkov 7
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
 def shortened(text: str, characters_max: int) -> str:

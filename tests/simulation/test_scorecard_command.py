@@ -210,7 +210,33 @@ def _spoil_period(run: Path, truth: Path) -> str:
     return "the period is unknown or empty"
 
 
-SPOILERS = (_spoil_run, _spoil_truth, _spoil_world, _spoil_signal, _spoil_length, _spoil_period)
+def _spoil_customers(_: Path, truth: Path) -> str:
+    (truth / "world.json").write_text(json.dumps(WORLD | {"customers": 1e30}))
+    return "world.json: customers must be from 0 to 10,000,000,000"
+
+
+def _spoil_days(_: Path, truth: Path) -> str:
+    (truth / "world.json").write_text('{"start": "2024-01-01", "days": 1e18}')
+    return "world.json: the period ends after the year 9999"
+
+
+def _spoil_details(run: Path, _: Path) -> str:
+    body = lines(signal(1, "2024-08-11T00:00:00Z")).replace(b"1.5", b"1e999")
+    (run / "signals.anomaly" / "0.jsonl").write_bytes(body)
+    return "signal 00000000000000000000000000000001: its details cannot be read"
+
+
+SPOILERS = (
+    _spoil_run,
+    _spoil_truth,
+    _spoil_world,
+    _spoil_signal,
+    _spoil_length,
+    _spoil_period,
+    _spoil_customers,
+    _spoil_days,
+    _spoil_details,
+)
 
 
 @pytest.mark.parametrize("spoil", SPOILERS)
@@ -222,7 +248,25 @@ def test_wrong_input_ends_with_2_and_says_what_is_wrong(
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [("--resamples", "-1"), ("--seed", "-1"), ("--markdown", "/nowhere/at/all.md")])
+def test_what_truth_and_signals_say_moves_no_cursor_and_breaks_no_table(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, truth = folders
+    evil, markdown = "\x1b[2J\nfoul\u202e", run.parent / "card.md"
+    cases: list[dict[str, Any]] = [{"kind": evil, "customer_id": "c-1", "start": "2024-08-01"}, *TRUTH]
+    cases.append(TRUTH[1] | {"detail": {"for": "medical_surge", "variant": evil}})
+    (truth / "truth.jsonl").write_bytes(lines(*cases))
+    (truth / "consents.jsonl").write_bytes(b"\n")
+    (run / "signals.anomaly" / "1.jsonl").write_bytes(lines(signal(2, "2024-08-11T00:00:00Z", type=evil)))
+    assert scored(*folders, "--markdown", str(markdown))[0] == 0
+    for text in (capsys.readouterr().out, markdown.read_text()):
+        assert "\x1b" not in text and "\u202e" not in text and "\nfoul" not in text
+        assert "\\x1b[2J\\nfoul\\u202e" in text
+
+
+@pytest.mark.parametrize(
+    "options", [("--resamples", "-1"), ("--seed", "-1"), ("--seed", str(10**40)), ("--markdown", "/nowhere/at/all.md")]
+)
 def test_wrong_options_end_with_2(folders: tuple[Path, Path], options: tuple[str, str]) -> None:
     assert scored(*folders, *options)[0] == 2
 
