@@ -16,6 +16,7 @@ from dataflows.cli import main
 from dataflows.commands import redrive
 from dataflows.commands.letter_list import view
 from dataflows.commands.redriven import Offsets, Redriven
+from dataflows.kafka.letters import letter_of
 from state.digest import partition_of
 
 PARTITIONS = 3
@@ -293,6 +294,41 @@ def test_originals_of_several_topics_are_not_mixed_in_one_file(
     code, _, err = dlq(capsys, "redrive", run, "--export", tmp_path / "edited")
     assert code == 2
     assert "several topics (in.labels, in.transactions); give --topic T" in err
+
+
+def test_what_has_no_value_or_lost_it_is_not_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, file = run_with(tmp_path, bad(1)), tmp_path / "edited.jsonl"
+    write_committed_lines(run / "in.transactions.dlq" / "1.jsonl", [letter(b""), letter(b"", 1, original_bytes=70_000)])
+    code, out, _ = dlq(capsys, "redrive", run, "--export", file)
+    assert (code, file.read_bytes()) == (0, bad(1) + b"\n")
+    assert "1 have no value and were left out" in out
+    assert "1 hold only the beginning of their record and were left out" in out
+
+
+class Message:
+    """What is used of a message of the Kafka client."""
+
+    def __init__(self, value: bytes | None, *headers: tuple[str, bytes]) -> None:
+        self._value, self._headers = value, list(headers)
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return self._headers
+
+    def partition(self) -> int:
+        return 2
+
+    def offset(self) -> int:
+        return 7
+
+
+def test_a_letter_in_kafka_whose_value_its_topic_had_no_room_for_is_known_as_one_that_is_not_whole() -> None:
+    code = ("dlq.code", b"record.too_large")
+    omitted = letter_of("in.labels", Message(b"", code, ("segone-value-omitted", b"70000")))
+    assert (omitted.original, omitted.original_bytes, omitted.code) == (b"", 70_000, "record.too_large")
+    assert letter_of("in.labels", Message(None, code)).original_bytes == 0
 
 
 # ---- wrong use

@@ -161,7 +161,7 @@ def _target(args: argparse.Namespace, settings: Settings, topics: tuple[str, ...
 
 def _export(args: argparse.Namespace, settings: Settings, topics: tuple[str, ...]) -> int:
     notes = _notes(args, settings)
-    written = left_out = cut = 0
+    written = left_out = cut = empty = 0
     seen: set[str] = set()
     with args.export.open("wb") as file:
         for letter in _letters(args, settings, topics):
@@ -175,6 +175,9 @@ def _export(args: argparse.Namespace, settings: Settings, topics: tuple[str, ...
             if letter.original_bytes:
                 cut += 1
                 continue
+            if not letter.original:
+                empty += 1
+                continue
             if b"\n" in letter.original:
                 left_out += 1
                 continue
@@ -183,6 +186,8 @@ def _export(args: argparse.Namespace, settings: Settings, topics: tuple[str, ...
     print(f"{written:,} originals written to {args.export}; edit them, then send them with --import {args.export}")
     if left_out:
         print(f"{left_out:,} have a line feed inside and were left out")
+    if empty:
+        print(f"{empty:,} have no value and were left out")
     if cut:
         print(f"{cut:,} hold only the beginning of their record and were left out; {WHOLE_ELSEWHERE}")
     return 0

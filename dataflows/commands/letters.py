@@ -16,7 +16,8 @@ from state.settings import ConfigError
 
 class Letter(NamedTuple):
     """A dead letter. (`topic`, `partition`, `offset`) is where the record was read, `place` = (dead-letter topic,
-    partition, offset) where the letter lies; `original` are the record's bytes, or the first of `original_bytes` if these are not 0."""
+    partition, offset) where the letter lies; `original` are the record's bytes, or the first of `original_bytes` (perhaps none of
+    them) if these are not 0."""
 
     place: tuple[str, int, int]
     code: str

@@ -46,7 +46,7 @@ def read_kafka_letters(
     reader = consumer(settings, {"auto.offset.reset": "earliest", "enable.partition.eof": True})
     try:
         for message in _messages(settings, reader, places):
-            letter = _letter(names[message.topic()], message)
+            letter = letter_of(names[message.topic()], message)
             if code is None or letter.code == code:
                 yield letter
     finally:
@@ -84,9 +84,8 @@ def _messages(settings: KafkaSettings, reader: Any, places: list[TopicPartition]
                 raise KafkaRefused(f"{address[0]}/{address[1]}: cannot be read: {error.str()}")
 
 
-def _letter(topic: str, message: Message) -> Letter:
-    """The letter about a record of `topic`. A value that was too large for the dead-letter topic is not in it: then the letter holds
-    the first 0 bytes of its record."""
+def letter_of(topic: str, message: Message) -> Letter:
+    """A dead letter about a record of `topic`. Of one that was too large for its dead letter nothing is left but the length."""
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or ()}
 
     def number(name: str) -> int:
