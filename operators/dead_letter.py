@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -48,6 +49,11 @@ def dead_letter(record: Record, rejection: Rejection) -> Output:
 def _json_of(body: Any) -> bytes:
     if body is None:
         return b""
+    if isinstance(body, dict):  # JSON has no NaN, and null would be another value
+        body = {
+            name: str(value) if isinstance(value, float) and not isfinite(value) else value
+            for name, value in body.items()
+        }
     try:
         return orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:

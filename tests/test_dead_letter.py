@@ -44,6 +44,12 @@ def test_headers_and_line_say_what_where_and_when() -> None:
     assert b"\n" not in as_file_line(output)
 
 
+def test_a_number_that_json_does_not_know_is_kept_as_text() -> None:
+    row = FULL["in.transactions"] | {"amount": float("nan"), "lat": float("-inf")}
+    original = orjson.loads(refuse(Record("in.transactions", 0, 0, ARRIVAL_US, None, b"", row)).value)
+    assert (original["amount"], original["lat"]) == ("nan", "-inf")
+
+
 def test_a_row_of_a_table_is_kept_as_the_json_of_its_fields() -> None:
     body = FULL["in.transactions"] | {"amount": "12,50"}
     output = refuse(Record("in.transactions", 0, 1, ARRIVAL_US, b"c-1", b"", body))

@@ -42,12 +42,13 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _ARRIVAL_US_MAX = 7_289_654_399_999_999  # the end of the year 2200, where times end
 _DAYS_MAX = 36_500
 _ROUND_DIGITS_MAX = 5
+_AMOUNT_DECIMALS_MAX = 5  # of the contract
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 # What a text must look like to be rounded: "1_000" and " 5" are numbers to DuckDB, not to the contract.
 _DECIMAL_TEXT = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 _OFFSET_TEXT = r"[0-9]{2}:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$"
 _NAIVE_TYPES = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "DATE")
-_TIME_TYPES = (*_NAIVE_TYPES, "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "VARCHAR")
+_TIME_TYPES = (*_NAIVE_TYPES, "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS", "VARCHAR")
 
 
 class FieldRule(NamedTuple):
@@ -146,10 +147,13 @@ def field_sql(rule: FieldRule, source: str, sql_type: str) -> str:
         source, sql_type = f"coalesce({_rounded(text, sql_type, rule.round_digits)}, {text})", "VARCHAR"
     if rule.kind in ("number", "amount"):
         return _number(source, sql_type, rule.kind)
-    if sql_type in ("DOUBLE", "FLOAT") or sql_type.startswith("DECIMAL"):
+    is_float = sql_type in ("DOUBLE", "FLOAT")
+    if is_float or sql_type.startswith("DECIMAL"):
         text = f"regexp_replace({text}, '\\.0+$', '')"
-    elif rule.name == "mcc" and _is_integer(sql_type):
+    if rule.name == "mcc" and (is_float or sql_type.startswith("DECIMAL") or _is_integer(sql_type)):
         text = f"lpad({text}, CAST(greatest(4, length({text})) AS INTEGER), '0')"
+    if is_float:  # a gap in a column of ids is a NaN where floating point knows no NULL, and nobody's id
+        text = f"CASE WHEN isfinite({source}) THEN {text} END"
     return f"{literal(rule.prefix)} || {text}" if rule.prefix else text
 
 
@@ -162,6 +166,8 @@ def time_sql(rule: FieldRule, source: str, sql_type: str) -> str:
         )
     if sql_type == "TIMESTAMP WITH TIME ZONE":
         utc = f"{source} AT TIME ZONE 'UTC'"
+    elif sql_type == "TIMESTAMPTZ_NS":
+        utc = f"make_timestamp(epoch_ns({source}) // 1000)"
     elif sql_type == "VARCHAR":
         # A cast of text to TIMESTAMP silently ignores its offset; one to TIMESTAMPTZ reads a naive text as UTC.
         utc = f"TRY_CAST(upper({source}) AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
@@ -212,7 +218,9 @@ def _number(source: str, sql_type: str, kind: str) -> str:
     if sql_type == "DOUBLE" or (_is_integer(sql_type) and "HUGE" not in sql_type):
         return source
     if kind == "amount":
-        return text
+        # Digits of the type, not of the value: 12.34 of a DECIMAL(38, 18) is 12.34.
+        scale = int(sql_type.partition(",")[2].strip(" )")) if sql_type.startswith("DECIMAL") else 0
+        return f"rtrim(rtrim({text}, '0'), '.')" if scale > _AMOUNT_DECIMALS_MAX else text
     if _is_integer(sql_type) or sql_type.startswith("DECIMAL"):
         return f"CAST({source} AS DOUBLE)"
     if sql_type != "VARCHAR":

@@ -32,7 +32,7 @@ from dataflows.history.mapping import (
     time_sql,
     value_sql,
 )
-from dataflows.history.tables import SUFFIXES, Table, brief, open_table
+from dataflows.history.tables import SUFFIXES, Table, brief, of_stream, open_table
 from state.events import EVENT_TYPES, TOPICS
 from state.records import Record
 from state.settings import ConfigError
@@ -190,25 +190,42 @@ class _Opening:
         """One query per stream (more where files of a stream have columns of other types)."""
         _check_zones(self._db, streams)
         files = [(stream, path) for stream in _streams_of(data, streams) for path in source_files(data, stream)]
-        expressions = [stream.where for stream in streams if stream.where]
-        expressions += [rule.what for stream in streams for rule in stream.fields if rule.origin == "sql"]
         ranks = {path: rank for rank, path in enumerate(sorted({path for _, path in files}, key=Path.as_posix))}
         # The same file in two streams of a topic counts as two partitions: (partition, offset) names one row.
         partitions: dict[str, int] = dict.fromkeys(TOPICS, 0)
+        tables = {
+            path: open_table(self._db, path, f"table_{rank}", self._folder)
+            for path, rank in sorted(ranks.items(), key=lambda found: found[1])
+        }
+        read: set[Path] = set()
         selects: dict[StreamRule, dict[tuple[str, ...], list[str]]] = {}
-        for stream, path in sorted(files, key=lambda found: ranks[found[1]]):
-            is_first = path not in self._tables
-            if is_first:
-                name = f"table_{len(self._tables)}"
-                self._tables[path] = open_table(self._db, path, name, self._folder, expressions)
+        for stream, path, table in sorted(self._seen(files, tables), key=lambda found: ranks[found[1]]):
             file = SourceFile(path, TOPICS.index(stream.topic), ranks[path], partitions[stream.topic])
             partitions[stream.topic] += 1
-            select, types = self._select(stream, file, self._tables[path], is_first)
+            if table.empty:  # then its columns may be of any type
+                for rule in stream.fields:
+                    self._require_column(rule, table, path)
+                continue
+            select, types = self._select(stream, file, table, path not in read)
+            read.add(path)
             selects.setdefault(stream, {}).setdefault(types, []).append(select)
         for stream, by_types in selects.items():
             names = tuple(rule.name for rule in stream.fields)
             for group in by_types.values():
                 self._add(group, _from_columns(stream.topic, names), stream.at("where" if stream.where else "source"))
+
+    def _seen(
+        self, files: list[tuple[StreamRule, Path]], tables: dict[Path, Table]
+    ) -> Iterator[tuple[StreamRule, Path, Table]]:
+        """Each file of each stream, as the stream sees it beside its others."""
+        for stream in dict.fromkeys(stream for stream, _ in files):
+            paths = [path for reading, path in files if reading == stream]
+            expressions = [rule.what for rule in stream.fields if rule.origin == "sql"]
+            expressions += [stream.where] if stream.where else []
+            for path, table in zip(
+                paths, of_stream(self._db, [tables[path] for path in paths], expressions), strict=True
+            ):
+                yield stream, path, table
 
     def open_topics(self, data: Path) -> None:
         """One query over an index of all JSON Lines, and one per Parquet file."""
@@ -221,7 +238,9 @@ class _Opening:
             self._add(["FROM lines"], reader.record, str(data))
         for file in files:
             if file.path.suffix == ".parquet":
-                table = open_table(self._db, file.path, "", self._folder, ())
+                table = open_table(self._db, file.path, "", self._folder)
+                if table.empty:
+                    continue
                 stream = _canonical_stream(TOPICS[file.topic_order], file.path, table)
                 select, _ = self._select(stream, file, table, is_first=True)
                 names = tuple(rule.name for rule in stream.fields)
@@ -268,12 +287,9 @@ class _Opening:
 
     def _source(self, rule: FieldRule, table: Table, path: Path) -> tuple[str, str]:
         """SQL and type of what a field is made from."""
+        self._require_column(rule, table, path)
         if rule.origin == "column":
-            if rule.what not in table.plain:
-                raise ConfigError(
-                    f"{rule.place}: {path} has no column {rule.what!r}; {nearest(rule.what, table.plain)}"
-                )
-            return table.plain[rule.what]
+            return _typed(*table.plain[rule.what])
         # TRY: a row whose expression fails lacks the field, and is a dead letter if it is a required one.
         sql = value_sql(rule.what) if rule.origin == "value" else f"TRY({rule.what}\n)"
         try:
@@ -283,13 +299,23 @@ class _Opening:
                 f"{rule.place}: {rule.what!r} is not an expression over {path.name}: {brief(error)};"
                 f" its columns are {', '.join(table.plain)}"
             ) from error
-        return sql, described[0][1]
+        return _typed(sql, described[0][1])
+
+    def _require_column(self, rule: FieldRule, table: Table, path: Path) -> None:
+        if rule.origin == "column" and rule.what not in table.plain:
+            raise ConfigError(f"{rule.place}: {path} has no column {rule.what!r}; {nearest(rule.what, table.plain)}")
+
+
+def _typed(sql: str, sql_type: str) -> tuple[str, str]:
+    """A column in which all is NULL may have no type: any would do."""
+    return (f"CAST({sql} AS VARCHAR)", "VARCHAR") if sql_type == '"NULL"' else (sql, sql_type)
 
 
 def _from_columns(topic: str, names: tuple[str, ...]) -> ToRecord:
     def to_record(row: tuple[Any, ...]) -> Record:
         if row[6] is not None:
-            return Record(topic, row[4], row[3], row[0], None, b64decode(row[6]))
+            whole_bytes, _, broken = row[6].partition(" ")
+            return Record(topic, row[4], row[3], row[0], None, b64decode(broken), None, int(whole_bytes))
         values = row[_VALUES_FROM:]
         body = dict(zip(names, values))  # noqa: B905 - the keyword would cost as much as the dict
         if None in values:

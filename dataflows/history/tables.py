@@ -1,7 +1,8 @@
 """Files as tables in DuckDB: Parquet where it lies; CSV and JSON Lines copied into a temporary table, all text.
 
 CSV and JSON Lines are read by Python, row by row, and not by DuckDB's readers: these guess types from a sample and stop
-at, or skip, a row that doesn't fit. Here no row is lost: one that is no row of its table is kept as `#broken`.
+at, or skip, a row that doesn't fit. Here no row is lost: one that is no row of its table is kept as `#broken`. The copy
+goes by way of JSON Lines, which tell any text, and no text at all, without doubt.
 """
 
 from __future__ import annotations
@@ -9,53 +10,102 @@ from __future__ import annotations
 import csv
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 import orjson
 
+from dataflows.files.long_line import LINE_BYTES_MAX
+from dataflows.history.lines import Line, lines_of
 from dataflows.history.mapping import literal, quoted
 from operators.decode import parse_json
 from state.settings import ConfigError
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 _COLUMNS_MAX = 2_000
-_ROW_BYTES_MAX = 16 * 1024 * 1024
-_NULL = r"\N"
+# A row of LINE_BYTES_MAX in the copy: JSON may write a byte with six.
+_COPIED_BYTES_MAX = 8 * LINE_BYTES_MAX
+_ROW, _BROKEN = '"#row"', '"#broken"'
+_NONE = "CAST(NULL AS VARCHAR)"
+_NO_VALUE = ("", "\\N")
+"""Of a CSV: \\N is how databases write NULL."""
 _BYTES_KEPT = "surrogateescape"
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
-Row = tuple[int, bytes | None, list[str | None]]
+
+class Row(NamedTuple):
+    """`cells`, or of a row that is none of its table the bytes, up to LINE_BYTES_MAX of them: `whole_bytes` is 0, or how many
+    it has if that is more."""
+
+    number: int
+    cells: list[str | None]
+    broken: bytes | None = None
+    whole_bytes: int = 0
 
 
 class Table(NamedTuple):
     """A file as SQL. `relation` has its columns by their names, in natural types; `plain` gives for each column the SQL
-    and the type of its value as the file has it; `row` is SQL of the row's number from 0, `broken` of the base64 of a
-    row that is none."""
+    and the type of its value as the file has it; `row` is SQL of the row's number from 0, `broken` of a row that is none:
+    how many bytes it has if it is cut, else 0, a blank, and the bytes in base64. `stored` names the copy of a text file.
+    The columns of a table that is empty may have any type."""
 
     relation: str
     plain: dict[str, tuple[str, str]]
     row: str
     broken: str
+    empty: bool
+    stored: str = ""
+    has_keys: bool = False
+    """Whether a column that another file has may lack here: JSON Lines leave out what is null."""
 
 
-def open_table(db: duckdb.DuckDBPyConnection, path: Path, name: str, folder: Path, expressions: Iterable[str]) -> Table:
-    """The table in `path`. Text is copied to table `name` by way of a file in `folder`; columns that `expressions`
-    mention get the type that most of their values have, for use there. Raises ConfigError for an unreadable file."""
+def open_table(db: duckdb.DuckDBPyConnection, path: Path, name: str, folder: Path) -> Table:
+    """The table in `path`. Text is copied to table `name` by way of a file in `folder`; its relation is made by `of_stream`.
+    Raises ConfigError for an unreadable file."""
     try:
         if path.suffix == ".parquet":
             return _parquet(db, path)
         if path.suffix in (".csv", ".tsv"):
             columns = _csv_header(path)
-            return _text(db, name, folder, columns, _csv_rows(path, columns), expressions)
+            return _text(db, name, folder, columns, _csv_rows(path, columns), has_keys=False)
         columns = _json_columns(path)
-        return _text(db, name, folder, columns, _json_rows(path, columns), expressions)
+        return _text(db, name, folder, columns, _json_rows(path, columns), has_keys=True)
     except (duckdb.Error, OSError) as error:
         raise ConfigError(
             f"{path}: cannot read the file: {brief(error)}; check that it is what its suffix says"
         ) from error
+
+
+def of_stream(db: duckdb.DuckDBPyConnection, tables: Sequence[Table], expressions: Sequence[str]) -> list[Table]:
+    """The tables of one stream. All of JSON Lines get the columns of each. In text, a column that `expressions` mention has
+    the type that most of its values in all these files have, for use there."""
+    keys = dict.fromkeys(column for table in tables if table.has_keys for column in table.plain)
+    whole = [
+        table._replace(plain=dict.fromkeys(keys, (_NONE, "VARCHAR")) | table.plain) if table.has_keys else table
+        for table in tables
+    ]
+    types: dict[str, str] = {}
+    for column in dict.fromkeys(column for table in tables if table.stored for column in table.plain):
+        if any(column.casefold() in expression.casefold() for expression in expressions):
+            places = [
+                (table.stored, table.plain[column][0]) for table in tables if table.stored and column in table.plain
+            ]
+            types[column] = _natural_type(db, places)
+    return [_with_relation(table, types) if table.stored else table for table in whole]
+
+
+def _with_relation(table: Table, types: dict[str, str]) -> Table:
+    selected = [
+        f"TRY_CAST({source} AS {types.get(column, 'VARCHAR')}) AS {quoted(column)}"
+        for column, (source, _) in table.plain.items()
+    ]
+    places = [source for source, _ in table.plain.values() if source != _NONE]
+    return table._replace(
+        relation=f"(SELECT {', '.join([table.row, table.broken, *places, *selected])} FROM {table.stored})"
+    )
 
 
 def brief(error: BaseException) -> str:
@@ -73,7 +123,8 @@ def _parquet(db: duckdb.DuckDBPyConnection, path: Path) -> Table:
     relation = f"read_parquet({literal(pattern)}, file_row_number = true)"
     described = db.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     plain = {column: (quoted(column), sql_type) for column, sql_type, *_ in described if column != "file_row_number"}
-    return Table(relation, plain, "file_row_number", "NULL")
+    rows = db.execute(f"SELECT count(*) FROM {relation}").fetchone()
+    return Table(relation, plain, "file_row_number", "NULL", rows == (0,))
 
 
 def _text(
@@ -82,46 +133,48 @@ def _text(
     folder: Path,
     columns: list[str],
     rows: Iterator[Row],
-    expressions: Iterable[str],
+    *,
+    has_keys: bool,
 ) -> Table:
-    copy = folder / f"{name}.csv"
-    with copy.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        for row, broken, cells in rows:
-            kept = [_NULL if cell is None else cell for cell in cells] if broken is None else [_NULL] * len(columns)
-            writer.writerow((row, _NULL if broken is None else b64encode(broken).decode(), *kept))
-    stored = [f"#{index}" for index in range(len(columns))]
-    types = {"#row": "BIGINT", "#broken": "VARCHAR"} | dict.fromkeys(stored, "VARCHAR")
+    copy, empty = folder / f"{name}.jsonl", True
+    with copy.open("wb") as file:
+        for row in rows:
+            empty = False
+            broken = None if row.broken is None else f"{row.whole_bytes} {b64encode(row.broken).decode()}"
+            file.write(orjson.dumps({"row": row.number, "broken": broken, "cells": row.cells}) + b"\n")
+    # A column without a name (the index of a data frame, a separator at the end) can't be asked for.
+    places = {column: quoted(f"#{index}") for index, column in enumerate(columns) if column}
+    cells = [f"cells[{index}] AS {places[column]}" for index, column in enumerate(columns, start=1) if column]
     db.execute(
-        f"CREATE TABLE {name} AS FROM read_csv({literal(str(copy))}, columns = {types}, header = false,"
-        f" auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = '{_NULL}', max_line_size = {_ROW_BYTES_MAX})"
+        f"CREATE TABLE {name} AS SELECT {', '.join([f'row AS {_ROW}', f'broken AS {_BROKEN}', *cells])}"
+        f" FROM read_json({literal(str(copy))}, format = 'newline_delimited', maximum_object_size = {_COPIED_BYTES_MAX},"
+        " columns = {row: 'BIGINT', broken: 'VARCHAR', cells: 'VARCHAR[]'})"
     )
     copy.unlink()
-    selected = ['"#row"', '"#broken"', *map(quoted, stored)]
-    for column, place in zip(columns, map(quoted, stored), strict=True):
-        mentioned = any(column.casefold() in expression.casefold() for expression in expressions)
-        sql_type = _natural_type(db, name, place) if mentioned else "VARCHAR"
-        selected.append(f"TRY_CAST({place} AS {sql_type}) AS {quoted(column)}")
-    plain = {column: (quoted(place), "VARCHAR") for column, place in zip(columns, stored, strict=True)}
-    return Table(f"(SELECT {', '.join(selected)} FROM {name})", plain, '"#row"', '"#broken"')
+    plain = {column: (place, "VARCHAR") for column, place in places.items()}
+    return Table("", plain, _ROW, _BROKEN, empty, name, has_keys)
 
 
-def _natural_type(db: duckdb.DuckDBPyConnection, name: str, place: str) -> str:
-    """The narrowest type that at least half of the column's values have; 007 is a text, and 1 beside 1.5 no integer."""
-    is_number = f"NOT regexp_matches({place}, '^-?0[0-9]') AND TRY_CAST({place} AS DOUBLE) IS NOT NULL"
-    counts = db.execute(
-        f"SELECT count({place}), count(*) FILTER ({is_number}),"
-        f" count(*) FILTER (regexp_full_match({place}, '-?(0|[1-9][0-9]{{0,17}})')),"
-        f" count(*) FILTER (TRY_CAST({place} AS TIMESTAMP) IS NOT NULL),"
-        f" count(*) FILTER (lower({place}) IN ('true', 'false')) FROM {name}"
-    ).fetchone()
-    assert counts is not None
-    values, numbers, integers, times, booleans = counts
+def _natural_type(db: duckdb.DuckDBPyConnection, places: Sequence[tuple[str, str]]) -> str:
+    """The narrowest type that at least half of a column's values have; 007 is a text, and 1 beside 1.5 no integer.
+    `places` are the tables that have it, each with its name there."""
+    counts = Counter[str]()
+    for name, place in places:
+        is_number = f"NOT regexp_matches({place}, '^-?0[0-9]') AND TRY_CAST({place} AS DOUBLE) IS NOT NULL"
+        counted = db.execute(
+            f"SELECT count({place}), count(*) FILTER ({is_number}),"
+            f" count(*) FILTER (regexp_full_match({place}, '-?(0|[1-9][0-9]{{0,17}})')),"
+            f" count(*) FILTER (TRY_CAST({place} AS TIMESTAMP) IS NOT NULL),"
+            f" count(*) FILTER (lower({place}) IN ('true', 'false')) FROM {name}"
+        ).fetchone()
+        assert counted is not None
+        counts.update(dict(zip(("values", "numbers", "integers", "times", "booleans"), counted, strict=True)))
+    values, numbers = counts["values"], counts["numbers"]
     if 2 * numbers >= values > 0:
-        return "BIGINT" if integers == numbers else "DOUBLE"
-    if 2 * times >= values > 0:
+        return "BIGINT" if counts["integers"] == numbers else "DOUBLE"
+    if 2 * counts["times"] >= values > 0:
         return "TIMESTAMP"
-    return "BOOLEAN" if 2 * booleans >= values > 0 else "VARCHAR"
+    return "BOOLEAN" if 2 * counts["booleans"] >= values > 0 else "VARCHAR"
 
 
 def _csv_lines(path: Path, seen: list[str]) -> Iterator[str]:
@@ -146,7 +199,7 @@ def _csv_header(path: Path) -> list[str]:
             f"{path}: the first line must name the columns (1 to {_COLUMNS_MAX}, in UTF-8); add or correct it"
         )
     for column in columns:
-        if columns.count(column) > 1:
+        if column and columns.count(column) > 1:
             raise ConfigError(f"{path}: the first line names the column {column!r} twice; rename one")
     return columns
 
@@ -168,29 +221,32 @@ def _csv_rows(path: Path, columns: list[str]) -> Iterator[Row]:
             continue
         row += 1
         text = "".join(seen)
-        if len(cells) == len(columns) and "\0" not in text and (text.isascii() or not _NOT_UTF8.search(text)):
-            yield row, None, [cell or None for cell in cells]
+        is_short = len(text) <= LINE_BYTES_MAX
+        if (
+            len(cells) == len(columns)
+            and is_short
+            and "\0" not in text
+            and (text.isascii() or not _NOT_UTF8.search(text))
+        ):
+            yield Row(row, [None if cell in _NO_VALUE else cell for cell in cells])
         else:
-            yield row, text.rstrip("\r\n").encode("utf-8", _BYTES_KEPT), []
+            whole = text.rstrip("\r\n").encode("utf-8", _BYTES_KEPT)
+            yield Row(row, [], whole[:LINE_BYTES_MAX], 0 if is_short else len(whole))
 
 
-def _json_objects(path: Path) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
-    """(line number, line, its object or None) of each line that is not empty."""
-    with path.open("rb") as file:
-        for row, line in enumerate(file):
-            text = line.rstrip(b"\r\n")
-            if not text:
-                continue
-            try:
-                body = parse_json(text)
-            except ValueError:
-                body = None
-            yield row, text, body if isinstance(body, dict) else None
+def _json_objects(path: Path) -> Iterator[tuple[Line, dict[str, Any] | None]]:
+    """Each line that is not empty, and its object or None."""
+    for line in lines_of(path):
+        try:
+            body = None if line.whole_bytes else parse_json(line.text)
+        except ValueError:
+            body = None
+        yield line, body if isinstance(body, dict) else None
 
 
 def _json_columns(path: Path) -> list[str]:
     columns: dict[str, None] = {}
-    for _, _, body in _json_objects(path):
+    for _, body in _json_objects(path):
         if body is not None and not body.keys() <= columns.keys():
             columns |= dict.fromkeys(body)
             if len(columns) > _COLUMNS_MAX:
@@ -199,14 +255,17 @@ def _json_columns(path: Path) -> list[str]:
 
 
 def _json_rows(path: Path, columns: list[str]) -> Iterator[Row]:
-    for row, text, body in _json_objects(path):
+    for line, body in _json_objects(path):
         cells = [] if body is None else [_cell(body.get(column)) for column in columns]
-        if any(cell is not None and "\0" in cell for cell in cells):
-            body = None
-        yield row, text if body is None else None, cells
+        if body is None or any(cell is not None and "\0" in cell for cell in cells):
+            yield Row(line.row, [], line.text, line.whole_bytes)
+        else:
+            yield Row(line.row, cells)
 
 
 def _cell(value: Any) -> str | None:
     if value is None or type(value) is str:
         return value
-    return orjson.dumps(value).decode() if isinstance(value, (bool, dict, list)) else repr(value)
+    if isinstance(value, (bool, dict, list)):
+        return orjson.dumps(value).decode()
+    return repr(value).removesuffix(".0")  # an id that became a floating point number on its way
