@@ -32,6 +32,8 @@ def folder(tmp_path: Path, *names: str) -> Path:
         ("in.transactions/20250304.jsonl", f"partition numbers end at {PARTITIONS_MAX - 1}"),
         ("in.transactions/1.jsonl.gz", "a worker reads plain JSON Lines only"),
         ("in.transactions/1.parquet", "a worker reads plain JSON Lines only"),
+        ("in.transactions/1.JSONL", "a worker reads plain JSON Lines only; unpack or convert it"),
+        ("in.transactions/day=2025-01-01/1.jsonl", "a worker reads plain JSON Lines only"),
         ("in.accounts.jsonl", "a worker reads in.accounts/<partition>.jsonl"),
         ("in.transaction/0.jsonl", "unknown topic 'in.transaction'; did you mean in.transactions"),
         ("in.zzz/0.jsonl", "unknown topic 'in.zzz'; "),
@@ -43,9 +45,28 @@ def test_events_that_would_not_be_read_are_refused(tmp_path: Path, name: str, sa
     assert str(caught.value).startswith(f"{tmp_path}/events/{name.removesuffix('/0.jsonl')}: {says}")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["1.jsonl.gz", "1.JSONL", "1.csv", "1.parquet.zst", "day=2025-01-01/1.jsonl", "day=2025-01-01/1.parquet"],
+)
+def test_a_replay_passes_nothing_over_either(tmp_path: Path, name: str) -> None:
+    events = folder(tmp_path, f"in.transactions/{name}")
+    with pytest.raises(ConfigError, match=rf"{name}: only in\.transactions/\*\.jsonl and .* are read; unpack"):
+        topic_files(events)
+
+
+def test_replay_is_named_as_the_way_to_read_a_file_only_where_it_is_one(tmp_path: Path) -> None:
+    for number, (name, is_one) in enumerate((("1.parquet", True), ("1.jsonl.gz", False), ("a/1.parquet", False))):
+        with pytest.raises(ConfigError) as caught:
+            count_partitions(folder(tmp_path / str(number), f"in.transactions/{name}"))
+        assert ("segone replay" in str(caught.value)) is is_one
+
+
 def test_what_is_no_event_may_lie_beside(tmp_path: Path) -> None:
     beside = ("in.transactions/._0.jsonl", "in.transactions/0.jsonl.bak", "in.transactions/note.txt", "readme.md")
-    assert count_partitions(folder(tmp_path, "in.transactions.dlq/9.jsonl", *beside)) == 1
+    events = folder(tmp_path, "in.transactions.dlq/9.jsonl", *beside)
+    assert count_partitions(events) == 1
+    assert [file.path.name for file in topic_files(events)] == ["0.jsonl"]
 
 
 @pytest.mark.parametrize("note", [b"", b"abc", b"-5", b"\xff", "٣".encode(), b"9" * 5000], ids=range(6))

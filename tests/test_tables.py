@@ -9,7 +9,9 @@ import duckdb
 import orjson
 import pytest
 
+from dataflows.commands.replay import write_scores_parquet
 from dataflows.files.long_line import LINE_BYTES_MAX
+from dataflows.history.mapping import file_sql
 from dataflows.history.ordered import open_history
 from operators.decode import Decoder, Rejection
 from state.records import Record
@@ -143,3 +145,21 @@ def test_a_parquet_file_without_rows_may_have_any_types(tmp_path: Path) -> None:
     duckdb.execute(f"COPY (SELECT 1.0 AS labelled_at LIMIT 0) TO '{canonical}/1.parquet' (FORMAT parquet)")
     with open_history(canonical.parent, None, None, None) as history:
         assert codes([record for batch in history.records() for record in batch]) == [""]
+
+
+def test_a_folder_may_be_named_like_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run[2]*'s"
+    (folder / "scores").mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    (folder / "t.csv").write_text(f"id,who,at,amount\n1,c,{TIME},1\n")
+    assert codes(read(folder / "t.csv")) == [""]
+    lines = folder / "events" / "in.labels.jsonl"
+    lines.parent.mkdir()
+    lines.write_text(f'{{"customer_id":"c","labelled_at":"{TIME}","label":"fraud"}}')
+    with open_history(lines.parent, None, None, None) as history:
+        assert history.rows == 1
+    score = {"transaction_id": "1", "customer_id": "c", "event_time": TIME, "score": 0.1, "model": "m"}
+    (folder / "scores" / "0.jsonl").write_bytes(orjson.dumps(score))
+    write_scores_parquet(folder)
+    rows = duckdb.execute(f"SELECT transaction_id, score FROM {file_sql(folder / 'scores.parquet')}").fetchall()
+    assert rows == [("1", 0.1)]

@@ -28,6 +28,7 @@ from dataflows.commands.report import write_page
 from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import print_summary, write_report
 from dataflows.files.sink import as_line, write_committed
+from dataflows.history.mapping import file_sql, literal
 from dataflows.history.ordered import History, open_history
 from dataflows.knowledge.offline import OfflineKnowledge
 from operators.across import Across
@@ -270,16 +271,15 @@ class Replay:
 
 def write_scores_parquet(out: Path) -> None:
     """scores.parquet: transaction_id, customer_id, event_time, score, model, from the topic `scores`."""
-    target = str(out / "scores.parquet").replace("'", "''")
-    source = str(out / "scores" / "*.jsonl").replace("'", "''")
     columns = (
         "{transaction_id: 'VARCHAR', customer_id: 'VARCHAR', event_time: 'VARCHAR', score: 'DOUBLE', model: 'VARCHAR'}"
     )
-    rows = f"read_json('{source}', format = 'newline_delimited', columns = {columns})"
-    if not any((out / "scores").glob("*.jsonl")):
+    files = [file_sql(path) for path in sorted((out / "scores").glob("*.jsonl"))]
+    rows = f"read_json([{', '.join(files)}], format = 'newline_delimited', columns = {columns})"
+    if not files:
         rows = "(SELECT '' AS transaction_id, '' AS customer_id, '1970-01-01' AS event_time, 0.0::DOUBLE AS score, '' AS model WHERE false)"
     with duckdb.connect(config={"threads": 2, "memory_limit": "512MB", "temp_directory": str(out)}) as db:
         db.execute(
             f"COPY (SELECT transaction_id, customer_id, event_time::TIMESTAMP AS event_time, score, model FROM {rows}) "
-            f"TO '{target}' (FORMAT parquet)"
+            f"TO {literal(str(out / 'scores.parquet'))} (FORMAT parquet)"
         )

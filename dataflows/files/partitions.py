@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -15,8 +16,7 @@ from state.settings import PARTITIONS_MAX, ConfigError
 
 SAMPLE_BYTES = 1 << 20
 SAMPLE_LINES = 1000
-NOT_READ = (".parquet", ".jsonl.gz", ".jsonl.bz2", ".jsonl.xz", ".jsonl.zst")
-"""What holds events, too, but not in the form of the embedded log."""
+_EVENTS = re.compile(r"\.(jsonl|ndjson|csv|tsv|parquet|avro|orc)(\.(gz|bz2|xz|zst|zip))?$", re.IGNORECASE)
 REPLAY_READS = "or let `segone replay` read it"
 
 
@@ -56,9 +56,19 @@ def _check_topic(path: Path) -> None:
         raise ConfigError(f"{path}: unknown topic {topic!r}; {hint}")
     if path.name != topic:
         raise ConfigError(f"{path}: a worker reads {topic}/<partition>.jsonl; move it there, {REPLAY_READS}")
-    for inner in sorted(path.glob("[!.]*")):
-        if inner.name.endswith(NOT_READ):
-            raise ConfigError(f"{inner}: a worker reads plain JSON Lines only; unpack or convert it, {REPLAY_READS}")
+    inner = passed_over(path, (".jsonl",))
+    if inner is not None:
+        hint = f", {REPLAY_READS}" if inner.suffix == ".parquet" and inner.parent == path else ""
+        raise ConfigError(f"{inner}: a worker reads plain JSON Lines only; unpack or convert it{hint}")
+
+
+def passed_over(topic: Path, read: tuple[str, ...]) -> Path | None:
+    """A file in a topic's folder, or below it, that by its name holds events and is not of a kind that is read: those that lie in
+    the folder itself and end in one of `read`."""
+    for path in sorted(topic.rglob("[!.]*")):
+        if _EVENTS.search(path.name) and not (path.parent == topic and path.name.endswith(read)) and path.is_file():
+            return path
+    return None
 
 
 def _number(path: Path) -> int:

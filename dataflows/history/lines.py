@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import duckdb
 
 from dataflows.files.long_line import LINE_BYTES_MAX, skip_line
-from dataflows.history.mapping import literal, nearest
+from dataflows.files.partitions import passed_over
+from dataflows.history.mapping import file_sql, nearest
 from operators.dead_letter import TOPIC_SUFFIX
 from operators.decode import arrival_of, parse_json
 from state.committed import DamagedNoteError, committed_length, note_of
@@ -46,7 +47,12 @@ def topic_files(data: Path) -> list[SourceFile]:
             raise ConfigError(f"{path}: unknown topic {topic!r}; {nearest(topic, TOPICS)}")
     found: list[SourceFile] = []
     for topic_order, topic in enumerate(TOPICS):
-        paths = [data / f"{topic}.jsonl", *(data / topic).glob("*.jsonl"), *(data / topic).glob("*.parquet")]
+        unread = passed_over(data / topic, (".jsonl", ".parquet"))
+        if unread is not None:
+            raise ConfigError(
+                f"{unread}: only {topic}/*.jsonl and {topic}/*.parquet are read; unpack, convert or move it, or read it by --mapping"
+            )
+        paths = [data / f"{topic}.jsonl", *(data / topic).glob("[!.]*.jsonl"), *(data / topic).glob("[!.]*.parquet")]
         paths = sorted((path for path in paths if path.is_file()), key=lambda path: path.relative_to(data).as_posix())
         partitions = _partitions(paths)
         found += [SourceFile(path, topic_order, rank, partitions[path]) for rank, path in enumerate(paths)]
@@ -84,7 +90,7 @@ def index_lines(db: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], fold
                 )
     columns = dict.fromkeys(_COLUMNS, "BIGINT")
     db.execute(
-        f"CREATE TABLE lines AS FROM read_csv({literal(str(copy))}, columns = {columns}, header = false,"
+        f"CREATE TABLE lines AS FROM read_csv({file_sql(copy)}, columns = {columns}, header = false,"
         " auto_detect = false, delim = ',')"
     )
     copy.unlink()

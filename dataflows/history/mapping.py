@@ -129,6 +129,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def file_sql(path: Path) -> str:
+    """A file's name in SQL, where DuckDB would take it for a pattern."""
+    return literal(re.sub(r"([*?\[])", r"[\1]", str(path)))
+
+
 def value_sql(value: str | int | float | bool) -> str:
     """A constant of the mapping in SQL."""
     return literal(value) if isinstance(value, str) else str(value).lower()

@@ -20,7 +20,7 @@ import orjson
 
 from dataflows.files.long_line import LINE_BYTES_MAX
 from dataflows.history.lines import Line, lines_of
-from dataflows.history.mapping import literal, quoted
+from dataflows.history.mapping import file_sql, quoted
 from operators.decode import parse_json
 from state.settings import ConfigError
 
@@ -119,8 +119,7 @@ def brief(error: BaseException) -> str:
 
 
 def _parquet(db: duckdb.DuckDBPyConnection, path: Path) -> Table:
-    pattern = re.sub(r"([*?\[])", r"[\1]", str(path))
-    relation = f"read_parquet({literal(pattern)}, file_row_number = true)"
+    relation = f"read_parquet({file_sql(path)}, file_row_number = true)"
     described = db.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     plain = {column: (quoted(column), sql_type) for column, sql_type, *_ in described if column != "file_row_number"}
     rows = db.execute(f"SELECT count(*) FROM {relation}").fetchone()
@@ -147,7 +146,7 @@ def _text(
     cells = [f"cells[{index}] AS {places[column]}" for index, column in enumerate(columns, start=1) if column]
     db.execute(
         f"CREATE TABLE {name} AS SELECT {', '.join([f'row AS {_ROW}', f'broken AS {_BROKEN}', *cells])}"
-        f" FROM read_json({literal(str(copy))}, format = 'newline_delimited', maximum_object_size = {_COPIED_BYTES_MAX},"
+        f" FROM read_json({file_sql(copy)}, format = 'newline_delimited', maximum_object_size = {_COPIED_BYTES_MAX},"
         " columns = {row: 'BIGINT', broken: 'VARCHAR', cells: 'VARCHAR[]'})"
     )
     copy.unlink()
