@@ -8,6 +8,7 @@ import pytest
 from cli_samples import as_line, segone, transaction
 
 from dataflows.files.partitions import count_partitions
+from dataflows.files.source import InputFailed, TopicFile
 from dataflows.history.lines import topic_files
 from state.settings import PARTITIONS_MAX, ConfigError
 
@@ -88,3 +89,23 @@ def test_check_and_run_say_the_same(tmp_path: Path) -> None:
 def test_dead_letters_of_a_run_in_its_own_input_are_no_events(tmp_path: Path) -> None:
     events = folder(tmp_path, "in.transactions.dlq/0.jsonl")
     assert [file.path for file in topic_files(events)] == [events / "in.transactions/0.jsonl"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_file_that_is_replaced_by_a_longer_one_while_it_is_followed_is_not_read_on(
+    tmp_path: Path, end: bytes
+) -> None:
+    """A log that was rotated: passing over as many bytes of the new one would lose its first records."""
+    path = tmp_path / "0.jsonl"
+    path.write_bytes(b'{"n": 1}' + end)
+    file = TopicFile("in.labels", path, "in.labels", 0, 0, 0, 0)
+    assert file.fill(follow=True)
+    file.ready.clear()
+    with path.open("ab") as log:
+        log.write(b'{"n": 2}' + end + b'{"n"')
+    assert file.fill(follow=True)
+    assert file.ready.popleft()[0].offset == 1
+    path.with_suffix(".new").write_bytes(b'{"number": 3000}\n' * 2 + b'{"n": 4}\n')
+    path.with_suffix(".new").replace(path)
+    with pytest.raises(InputFailed, match=r"is another one now, and .* bytes of it were read before"):
+        file.fill(follow=True)

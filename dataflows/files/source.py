@@ -62,11 +62,14 @@ class TopicFile:
         """Arrival of the newest record handed on."""
         self._looked_bytes = 0
         """How much of a line that is too long has been looked through without finding its end."""
+        self._behind_end = False
+        """Whether what was read last was the end of a line: then it still is, unless the file is another one."""
 
     def fill(self, *, follow: bool) -> bool:
         """Reads ahead when nothing is ready; False if there is nothing more. A last line without LF counts only at the end.
 
-        Raises InputFailed if the file has shrunk or is gone: passing over as many bytes of its successor would lose records."""
+        Raises InputFailed if the file has shrunk, is gone or is plainly another one: passing over as many bytes of its successor
+        would lose records."""
         while not self.ready and self._read_on(follow):
             pass
         return bool(self.ready)
@@ -77,6 +80,10 @@ class TopicFile:
             with self._path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size < self._read_position:
                     raise self._shrunk("is shorter now")
+                if self._behind_end:
+                    file.seek(self._read_position - 1)
+                    if file.read(1) != b"\n":
+                        raise self._shrunk("is another one now")
                 file.seek(self._read_position)
                 asked = CHUNK_BYTES
                 chunk = file.read(self._limit(asked))
@@ -100,6 +107,7 @@ class TopicFile:
             if value:
                 self.ready.append((self._record(value), self._read_position, self._read_offset + 1))
             self._read_offset += 1
+            self._behind_end = line.endswith(b"\n")
         if not self.ready:
             self.position, self.offset = self._read_position, self._read_offset
         return end > 0
@@ -115,6 +123,7 @@ class TopicFile:
         if follow and not ended:
             return False
         length, self._looked_bytes = self._looked_bytes, 0
+        self._behind_end = ended
         self._read_position += length
         record = Record(
             self.topic, self._partition, self._read_offset, self._arrival_us, None, beginning, None, length - ended
