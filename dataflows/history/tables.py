@@ -26,8 +26,8 @@ from state.settings import ConfigError
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 _COLUMNS_MAX = 2_000
-# A row of LINE_BYTES_MAX in the copy: JSON may write a byte with six.
-_COPIED_BYTES_MAX = 8 * LINE_BYTES_MAX
+# JSON may write a byte with six, and DuckDB reads up to 16 MiB as one row unless it is given more memory.
+_ROW_BYTES_MAX = 2 << 20
 _ROW, _BROKEN = '"#row"', '"#broken"'
 _NONE = "CAST(NULL AS VARCHAR)"
 _NO_VALUE = ("", "\\N")
@@ -146,7 +146,7 @@ def _text(
     cells = [f"cells[{index}] AS {places[column]}" for index, column in enumerate(columns, start=1) if column]
     db.execute(
         f"CREATE TABLE {name} AS SELECT {', '.join([f'row AS {_ROW}', f'broken AS {_BROKEN}', *cells])}"
-        f" FROM read_json({file_sql(copy)}, format = 'newline_delimited', maximum_object_size = {_COPIED_BYTES_MAX},"
+        f" FROM read_json({file_sql(copy)}, format = 'newline_delimited',"
         " columns = {row: 'BIGINT', broken: 'VARCHAR', cells: 'VARCHAR[]'})"
     )
     copy.unlink()
@@ -220,7 +220,7 @@ def _csv_rows(path: Path, columns: list[str]) -> Iterator[Row]:
             continue
         row += 1
         text = "".join(seen)
-        is_short = len(text) <= LINE_BYTES_MAX
+        is_short = len(text) <= _ROW_BYTES_MAX
         if (
             len(cells) == len(columns)
             and is_short
@@ -230,14 +230,14 @@ def _csv_rows(path: Path, columns: list[str]) -> Iterator[Row]:
             yield Row(row, [None if cell in _NO_VALUE else cell for cell in cells])
         else:
             whole = text.rstrip("\r\n").encode("utf-8", _BYTES_KEPT)
-            yield Row(row, [], whole[:LINE_BYTES_MAX], 0 if is_short else len(whole))
+            yield Row(row, [], whole[:LINE_BYTES_MAX], len(whole) if len(whole) > LINE_BYTES_MAX else 0)
 
 
 def _json_objects(path: Path) -> Iterator[tuple[Line, dict[str, Any] | None]]:
     """Each line that is not empty, and its object or None."""
     for line in lines_of(path):
         try:
-            body = None if line.whole_bytes else parse_json(line.text)
+            body = None if len(line.text) > _ROW_BYTES_MAX else parse_json(line.text)
         except ValueError:
             body = None
         yield line, body if isinstance(body, dict) else None
