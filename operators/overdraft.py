@@ -72,6 +72,12 @@ def days_below(outlook: Outlook, days: int, more_minor: float = 0.0) -> int:
     return sum(1 for low in outlook.lows[1 : days + 1] if low + more_minor < 0.0)
 
 
+def first_below(outlook: Outlook, days: int, z: float = 0.0) -> int | None:
+    """The first of the coming days on which the balance is below zero, at the median or z standard deviations beneath it; None if it is
+    on none of them."""
+    return next((index for index in range(1, days + 1) if outlook.lows[index] < z * outlook.sds[index]), None)
+
+
 def values(outlook: Outlook, about: Circumstances, more_minor: float = 0.0) -> dict[str, float]:
     """What the log-odds are made of, if there were `more_minor` more. `margin…` are zero where the lowest point is, `fixed` where the
     lowest of recurring payments alone is; `below` is the share of the days on which less than nothing is expected."""

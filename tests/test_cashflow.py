@@ -14,9 +14,10 @@ from shard_bench import Bench
 from streams import NOON_US, account, end_of, transaction
 
 from operators.alerts import overdraft_ahead
+from operators.alerts import overdraft_words as words
 from operators.cashflow import DRIFT, EVENED, HORIZON_DAYS, Z10, Outlook, card_bill, outlook
 from operators.forecasts import SHRUNK, of_account, of_customer, together
-from operators.overdraft import Circumstances, covering_minor, danger, enough_minor, log_odds
+from operators.overdraft import Circumstances, covering_minor, danger, enough_minor, first_below, log_odds
 from state.balances import BALANCES_MAX, Balance, balance_now, settle, tell
 from state.business_days import DAY_US
 from state.cash_habit import FACTOR_MAX, FACTOR_MIN, SCALE_USUAL, CashHabit, Memory, Told
@@ -316,6 +317,28 @@ def test_an_amount_that_covers_keeps_each_day_above_zero_and_is_the_least(ahead:
     lowest = min(ahead.lows[index] - z * ahead.sds[index] for index in range(1, 15))
     assert more >= 0.0 and lowest + more >= -1e-6
     assert more == 0.0 or lowest + more == pytest.approx(0.0, abs=1e-6)
+
+
+@given(outlooks, st.sampled_from((0.0, 1.0, Z10)))
+def test_the_amount_that_covers_is_early_enough_until_the_day_before_the_first_below(ahead: Outlook, z: float) -> None:
+    """The day of the lowest point is too late: the balance is below zero before."""
+    first = first_below(ahead, 14, z)
+    below = [index for index in range(1, 15) if ahead.lows[index] - z * ahead.sds[index] < 0.0]
+    assert first == (below[0] if below else None)
+    assert (first is None) == (covering_minor(ahead, 14, z) == 0.0)
+
+
+def test_an_alert_tells_the_day_of_the_fall_and_by_when_money_helps_not_the_lowest_day() -> None:
+    """The rent leaves too little on the third day; the phone bill of the eighth makes it worse."""
+    ahead = outlook(60_000, [flow(3, -70_000.0), flow(8, -30_000.0)], habit(-100.0, 10.0), NOW_US, "EUR")
+    about = Circumstances(150_000.0, 0.0, 8)
+    found = danger(WEIGHTS, ahead, about)._replace(days=8)
+    said = words.statement("OPEN", "a-1@x", ("t-1",), ahead, None, found, about, 99_000, 3, None, NOW_US)
+    assert (said.details["date"], said.counterfactual and said.counterfactual["by"]) == ("2024-10-07", "2024-10-06")
+    # Where less than nothing is never expected, it is the lowest point that may fall below.
+    ahead = outlook(160_000, [flow(3, -70_000.0), flow(8, -30_000.0)], habit(-100.0, 10.0), NOW_US, "EUR")
+    said = words.statement("OPEN", "a-1@x", ("t-1",), ahead, None, found, about, 99_000, 1, None, NOW_US)
+    assert (said.details["date"], said.counterfactual and said.counterfactual["by"]) == ("2024-10-12", "2024-10-04")
 
 
 @given(outlooks, st.integers(1, 10**6))

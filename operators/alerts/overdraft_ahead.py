@@ -26,7 +26,7 @@ from operators.cashflow import Z10, Outlook, outlook, span_us
 from operators.detector import Answer, DetectorConfig, Lesson, Say, Wake
 from operators.forecasts import of_account, of_customer
 from operators.knowledge.versions import Model
-from operators.overdraft import Circumstances, covering_minor, danger, enough_minor, log_odds
+from operators.overdraft import Circumstances, covering_minor, danger, enough_minor, first_below, log_odds
 from state.business_days import DAY_US, day_of
 from state.cash_habit import CashHabit, Memory, Told
 from state.customer import Customer, Recent, Said, Timer, payment_of
@@ -247,11 +247,14 @@ def _say(
     if enough is not None:
         covering = covering_minor(ahead, config.horizon_days, config.covered_sds)
         enough = max(enough, math.ceil(covering / unit) * unit)
+    needed_in_days = first_below(ahead, config.horizon_days, config.covered_sds) or found.days
     known = customer.accounts.get(words.account_of(kind))
     limit_minor = known.overdraft_limit_minor if known is not None else None
     valid_until_us = (ahead.day + config.horizon_days + 1) * DAY_US
     whole = of_customer(state.accounts, state.card_shares, customer, ahead.currency, time_us)
-    said = words.statement(step, kind, ids, ahead, whole, found, about, enough, limit_minor, valid_until_us)
+    said = words.statement(
+        step, kind, ids, ahead, whole, found, about, enough, needed_in_days, limit_minor, valid_until_us
+    )
     return msgspec.structs.replace(said, score_base=config.score_base, model=config.line.version)
 
 

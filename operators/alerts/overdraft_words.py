@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from operators.cashflow import Z10, Outlook
 from operators.detector import Say
-from operators.overdraft import Circumstances, Danger, days_below
+from operators.overdraft import Circumstances, Danger, days_below, first_below
 from operators.wording import counted
 from state.business_days import date_of, day_of
 from state.customer import Recent, Said
@@ -25,7 +25,7 @@ Step = Literal["OPEN", "UPDATE"]
 
 def kind_of(account: str, day: int) -> str:
     """An account may have a new episode before the last one is closed for certain: the day tells them apart."""
-    return f"{account}@{date_of(day).isoformat()}"
+    return f"{account}@{_iso(day)}"
 
 
 def account_of(kind: str) -> str:
@@ -45,17 +45,20 @@ def statement(
     found: Danger,
     about: Circumstances,
     enough_minor: int | None,
+    needed_in_days: int,
     limit_minor: int | None,
     valid_until_us: int,
 ) -> Say:
-    """The danger as it looks now. `enough_minor` withdraws it; `limit_minor` is how far the account may be overdrawn;
-    `whole` is the forecast of all money at hand, if that is on several accounts."""
-    account, on = account_of(kind), date_of(ahead.day + found.days).isoformat()
+    """The danger as it looks now. `enough_minor`, if it comes before the day in `needed_in_days` days, withdraws it; `limit_minor` is
+    how far the account may be overdrawn; `whole` is the forecast of all money at hand, if that is on several accounts."""
+    account = account_of(kind)
+    # Below zero it is from the first such day on, which is often days before the lowest point.
+    falls_in_days = first_below(ahead, about.days) or found.days
     point, sd = ahead.lows[found.days], ahead.sds[found.days]
     low, middle, high = (round(max(0.0, -(point + z * sd))) for z in (Z10, 0.0, -Z10))
     details: dict[str, Any] = {
         "account_id": account,
-        "date": on,
+        "date": _iso(ahead.day + falls_in_days),
         "shortfall": _text(middle, ahead),
         "currency": ahead.currency,
     }
@@ -69,7 +72,7 @@ def statement(
             "account_id": account,
             "amount": amount,
             "currency": ahead.currency,
-            "by": on,
+            "by": _iso(ahead.day + needed_in_days - 1),  # banks collect in the small hours
         }
     return Say(
         state,
@@ -132,7 +135,7 @@ def _end(
 ) -> Say:
     details = {
         "account_id": account_of(said.kind),
-        "date": date_of(day_of(time_us)).isoformat(),
+        "date": _iso(day_of(time_us)),
         "shortfall": shortfall,
     }
     return Say(state, (reason,), said.kind, score, transaction_ids, details, severity="LOW", calibrated=True)
@@ -144,8 +147,12 @@ def _ids(said: Said, recent: Recent) -> tuple[str, ...]:
 
 def _band(ahead: Outlook, days: int) -> dict[str, str]:
     low, middle, high = (round(ahead.quantile(days, z)) for z in (-Z10, 0.0, Z10))
-    on = date_of(ahead.day + days).isoformat()
-    return {"date": on, "p10": _text(low, ahead), "p50": _text(middle, ahead), "p90": _text(high, ahead)}
+    return {
+        "date": _iso(ahead.day + days),
+        "p10": _text(low, ahead),
+        "p50": _text(middle, ahead),
+        "p90": _text(high, ahead),
+    }
 
 
 def _reasons(ahead: Outlook, found: Danger, about: Circumstances) -> Iterator[Reason]:
@@ -188,12 +195,16 @@ def _reasons(ahead: Outlook, found: Danger, about: Circumstances) -> Iterator[Re
 
 
 def _payment(ahead: Outlook, flow: Flow, code: str, verb: str, contribution: float) -> Reason:
-    on = date_of(ahead.day + ahead.index_of(flow)).isoformat()
+    on = _iso(ahead.day + ahead.index_of(flow))
     amount = _text(round(abs(flow.amount_minor)), ahead)
     # What is due or overdue the forecast counts as tomorrow's, but nobody expects a missed salary just then.
     overdue = f"is due and has not {'left' if flow.amount_minor < 0 else 'come'} yet"
     when = f"{verb} on {on}" if day_of(flow.due_us) > ahead.day else overdue
     return Reason(code, "payment", amount, on, contribution, f"{flow.name}: {amount} {ahead.currency} {when}")
+
+
+def _iso(day: int) -> str:
+    return date_of(day).isoformat()
 
 
 def _text(minor: int, ahead: Outlook) -> str:
