@@ -17,6 +17,7 @@ DAY_US: Final = 86_400_000_000
 LAST_DAY: Final = date(2201, 12, 31).toordinal() - EPOCH_ORDINAL
 MARKETS: Final = {"EUR": "XECB"}
 """Payment systems that the library knows by name."""
+SATURDAY_SUNDAY: Final = frozenset((5, 6))
 
 
 def day_of(time_us: int) -> int:
@@ -80,12 +81,25 @@ def _countries() -> frozenset[str]:
     return frozenset(holidays.list_supported_countries(include_aliases=False))
 
 
-def is_weekend(day: int) -> bool:
+@cache
+def weekend(currency: str) -> frozenset[int]:
+    """The days of the week (Monday is 0) on which banks are closed: where most pray on Fridays, often Friday and Saturday.
+
+    >>> sorted(weekend("EUR")), sorted(weekend("KWD"))
+    ([5, 6], [4, 5])
     """
-    >>> is_weekend(20_001), is_weekend(20_000)  # Saturday, Friday
+    country = currency[:2]
+    if currency in MARKETS or country not in _countries():
+        return SATURDAY_SUNDAY
+    return frozenset(holidays.country_holidays(country).weekend)
+
+
+def is_weekend(day: int, currency: str) -> bool:
+    """
+    >>> is_weekend(20_001, "EUR"), is_weekend(20_000, "EUR")  # Saturday, Friday
     (True, False)
     """
-    return (day + 3) % 7 >= 5
+    return (day + 3) % 7 in weekend(currency)
 
 
 @lru_cache(maxsize=16_384)
@@ -95,6 +109,6 @@ def roll(day: int, step: int, currency: str) -> int:
     >>> date_of(roll(day_in_month(2024 * 12 + 2, 30), 1, "EUR")).isoformat()  # a Saturday before Easter Monday
     '2024-04-02'
     """
-    while step and (is_weekend(day) or day in closed_days(currency, date_of(day).year)):
+    while step and (is_weekend(day, currency) or day in closed_days(currency, date_of(day).year)):
         day += step
     return day

@@ -302,10 +302,10 @@ class Customer:
         """The streams after one more payment, which must have a payee."""
         return with_payment(streams, payment_of(recent), open_on_weekends(self.counter))
 
-    def serve_at_counter(self, time_us: int) -> None:
+    def serve_at_counter(self, time_us: int, currency: str) -> None:
         """Cash has been paid in or out over the counter: on a day on which the bank works."""
         times, on_weekends = before = self.counter
-        self.counter = times + 1, on_weekends + is_weekend(day_of(time_us))
+        self.counter = times + 1, on_weekends + is_weekend(day_of(time_us), currency)
         if open_on_weekends(self.counter) != open_on_weekends(before):
             self._current = None
 

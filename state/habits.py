@@ -66,7 +66,7 @@ def learn(customer: Customer, recent: Recent, fading_factor: float) -> None:
     if recent.payee is not None:
         customer.streams = customer.streams_with(customer.streams, recent)
     elif recent.channel == "cash":
-        customer.serve_at_counter(recent.time_us)
+        customer.serve_at_counter(recent.time_us, currency)
     if recent.lat is not None and recent.lon is not None and in_person(recent.channel):
         customer.place = Place(recent.time_us, recent.lat, recent.lon, recent.transaction_id)
 

@@ -233,7 +233,7 @@ def _rhythm(
     if hits == 2 and max(amounts) > STEADY * min(amounts) and not stream.firm:
         return None
     steps = _steps(stream, others, weekends)
-    found = fit(days, currency, steps, skips_max=1 if hits > HITS_MATURE + 1 else 0)
+    found = fit(days, currency, steps, skips_max=1 if hits > HITS_MATURE + 1 else 0, old=old)
     if found is not None and old is not None and {found.cadence, old.cadence} == {MONTHLY, FOUR_WEEKLY}:
         return found  # These two part within three payments: what fits all that are remembered is right.
     if found is None and stream.mature:
@@ -258,13 +258,13 @@ def _steps(stream: Stream, others: Sequence[Stream], weekends: bool) -> tuple[in
         return (0,)
     own = {counterparty_digest(account) for account in {other.account for other in others} if account}
     inside = stream.payee in own
-    days = [
-        day
+    closed = [
+        is_weekend(day, other.currency)
         for other in others
         if other.channel_code in BOOKED_BY_BANKS and other.hits > 1 and (other.payee in own) == inside
         for day in other.days
     ]
-    if WEEKEND_SHARE_MIN * len(days) < sum(map(is_weekend, days)) or (weekends and len(days) < WEEKDAYS_KNOWN):
+    if WEEKEND_SHARE_MIN * len(closed) < sum(closed) or (weekends and len(closed) < WEEKDAYS_KNOWN):
         return (0, 1, -1)
     return (-1, 1, 0) if stream.credit else (1, -1, 0)
 

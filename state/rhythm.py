@@ -27,6 +27,10 @@ FOUR_WEEKLY_DAYS_MIN: Final = 3
 """Two payments four weeks apart may as well be monthly, in February exactly so."""
 
 
+SEMI_MONTHLY_DAYS_MIN: Final = 6
+"""Payments every other week leave the halves of a month within six; those of the halves may be two weeks apart for six, in February."""
+
+
 class Rhythm(NamedTuple):
     """`anchor`: the first slot's day modulo the interval; or the day of the month (31: the last), for semi-monthly the earlier
     one times 32 plus the later one. `phase`: which months, modulo their number. `step`: where to go from a day on which
@@ -98,9 +102,12 @@ def _cadences_near(gap_days: int) -> tuple[int, ...]:
     )
 
 
-def fit(days: Sequence[int], currency: str, steps: Sequence[int], skips_max: int = 0) -> Rhythm | None:
+def fit(
+    days: Sequence[int], currency: str, steps: Sequence[int], skips_max: int = 0, old: Rhythm | None = None
+) -> Rhythm | None:
     """The rhythm that fits the days (ascending, at least two) best: each of them near a slot of its own, and at most `skips_max`
-    slots between them empty. `steps` are the ways to give way to a holiday that come into question, the likeliest first.
+    slots between them empty. `steps` are the ways to give way to a holiday that come into question, the likeliest first; `old` is
+    the rhythm until now: a semi-monthly one that still fits all the days stays one.
 
     >>> from datetime import date
     >>> days = [date(2024, month, day).toordinal() - date(1970, 1, 1).toordinal() for month, day in ((3, 25), (4, 25), (5, 24))]
@@ -109,7 +116,10 @@ def fit(days: Sequence[int], currency: str, steps: Sequence[int], skips_max: int
     """
     best: Rhythm | None = None
     least = len(days) * max(TOLERANCES) + skips_max + 1
-    for cadence in guess_cadence(days):
+    stays = old is not None and old.cadence == SEMI_MONTHLY and len(days) >= SEMI_MONTHLY_DAYS_MIN
+    for cadence in sorted(guess_cadence(days), key=SEMI_MONTHLY.__ne__) if stays else guess_cadence(days):
+        if stays and best is not None:
+            return best
         if cadence == FOUR_WEEKLY and len(days) < FOUR_WEEKLY_DAYS_MIN:
             continue
         for rhythm in _candidates(cadence, days, steps):

@@ -94,6 +94,32 @@ def test_an_unknown_currency_has_weekends_and_no_holidays() -> None:
     assert date_of(roll(day("2024-12-25"), 1, "EUR")).isoformat() == "2024-12-27"
 
 
+def test_banks_are_closed_on_the_weekend_of_their_country() -> None:
+    """The 25th of October 2024 was a Friday: in Kuwait part of the weekend."""
+    assert [date_of(roll(day("2024-10-25"), -1, currency)).isoformat() for currency in ("EUR", "KWD", "XAF")] == [
+        "2024-10-25",
+        "2024-10-24",
+        "2024-10-25",
+    ]
+    assert date_of(roll(day("2024-10-27"), 1, "KWD")).isoformat() == "2024-10-27"  # a Sunday
+
+
+def test_the_halves_of_a_month_stay_so_through_february_and_every_other_week_does_not_become_them() -> None:
+    """The 15th and the last as UTC has them where banks book at local midnight: two weeks apart from January to March."""
+    halves = [day(f"202{at}") for at in ("5-12-30", "6-01-14", "6-01-29", "6-02-12", "6-02-26", "6-03-12")]
+    old = Rhythm(CADENCES.index("semi-monthly"), 14 * 32 + 30, -1)
+    found, kept = fit(halves, "EUR", (-1, 1, 0)), fit(halves, "EUR", (-1, 1, 0), old=old)
+    assert found is not None and kept is not None
+    assert (found.name, kept.name, date_of(kept.day(kept.slot_near(halves[-1], "EUR") + 1, "EUR")).month) == (
+        "biweekly",
+        "semi-monthly",
+        3,
+    )
+    fortnights = [day("2026-03-12") + 14 * number for number in range(6)]
+    changed = fit(fortnights, "EUR", (-1, 1, 0), old=old)
+    assert changed is not None and changed.name == "biweekly"
+
+
 # ---- streams
 
 
