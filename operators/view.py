@@ -6,6 +6,7 @@ Everything here was known before the transaction was: windows and habits do not 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import msgspec
 
@@ -14,6 +15,7 @@ from state.events import Transaction
 from state.habits import log_amount
 from state.life_cycle import transaction_key
 from state.windows import Totals, overall_key
+from state.worth import WORTH
 
 NOTHING: Totals = [0] * 8
 
@@ -27,6 +29,13 @@ class Priors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overall_weight: float
     group_weight: float
     fading_factor: float
+
+
+@lru_cache(maxsize=1024)
+def log_mean_in(log_mean: float, currency: str) -> float:
+    """The mean of an everyday purchase in a currency, `log_mean` being that in euros, dollars or pounds."""
+    worth = WORTH[currency]
+    return log_mean if worth == 1.0 else math.log1p(worth * math.expm1(log_mean))
 
 
 class View:
@@ -66,14 +75,14 @@ class View:
         self.merchant = merchant_digest(transaction)
         self.matured = customer.matured
         self.log_amount = log_amount(transaction.amount_minor, transaction.currency)
-        self.amount_mean, self.amount_sd = self._usual(key, overall)
+        self.amount_mean, self.amount_sd = self._usual(key, overall, transaction.currency)
         self.amount_z = (self.log_amount - self.amount_mean) / self.amount_sd
 
-    def _usual(self, key: int, overall: int) -> tuple[float, float]:
+    def _usual(self, key: int, overall: int, currency: str) -> tuple[float, float]:
         """Mean and standard deviation of the log amount in this kind of shop, shrunk to the customer's own overall habit and that to
         the prior: the fewer the purchases, the stronger the pull (a normal prior worth `…_weight` purchases)."""
         priors = self.priors
-        mean, variance = priors.log_mean, priors.log_sd**2
+        mean, variance = log_mean_in(priors.log_mean, currency), priors.log_sd**2
         # An exponentially weighted average remembers about 1 / fading_factor values: more must not count for more.
         memory = 1.0 / priors.fading_factor
         for own, weight in ((overall, priors.overall_weight), (key, priors.group_weight)):

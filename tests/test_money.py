@@ -1,5 +1,6 @@
 """Money: the currency table against its oracle, and amounts that survive text and back to the last digit."""
 
+import math
 from decimal import Decimal
 
 import iso4217
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.view import log_mean_in
 from state.money import CURRENT, EXPONENT, HISTORIC, AmountError, format_minor, parse_amount, parse_balance
+from state.worth import OF_A_EURO, WORTH, minor_of
 
 currencies = st.sampled_from(sorted(EXPONENT))
 
@@ -106,3 +109,25 @@ def test_a_balance_has_at_most_one_leading_minus(text: str) -> None:
 )
 def test_zero_leading_zeros_and_padding_are_allowed(text: str, exponent: int, minor: int) -> None:
     assert parse_amount(text, exponent) == minor
+
+
+def test_what_an_amount_is_worth_is_told_of_known_currencies_once_each() -> None:
+    named = [word for word in OF_A_EURO.split() if word.isalpha()]
+    assert set(named) <= EXPONENT.keys() and len(named) == len(set(named))
+    assert {currency for currency, worth in WORTH.items() if worth != 1.0} == set(named)
+    assert {WORTH[currency] for currency in ("EUR", "USD", "GBP", "CHF")} == {1.0}
+    assert (minor_of(20, "EUR"), minor_of(20, "JPY"), minor_of(20, "CZK"), minor_of(20, "KWD")) == (
+        2000,
+        3000,
+        40000,
+        6000,
+    )
+
+
+def test_an_everyday_purchase_of_a_customer_who_has_shown_nothing_is_one_in_the_currency() -> None:
+    assert log_mean_in(3.4, "EUR") == 3.4
+    assert {currency: round(math.expm1(log_mean_in(3.4, currency))) for currency in ("JPY", "CZK", "KWD")} == {
+        "JPY": 4345,
+        "CZK": 579,
+        "KWD": 9,
+    }

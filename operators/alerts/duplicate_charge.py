@@ -15,9 +15,9 @@ from operators.detector import DetectorConfig, Finding
 from operators.view import View
 from operators.wording import counted
 from state.events import Transaction
-from state.habits import major_units
 from state.money import EXPONENT, format_minor
 from state.signals import Reason
+from state.worth import minor_of
 
 NAME = "duplicate_charge"
 VERSION = 1
@@ -57,9 +57,8 @@ def step(config: Config, state: None, transaction: Transaction, view: View) -> F
     else:
         return None
     shared = transaction.mcc is None or transaction.mcc in config.for_two
-    if major_units(transaction.amount_minor, transaction.currency) < (
-        config.unknown_min if shared else config.amount_min
-    ):
+    least = config.unknown_min if shared else config.amount_min
+    if transaction.amount_minor < minor_of(least, transaction.currency):
         return None
     amount = format_minor(transaction.amount_minor, transaction.currency)
     gap_s = abs(view.time_us - recent.time_us) / 1e6
@@ -83,7 +82,7 @@ def _strength(config: Config, transaction: Transaction) -> float:
     tenth = 10 ** max(0, EXPONENT[transaction.currency] - 1)
     if transaction.amount_minor % max(10, tenth) == 0:
         strength -= config.round_discount
-    if major_units(transaction.amount_minor, transaction.currency) < config.small_below:
+    if transaction.amount_minor < minor_of(config.small_below, transaction.currency):
         strength -= config.small_discount
     if transaction.mcc in config.for_two:
         strength -= config.for_two_discount

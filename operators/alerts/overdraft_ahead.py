@@ -36,6 +36,7 @@ from state.income import NO_INCOME, own_digests
 from state.money import EXPONENT
 from state.recurring import Stream, flows, match
 from state.windows import overall_key, pack_key, unpack_key
+from state.worth import minor_of
 
 NAME = "overdraft_ahead"
 VERSION = 1
@@ -163,8 +164,7 @@ def look_ahead(state: State, customer: Customer, account: str, currency: str, ti
 
 def circumstances(config: Config, ahead: Outlook, customer: Customer) -> Circumstances:
     leaving = sum(flow.probability * flow.amount_minor for flow in ahead.flows if flow.amount_minor < 0)
-    least = config.turnover_min * 10.0 ** EXPONENT[ahead.currency]
-    turnover_minor = max(-leaving - min(0.0, ahead.usual_minor), least)
+    turnover_minor = max(-leaving - min(0.0, ahead.usual_minor), minor_of(config.turnover_min, ahead.currency))
     reserve_minor = sum(
         customer.balance_minor(account_id) or 0
         for account_id, account in customer.accounts.items()

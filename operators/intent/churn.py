@@ -19,12 +19,14 @@ from operators.intent.traces import Week
 from operators.knowledge.schema import plain
 from state.customer import Customer
 from state.events import Event, Label
+from state.worth import WORTH
 
 NAME = "churn"
 VERSION = 1
 SIGNAL = "intent.churn"
 FLOORS: Final = {"logins": 0.2, "purchases": 1.0, "income": 30.0, "sent": 5.0}
-"""Weekly rates, and amounts in major units, that chance alone makes."""
+"""Weekly rates, and amounts in euros' worth, that chance alone makes."""
+AMOUNTS: Final = frozenset(("income", "sent"))
 FALLEN_MAX: Final = 2.5
 """A twelfth of what was usual: what is less is no clearer sign."""
 SCHEMA: Final = plain(
@@ -81,13 +83,18 @@ def read(config: Config, week: Week) -> Reading:
     return Reading(judged, stage, details, transaction_ids, done=done)
 
 
+def floor_of(name: str, week: Week) -> float:
+    floor = FLOORS[name]
+    return floor * WORTH.get(week.currency, 1.0) if name in AMOUNTS else floor
+
+
 def stage_of(config: Config, week: Week, gone: float) -> str:
     """`gone`: the share of regular income that has failed to come."""
     if week.brief("purchases") < config.silent_share * week.slow("purchases"):
         return "silent"
     if gone < config.salary_share:
         return "engagement_falls"
-    drained = change(week.brief("sent"), week.slow("sent"), FLOORS["sent"]) > config.drained_factor
+    drained = change(week.brief("sent"), week.slow("sent"), floor_of("sent", week)) > config.drained_factor
     return "balance_drained" if drained else "salary_moved"
 
 
@@ -98,7 +105,7 @@ def features_of(week: Week, income: Income) -> list[Feature]:
 
     def fallen(feature: str, name: str, now: float, text: str) -> Feature:
         usual = week.before(name)
-        changed = max(-FALLEN_MAX, change(now, usual, FLOORS[name]))
+        changed = max(-FALLEN_MAX, change(now, usual, floor_of(name, week)))
         return Feature(feature, changed, lambda: (round(now, 2), round(usual, 2), text))
 
     def these_weeks(name: str, text: str) -> Feature:
@@ -118,7 +125,7 @@ def features_of(week: Week, income: Income) -> list[Feature]:
         Feature("bills_stopped", log1p(min(4, bills)), lambda: (bills, 0, "regular payments that have stopped")),
         Feature(
             "sent",
-            max(0.0, change(sent, usually_sent, FLOORS["sent"])),
+            max(0.0, change(sent, usually_sent, floor_of("sent", week))),
             lambda: (round(sent, 2), round(usually_sent, 2), "sends to others, a week"),
         ),
     ]

@@ -23,6 +23,7 @@ from operators.intent.traces import FAST_WEEKS, Week
 from operators.knowledge.schema import plain
 from state.customer import Customer
 from state.events import Event, Label
+from state.worth import WORTH
 
 NAME = "life_event"
 VERSION = 1
@@ -30,7 +31,7 @@ SIGNAL = "intent.life_event"
 RATE_FLOOR = 0.3
 """Purchases a week that chance alone makes."""
 HUNDRED = 100.0
-"""Amounts count in hundreds of major units."""
+"""Amounts count in hundreds of euros' worth."""
 SCHEMA: Final = plain(
     2,
     "child_weeks",
@@ -114,6 +115,8 @@ def _details(kind: str) -> dict[str, str]:
 def features_of(config: Config, week: Week, found: Succession | None) -> list[Feature]:
     """`found`: the income that has taken the place of another."""
 
+    hundred = HUNDRED * WORTH.get(week.currency, 1.0)
+
     def often(name: str, text: str) -> Feature:
         """In how many of the last weeks."""
         share = week.fast(name + ".weeks")
@@ -121,7 +124,7 @@ def features_of(config: Config, week: Week, found: Succession | None) -> list[Fe
 
     def much(name: str, text: str) -> Feature:
         amount = week.fast(name + ".amount")
-        return Feature(name + "_amount", log1p(FAST_WEEKS * amount / HUNDRED), lambda: (round(amount, 2), 0.0, text))
+        return Feature(name + "_amount", log1p(FAST_WEEKS * amount / hundred), lambda: (round(amount, 2), 0.0, text))
 
     def more(name: str, text: str) -> Feature:
         now, usual = week.fast(name), week.slow(name)

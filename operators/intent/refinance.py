@@ -17,11 +17,12 @@ from state.balances import balance_now
 from state.customer import Account, Customer
 from state.events import Account as AccountEvent
 from state.events import Event, MarketRate
-from state.money import EXPONENT, format_minor
+from state.money import format_minor
 from state.payee import counterparty_digest
 from state.recurring import Stream
 from state.rhythm import MONTHS, SEMI_MONTHLY, Rhythm
 from state.signals import Reason
+from state.worth import minor_of
 
 NAME = "refinance"
 VERSION = 1
@@ -32,7 +33,7 @@ MONTH_DAYS: Final = 365.25 / 12
 
 
 class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What it takes to change the loan: a share of what is owed in percent, and a fixed sum in major units."""
+    """What it takes to change the loan: a share of what is owed in percent, and a fixed sum in euros' worth (state/worth.py)."""
 
     percent: float = 0.0
     fixed: int = 0
@@ -44,7 +45,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     kinds: dict[str, Cost] = {}
     """By kind of account, which is also the market's product."""
     saving_min: int = 10
-    """In major units a month: for less nobody moves."""
+    """In euros' worth a month (state/worth.py): for less nobody moves."""
     close_saving_share: float = 0.5
     """An open episode ends below this share of `saving_min`."""
     update_share: float = 0.1
@@ -134,8 +135,7 @@ def _say(
     evidence = _evidence(customer, stream)
     if offer is None or not evidence:
         return None
-    unit = 10 ** EXPONENT[account.currency]
-    least_minor = config.saving_min * unit
+    least_minor = minor_of(config.saving_min, account.currency)
     if said is None:
         if offer.worth < config.threshold or offer.saving_minor < least_minor:
             return None
@@ -184,8 +184,7 @@ def offer_of(
         return None
     months = plan.months if plan is not None else cost.months
     paid_minor = payment_minor or annuity_payment(owed_minor, account.interest_rate, months)
-    unit = 10 ** EXPONENT[account.currency]
-    cost_minor = cost.fixed * unit + round(owed_minor * cost.percent / 100)
+    cost_minor = round(minor_of(cost.fixed, account.currency)) + round(owed_minor * cost.percent / 100)
     offered_minor = annuity_payment(owed_minor, value, months)
     return Offer(owed_minor, months, paid_minor, plan, offered_minor, cost_minor)
 

@@ -18,7 +18,7 @@ from operators.knowledge.columns import Cross, Feature, Layout
 from operators.knowledge.memory import Memory
 from operators.knowledge.merchant_row import MerchantRow
 from operators.knowledge.schema import Schema
-from operators.view import View
+from operators.view import View, log_mean_in
 from state.categories import GROUPS
 from state.events import Transaction
 from state.habits import major_units
@@ -156,7 +156,7 @@ def values(
     currency, _, group = unpack_key(view.key)
     unit = major_units(1, currency)
     weight = view.priors.overall_weight
-    usual = math.expm1(view.priors.log_mean)
+    usual = math.expm1(log_mean_in(view.priors.log_mean, currency))
     times = customer.ring.times
     days = min(30.0, max(1.0, (time_us - times[0]) / DAY_US)) if times else 1.0
     usual_day = ((sum_30d - sum_24h) * unit + weight * usual) / (days + weight)
