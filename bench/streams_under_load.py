@@ -218,7 +218,7 @@ def _outputs(messages: Iterable[KafkaMessage]) -> Iterator[Output]:
     for message in messages:
         if message.error() is None:
             headers = tuple((name, value) for name, value in message.headers() or ())
-            yield Output(message.topic(), message.key() or b"", message.value() or b"", b"", headers)
+            yield Output(message.topic(), message.key() or b"", message.value(), b"", headers)
 
 
 def _at_end(error: KafkaError) -> bool:
