@@ -324,12 +324,13 @@ class Customer:
         return any(r.merchant == merchant and r.learned and r.time_us <= until_us for r in self.recent)
 
     def knows_country(self, country: str, until_us: int) -> bool:
+        """The same of a country (ISO 3166-1 alpha-2)."""
         if country in self.countries:
             return True
         return any(r.country == country and r.learned and r.time_us <= until_us for r in self.recent)
 
     def place_before(self, time_us: int) -> Place | None:
-        """The last place in person before or at `time_us`."""
+        """The last place in person before or at `time_us`; None if none was ever told."""
         for r in reversed(self.recent):
             if r.time_us <= time_us and r.learned and r.lat is not None and r.lon is not None and in_person(r.channel):
                 return Place(r.time_us, r.lat, r.lon, r.transaction_id)

@@ -255,8 +255,8 @@ _CLASSES: tuple[type[Event], ...] = (
     MarketRate,
 )
 
-# In the order in which events of the same arrival time are applied.
 BROADCAST = frozenset((MarketRate.TOPIC,))
 """Topics without customers: every source partition reads all their partitions."""
 TOPICS: tuple[str, ...] = tuple(event_class.TOPIC for event_class in _CLASSES)
+"""In the order in which events of the same arrival time are applied."""
 EVENT_TYPES: dict[str, type[Event]] = {event_class.TOPIC: event_class for event_class in _CLASSES}

@@ -21,7 +21,9 @@ PENDING_MAX = 64
 """When more rates of a source partition are pending, all of its holders are visited at once."""
 VISITS_MIN = 1
 VISITS_IDLE_MAX = 8
+"""Holders visited after a batch without events."""
 PAGE_CUSTOMERS = 256
+"""Holders read from the store's index at a time."""
 
 
 def visits_due(events: int) -> int:

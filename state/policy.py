@@ -14,7 +14,8 @@ TIMER_SPREAD_US: Final = 600_000_000
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The settings of a shard in its own units."""
+    """The settings of a shard in its own units; what they mean stands beside them in config/default.toml. `fading_factor` in (0, 1] is
+    the weight of the newest amount in a customer's habits."""
 
     lateness_us: int = 172_800_000_000
     reorder_wait_us: int = 0

@@ -1,7 +1,7 @@
 """Recurring streams of a customer, in and out: salaries, bills, subscriptions, plans.
 
-A stream is a series of payments with one payee. It is learned as payments mature, like any habit; `current` adds the recent
-ones, so that a payment satisfies an expectation at once. Amounts are minor units, days are numbers since 1970-01-01.
+A stream is a series of payments with one payee. It is learned as payments mature, like any habit; `Customer.current_streams` adds
+the recent ones, so that a payment satisfies an expectation at once. Amounts are minor units, days are numbers since 1970-01-01.
 """
 
 from __future__ import annotations

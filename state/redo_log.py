@@ -23,6 +23,7 @@ from state.store_record import (
     HEAD_BYTES,
     NO_TIMER,
     DamageError,
+    UnfinishedError,
     check_record,
     encode_record,
 )
@@ -30,6 +31,8 @@ from state.store_record import (
 FORMAT_VERSION = 1
 SEGMENT_HEADER_BYTES = 26
 FLUSH_BYTES = 64 * 1024
+UNFINISHED = 0
+"""In place of a record's kind: here a segment ends in the middle of one."""
 
 _MAGIC = b"SEGONELG"
 _HEADER = struct.Struct("<8sHIQ")
@@ -55,10 +58,12 @@ class RedoLog:
         self._sizes = find_segments(folder)
         self._end = BEGINNING
         self._fd: int | None = None
-        self._offset = 0
+        self._segment = self._offset = 0
+        """Of the segment being written, its number and how much of it is written; `cut` sets both."""
         self._pending: list[bytes | memoryview] = []
         self._pending_bytes = 0
         self._broken: StoreError | None = None
+        """Set for good after a failed fsync."""
 
     @property
     def end(self) -> LogPosition:
@@ -115,8 +120,8 @@ class RedoLog:
             if end > self._sizes[number]:
                 raise _foreign(path, f"the log ends at byte {self._sizes[number]}, the checkpoint at byte {end}")
             for offset, kind, key, record in read_segment(path, self._shard, start, end):
-                if offset < 0:
-                    raise damaged(path, -offset, "a record reaches beyond the checkpoint")
+                if kind == UNFINISHED:
+                    raise damaged(path, offset, "a record reaches beyond the checkpoint")
                 last = record if kind == CHECKPOINT else None
                 yield kind, key, record
         if last is None or checkpoint_identity(last) != (until.number, until.timeline):
@@ -236,7 +241,7 @@ def segment_path(folder: Path, number: int) -> Path:
 def read_segment(path: Path, shard: int, start: int, end: int | None) -> Iterator[tuple[int, int, bytes, bytes]]:
     """(offset, kind, id, record) of the records between two bytes of a segment (`end` None: all that there is).
 
-    Bytes at the end that are no whole record, as a killed process leaves them, come last as (-offset, 0, b"", b"").
+    Bytes at the end that are no whole record, as a killed process leaves them, come last, with the kind UNFINISHED and nothing else.
     Raises StoreError for a damaged record, a header that doesn't fit, or a newer version.
     """
     try:
@@ -250,9 +255,10 @@ def read_segment(path: Path, shard: int, start: int, end: int | None) -> Iterato
         try:
             header = check_record(data, offset)
         except DamageError as damage:
-            if str(damage) != "unfinished record" or data.find(CHECKPOINT_MARK, offset) >= 0:
+            # With a checkpoint behind it, this was whole once.
+            if not isinstance(damage, UnfinishedError) or data.find(CHECKPOINT_MARK, offset) >= 0:
                 raise damaged(path, offset, str(damage)) from damage
-            yield -offset, 0, b"", b""
+            yield offset, UNFINISHED, b"", b""
             return
         following = offset + header.record_bytes
         key_start = offset + HEAD_BYTES

@@ -22,8 +22,11 @@ from state.store_timers import TimerHeap
 
 SEGMENT_BYTES = 1024 * 1024
 CHUNK_CUSTOMERS_MAX = 4096
+"""Customers written to the table in one transaction."""
 ABANDONED_MAX = 256
+"""Timelines remembered as given up, of each restore one."""
 LOOKAHEAD_US = 3_600_000_000
+"""How far beyond the time asked for timers are read from the table, so that it is not asked for each moment."""
 
 Durability = Literal["process", "power"]
 

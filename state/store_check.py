@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from state.redo_log import (
     SEGMENT_HEADER_BYTES,
+    UNFINISHED,
     checkpoint_identity,
     find_segments,
     read_segment,
@@ -113,8 +114,8 @@ def _read(folder: Path, shard: int, table: Table, every_customer: bool) -> Shard
             for offset, kind, _, record in read_segment(
                 segment_path(folder, number), shard, SEGMENT_HEADER_BYTES, None
             ):
-                if offset < 0:
-                    unfinished += sizes[number] + offset
+                if kind == UNFINISHED:
+                    unfinished += sizes[number] - offset
                     continue
                 records += 1
                 unfinished += len(record)

@@ -32,6 +32,10 @@ class DamageError(Exception):
     """A record that is not as it was written; the caller knows in which file and where."""
 
 
+class UnfinishedError(DamageError):
+    """The bytes end before the record does: what a killed process leaves at the end of a log."""
+
+
 class Header(NamedTuple):
     """The head of a record and where its parts end."""
 
@@ -71,18 +75,19 @@ def customer_record(customer_id: str, value: bytes, timer_us: int | None, holder
 
 
 def header_at(data: bytes | memoryview, offset: int = 0) -> Header:
-    """The head at `offset`, unchecked. Raises DamageError if the bytes end before it does."""
+    """The head at `offset`, unchecked. Raises UnfinishedError if the bytes end before it does."""
     if offset + HEAD_BYTES > len(data):
-        raise DamageError("unfinished record")
+        raise UnfinishedError("unfinished record")
     return Header(*_HEAD.unpack_from(data, offset)[1:])
 
 
 def check_record(data: bytes | memoryview, offset: int = 0) -> Header:
-    """The head at `offset` after the whole record was checked. Raises DamageError if it is cut short or its crc32 differs."""
+    """The head at `offset` after the whole record was checked. Raises UnfinishedError if it is cut short, DamageError if
+    its crc32 differs."""
     header = header_at(data, offset)
     end = offset + header.record_bytes
     if end > len(data):
-        raise DamageError("unfinished record")
+        raise UnfinishedError("unfinished record")
     (crc,) = _CRC.unpack_from(data, offset)
     if zlib.crc32(memoryview(data)[offset + 4 : end]) != crc:
         raise DamageError("crc32 differs")

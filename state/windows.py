@@ -4,7 +4,7 @@ A window of length L at time t holds the transactions with t − L < time ≤ t.
 newest transaction time; asking and moving forward cost O(1) amortised, an event that comes late is put where it belongs.
 Totals are integers (counts and minor units), so the order of arrival leaves no trace.
 
-The ring is the duplicate check, too: it keeps each transaction's digest for the longest window plus `RETENTION_MARGIN_US`.
+The ring is the duplicate check, too: it keeps each transaction's digest for `retention_us` (state/policy.py).
 Beyond `CAPACITY` transactions in that time the oldest leave early and are counted in `overflowed`: the windows then hold the
 newest `CAPACITY` transactions, and a duplicate of one that left is seen as new.
 """
@@ -51,6 +51,8 @@ Totals = list[int]
 
 def pack_key(currency: str, credit: bool, group: int) -> int:
     """Currency (three letters A to Z), direction and spending group (0 to 127) in one integer.
+
+    The lowest seven bits are the group, the next one is set for a credit: where speed counts, callers read `key & 127` and `key & 128`.
 
     >>> unpack_key(pack_key("EUR", True, 5))
     ('EUR', True, 5)
