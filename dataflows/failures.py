@@ -25,6 +25,7 @@ class Unforeseen(Exception):
 
 def foreseen(error: BaseException) -> str | None:
     """What to say of an error that is no bug of ours: the output, the store, the brokers or a peer failed. None for any other."""
+    # Only here: they import the engine and the Kafka client, and `segone --help` should not wait for those.
     from dataflows.files.sink import OutputFailed
     from dataflows.files.source import InputFailed
     from dataflows.kafka.client import BrokerUnavailable, KafkaRefused

@@ -153,9 +153,8 @@ def _compare(note: Path, settings: Settings) -> None:
             )
     step = _step(settings)
     try:
-        for version in known.get(
-            PROFILES, ()
-        ):  # a folder of a release that did not note them: found out profile by profile
+        # A folder of a release that noted none is found out profile by profile.
+        for version in known.get(PROFILES, ()):
             frozen.require_readable(version)
         for name, versions in known.get(DETECTORS, {}).items():
             for version in versions:
@@ -172,8 +171,7 @@ def _step(settings: Settings) -> CustomerStep:
 
 
 def _write(note: Path, told: dict[str, Any]) -> None:
-    draft = note.with_suffix(
-        f".{os.getpid()}.new"
-    )  # the processes of a cluster may write at the same time, all the same
+    # With the process's number: those of a cluster may write at the same time, and all write the same.
+    draft = note.with_suffix(f".{os.getpid()}.new")
     draft.write_bytes(orjson.dumps(told))
     draft.replace(note)

@@ -152,6 +152,7 @@ class Worker:
         return totals
 
     def detector_errors(self) -> dict[str, int]:
+        """Failures by detector, since this process started."""
         errors: Counter[str] = Counter()
         for step in list(self.steps):
             errors.update(step.detector_errors.copy())
@@ -229,7 +230,7 @@ def _open_files(settings: Settings) -> Worker:
             '[log] input and output: with kind = "files" both folders must be named (--input DIR --output DIR)'
         )
     folder, output = Path(settings.log.input), Path(settings.log.output)
-    state_dir = Path(settings.state.dir) if settings.state.dir else output / ".segone"
+    state_dir = settings.state_folder
     pacemaker = make_pacemaker(settings, state_dir, live=settings.log.follow)
     source = FileInput(
         folder,
@@ -248,7 +249,7 @@ def _open_files(settings: Settings) -> Worker:
 
 def _open_kafka(settings: Settings) -> Worker:
     kafka = settings.kafka
-    state_dir = Path(settings.state.dir or "segone-state")
+    state_dir = settings.state_folder
     live = not kafka.end_at_high_watermark
     pacemaker = make_pacemaker(settings, state_dir, live=live)
     source = KafkaInput(

@@ -4,6 +4,7 @@ state/settings_reading.py reads them."""
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -223,6 +224,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     detectors: dict[str, dict[str, Any]] = {}
     secrets: tuple[str, ...] = ()
     """No section: names, as kafka.client.sasl.password, of the values that were read from files of secrets."""
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the state is kept: `[state] dir`, else `.segone` in the output folder (files) or `segone-state` (Kafka)."""
+        if self.state.dir:
+            return Path(self.state.dir)
+        return Path("segone-state") if self.log.kind == "kafka" else Path(self.log.output) / ".segone"
 
     def digest(self) -> str:
         """Names everything that can change a signal: the `config` of each signal."""

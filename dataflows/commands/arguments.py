@@ -10,8 +10,9 @@ from state.settings_reading import load_settings
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """--config, --input, --output, --state."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML, over config/default.toml")
-    parser.add_argument("--input", metavar="DIR", help="embedded log to read ([log] input)")
+    parser.add_argument("--input", metavar="DIR", help="embedded log to read: <topic>/<partition>.jsonl ([log] input)")
     parser.add_argument("--output", metavar="DIR", help="embedded log to write ([log] output)")
     parser.add_argument(
         "--state", metavar="DIR", help="state folder ([state] dir); by default .segone in the output folder"
@@ -19,14 +20,7 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """The effective settings. Raises ConfigError."""
-    log = {key: getattr(args, key) for key in ("input", "output") if getattr(args, key) is not None}
+    """The effective settings. --follow, where a command has it, is `[log] follow`. Raises ConfigError."""
+    log = {key: value for key in ("input", "output", "follow") if (value := getattr(args, key, None)) is not None}
     state = {"dir": args.state} if args.state is not None else {}
     return load_settings(args.config, flags={"log": log, "state": state})
-
-
-def state_folder(settings: Settings) -> Path:
-    """Where the state is kept: `[state] dir`, else `.segone` in the output folder (files) or `segone-state` (Kafka)."""
-    if settings.state.dir:
-        return Path(settings.state.dir)
-    return Path("segone-state") if settings.log.kind == "kafka" else Path(settings.log.output) / ".segone"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from rich.table import Table
 
-from dataflows.commands.arguments import add_settings_arguments, settings_of, state_folder
+from dataflows.commands.arguments import add_settings_arguments, settings_of
 from dataflows.commands.terminal import console, plain
 from dataflows.files.partitions import count_partitions
 from dataflows.files.sink import read_committed, require_unused_output
@@ -138,7 +138,7 @@ def _look_at_input(settings: Settings) -> str:
 def _look_at_output(settings: Settings) -> str:
     if not settings.log.output:
         raise ConfigError("[log] output: no folder is named; set it, or give --output DIR")
-    output, state_dir = Path(settings.log.output), state_folder(settings)
+    output, state_dir = Path(settings.log.output), settings.state_folder
     if not is_made(state_dir):
         require_unused_output(output, state_dir)
     written = any(read_committed(path) for path in output.glob("*/*.jsonl"))
@@ -150,7 +150,7 @@ def _look_at_state(settings: Settings) -> str:
         raise ConfigError(
             "[state] dir: not set, and there is no output folder to keep the state in; set one of the two"
         )
-    folder = state_folder(settings)
+    folder = settings.state_folder
     if is_made(folder):
         prepare_state(folder, settings)  # it exists, so this only compares it with the settings
         return _writable(folder, "[state] dir") + ": fits the settings"

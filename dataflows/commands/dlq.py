@@ -14,7 +14,6 @@ from pathlib import Path
 
 import orjson
 
-from dataflows.commands.arguments import state_folder
 from dataflows.commands.letter_list import as_json, print_letters
 from dataflows.commands.letters import Letter, read_letters
 from dataflows.commands.redrive import FileTarget, Tally, Target, redrive, refused_lines, send_lines
@@ -101,7 +100,7 @@ def _letters(args: argparse.Namespace, settings: Settings, topics: tuple[str, ..
 
 def _notes(args: argparse.Namespace, settings: Settings) -> Redriven:
     """Beside the letters themselves; for Kafka in the state folder."""
-    return Redriven(state_folder(settings) / "redriven" if settings.log.kind == "kafka" else args.run)
+    return Redriven(settings.state_folder / "redriven" if settings.log.kind == "kafka" else args.run)
 
 
 # ---- list

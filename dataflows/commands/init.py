@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dataflows.commands.arguments import add_settings_arguments, settings_of, state_folder
+from dataflows.commands.arguments import add_settings_arguments, settings_of
 from dataflows.kafka.client import BrokerUnavailable, create_topics, partition_counts
 from dataflows.kafka.topics import faults, plans, silence_client
 from dataflows.state_note import prepare_state
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         _make_topics(settings)
     else:
         _make_folders(settings)
-    state_dir = state_folder(settings)
+    state_dir = settings.state_folder
     made = prepare_state(state_dir, settings)
     _say(made, f"state folder {state_dir}")
     return 0

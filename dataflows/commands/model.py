@@ -15,7 +15,7 @@ from rich.table import Table
 from dataflows.commands.terminal import console
 from dataflows.knowledge.pins import model_versions, models_in, read_pins, write_pins
 from operators.knowledge.schemas import compiled
-from operators.knowledge.versions import CHAMPION, SHADOW, ModelVersion, PayloadError
+from operators.knowledge.versions import CHAMPION, SHADOW, ModelVersion, PayloadError, line_of
 from operators.knowledge_records import model_record
 from state.settings import ConfigError
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             f"{directory}: holds no models (they would be in knowledge/model-…); give the [state] folder of a run with "
             "[knowledge] enabled = true"
         )
-    name = args.version.partition("@")[0] if args.action in ("show", "pin") else args.model
+    name = line_of(args.version) if args.action in ("show", "pin") else args.model
     name = name.removesuffix(f"-{SHADOW}")
     versions = model_versions(directory, name)
     if not versions:

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import structlog
 from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
 from rich.console import Console
 
+from dataflows.commands.arguments import add_settings_arguments, settings_of
 from dataflows.commands.cluster import STOP_SIGNALS, end_with_supervisor, supervise, supervised, tell_cause
 from dataflows.commands.run_folder import write_run_note
 from dataflows.commands.summary import accounting, print_summary
@@ -30,7 +30,6 @@ from dataflows.metrics.endpoint import serve
 from dataflows.signals import build
 from dataflows.worker import Worker
 from state.settings import ConfigError
-from state.settings_reading import load_settings
 from state.store_lock import FolderLock
 
 PROGRESS_S = 5.0
@@ -41,12 +40,7 @@ _log = structlog.get_logger("segone.run")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML, over config/default.toml")
-    parser.add_argument("--input", metavar="DIR", help="embedded log to read: <topic>/<partition>.jsonl ([log] input)")
-    parser.add_argument("--output", metavar="DIR", help="embedded log to write ([log] output)")
-    parser.add_argument(
-        "--state", metavar="DIR", help="state folder ([state] dir); by default .segone in the output folder"
-    )
+    add_settings_arguments(parser)
     parser.add_argument(
         "--follow", action="store_true", default=None, help="go on at the end of the input and wait for more"
     )
@@ -63,17 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    flags: dict[str, dict[str, Any]] = {"log": {}, "state": {}}
-    for section, key in (("log", "input"), ("log", "output"), ("log", "follow"), ("state", "state")):
-        value = getattr(args, key)
-        if value is not None:
-            flags[section]["dir" if key == "state" else key] = value
     if args.processes < 1 or (args.process_id is None) != (args.addresses is None):
         raise ConfigError("--processes: at least 1; --process-id and --addresses go together")
     if args.processes > 1 and args.process_id is not None:
         raise ConfigError("--processes: starts a local cluster; leave it out where --process-id names one process")
     addresses = cluster_addresses(args.process_id, args.addresses)
-    settings = load_settings(args.config, flags=flags)
+    settings = settings_of(args)
     configure(settings.logs, args.process_id)
     worker = Worker.open(settings)
     started = time.monotonic()
@@ -153,9 +142,7 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
         if endpoint is not None:
             endpoint.server_close()
     totals = worker.totals()
-    alone = (
-        process_id is None
-    )  # else what was read here may have ended in another process, and the difference says nothing
+    alone = process_id is None  # else what was read here may have ended in another process: the difference says nothing
     _log.info(
         "ended",
         stopped=worker.stopping.is_set(),

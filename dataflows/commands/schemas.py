@@ -20,11 +20,12 @@ import orjson
 
 from operators.dead_letter import HEADERS, TOPIC_SUFFIX
 from operators.decode import CODES
+from operators.encode import SIGNAL_TOPICS
 from operators.fields import FIELDS, TopicFields
 from operators.knowledge.merchant_row import MerchantRow
 from operators.knowledge.versions import ModelVersion
 from operators.knowledge_records import ExampleRecord, record_fields
-from state.events import EVENT_TYPES, TOPICS
+from state.events import BROADCAST, EVENT_TYPES, TOPICS
 from state.money import AMOUNT_PATTERN, parse_balance
 from state.profile import Profile
 from state.signals import DetectorError, EventTrigger, Late, Score, Signal, TimerTrigger
@@ -33,7 +34,6 @@ Schema = dict[str, Any]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-SIGNAL_TOPICS = ("signals.anomaly", "signals.intent", "signals.alert")
 _MONEY = {"type": ["string", "number"]}
 _TEXT = {"type": "string"}
 _DAY = {"type": "string", "description": "a date or a time"}
@@ -222,7 +222,7 @@ def asyncapi() -> Schema:
 
     customer = {"type": "string", "description": "the customer_id"}
     for topic in TOPICS:
-        describe(topic, topic, {"type": "string"} if topic == "in.market" else customer)
+        describe(topic, topic, {"type": "string"} if topic in BROADCAST else customer)
         add(topic, "receive", topic, inspect.getdoc(EVENT_TYPES[topic]) or topic)
     for name in ("signal", "score", "profile", "late", "detector_error"):
         describe(name, name, customer)

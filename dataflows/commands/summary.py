@@ -19,7 +19,7 @@ from operators.encode import SIGNAL_TOPICS
 EXAMPLES = 3
 
 
-class Found:
+class Findings:
     """Counts of what a run folder holds: signals by (type, state), and the strongest OPEN of each type."""
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +55,7 @@ def print_summary(
     examples: bool = True,
 ) -> None:
     """Prints the accounting, what was mended, the table of signals, a few examples and the next commands."""
-    found = Found(folder)
+    found = Findings(folder)
     if totals is not None:
         rate = f" · {totals['read'] / elapsed_s:,.0f} records/s" if elapsed_s else ""
         console.print(accounting(totals) + rate, highlight=False)
@@ -88,7 +88,7 @@ def accounting(totals: dict[str, int]) -> str:
 
 def write_report(folder: Path, target: Path) -> None:
     """The same as Markdown, with the strongest signal of each type and its reasons."""
-    found = Found(folder)
+    found = Findings(folder)
     lines = [
         f"# What was found in {folder.name}",
         "",

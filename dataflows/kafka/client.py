@@ -95,6 +95,7 @@ def sink_name(settings: KafkaSettings, number: int) -> str:
 
 
 def admin(settings: KafkaSettings, **callbacks: Callable[..., None]) -> AdminClient:
+    """A client for asking and making. Keep it in a name of its own: its futures fail when it is collected."""
     return _made(AdminClient, _shared(settings) | callbacks)
 
 

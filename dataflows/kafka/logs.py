@@ -119,9 +119,8 @@ class KafkaLogs:
             self._sort_in(messages)
         self._watch.look()
         if len(messages) == count_max:
-            self._watch.watched_s = (
-                0.0  # more may be waiting here, of logs that seem silent: slow is the worker, not the broker
-            )
+            # More may be waiting here, of logs that seem silent: slow is the worker, not the broker.
+            self._watch.watched_s = 0.0
         watermarks = self._consumer.get_watermark_offsets
         for log in self.logs:
             self._judge(log, watermarks(log.place, cached=True)[1])

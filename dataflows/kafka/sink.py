@@ -123,9 +123,8 @@ class KafkaOutputPartition(StatefulSinkPartition[OutputBatch, bytes]):
 
     def snapshot(self) -> bytes:
         """msgpack of `Covered`, after all outputs so far have been committed."""
-        for part in list(
-            self._sink.parts.values()
-        ):  # their turn comes next: together they wait for one commit, not for each
+        # The others' turn comes next: together they wait for one commit, not for each.
+        for part in list(self._sink.parts.values()):
             part.publisher.hurry()
         self.publisher.flush()
         ends = {f"{topic}/{number}": offset for (topic, number), offset in self.publisher.ends.items()}

@@ -153,9 +153,8 @@ class Shelf:
         self._crash_point("shelf.compacted")
         try:
             for bucket in bases:
-                if (
-                    bucket != until
-                ):  # a crash right here leaves the increments, and the next base gets the name of this one
+                # A crash right here leaves the increments: then the next base may get the name of one that is there.
+                if bucket != until:
                     base_path(self.folder, bucket).unlink()
             for bucket in covered:
                 increment_path(self.folder, bucket).unlink()
