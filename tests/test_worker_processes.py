@@ -158,8 +158,8 @@ def test_kill_9_again_and_again_takes_back_nothing_that_a_reader_of_committed_by
     assert reader.finish() == []
 
 
-@pytest.mark.parametrize("finding", ["is shorter now", "is gone"])
-def test_an_input_that_holds_less_than_was_read_of_it_ends_the_worker_and_nothing_is_passed_over(
+@pytest.mark.parametrize("finding", ["is shorter now", "is gone", "holds other records now"])
+def test_an_input_that_is_not_what_was_read_of_it_ends_the_worker_and_nothing_is_passed_over(
     bank: Bank, tmp_path: Path, finding: str
 ) -> None:
     events = tmp_path / "events"
@@ -170,8 +170,10 @@ def test_an_input_that_holds_less_than_was_read_of_it_ends_the_worker_and_nothin
     whole = path.read_bytes()
     if finding == "is gone":
         path.unlink()
-    else:
+    elif finding == "is shorter now":
         path.write_bytes(whole[: len(whole) // 2])
+    else:
+        path.write_bytes(whole.replace(b'"customer_id":"', b'"customer_id":"x') + whole)
     assert worker.run() == 1
     assert f"{path}: {finding}, and {len(whole)} bytes of it were read before" in worker.told().splitlines()[-1]
     path.write_bytes(whole)

@@ -24,6 +24,7 @@ from dataflows.batch_size import BatchSize
 from dataflows.batches import RecordBatch
 from dataflows.files.long_line import CHUNK_BYTES, LINE_BYTES_MAX, skip_line
 from dataflows.files.partitions import count_partitions
+from dataflows.files.same_file import tail_of
 from dataflows.knowledge.pacing import POLL_S, Pace
 from operators.decode import arrival_of, parse_json
 from state.committed import DamagedNoteError, committed_length
@@ -34,15 +35,24 @@ IDLE_S = 1.0
 
 
 class InputFailed(Exception):
-    """A file of the input holds less than what was read of it: what is there now is not what the positions stand for."""
+    """A file of the input holds less than what was read of it, or something else: what is there now is not what the positions stand for."""
 
 
 class TopicFile:
     """One growing file of one topic: complete lines from a byte position on, as records."""
 
     def __init__(
-        self, name: str, path: Path, topic: str, partition: int, position: int, offset: int, arrival_us: int
+        self,
+        name: str,
+        path: Path,
+        topic: str,
+        partition: int,
+        position: int,
+        offset: int,
+        arrival_us: int,
+        tail: str = "",
     ) -> None:
+        """`tail`: what `tail_of` said of the position when it was noted; empty if nobody knows."""
         self.name = name
         """In the state of the source partition."""
         self.topic = topic
@@ -62,14 +72,14 @@ class TopicFile:
         """Arrival of the newest record handed on."""
         self._looked_bytes = 0
         """How much of a line that is too long has been looked through without finding its end."""
-        self._behind_end = False
-        """Whether what was read last was the end of a line: then it still is, unless the file is another one."""
+        self._tail = (position, tail)
+        """What was last noted of the file, and up to where."""
+        self._inode = -1
 
     def fill(self, *, follow: bool) -> bool:
         """Reads ahead when nothing is ready; False if there is nothing more. A last line without LF counts only at the end.
 
-        Raises InputFailed if the file has shrunk, is gone or is plainly another one: passing over as many bytes of its successor
-        would lose records."""
+        Raises InputFailed if the file has shrunk, is gone or is another one: passing over as many bytes of it would lose records."""
         while not self.ready and self._read_on(follow):
             pass
         return bool(self.ready)
@@ -78,12 +88,7 @@ class TopicFile:
         """Makes ready what the next chunk holds; False if it holds nothing yet. Empty lines are no records."""
         try:
             with self._path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < self._read_position:
-                    raise self._shrunk("is shorter now")
-                if self._behind_end:
-                    file.seek(self._read_position - 1)
-                    if file.read(1) != b"\n":
-                        raise self._shrunk("is another one now")
+                self._require_same(os.fstat(file.fileno()))
                 file.seek(self._read_position)
                 asked = CHUNK_BYTES
                 chunk = file.read(self._limit(asked))
@@ -96,7 +101,7 @@ class TopicFile:
                         return self._cut(chunk[:LINE_BYTES_MAX], file, follow)
         except FileNotFoundError:
             if self._read_position:
-                raise self._shrunk("is gone") from None
+                raise self._not_the_same("is gone") from None
             return False
         self._looked_bytes = 0
         if not follow and len(chunk) < asked:
@@ -107,7 +112,6 @@ class TopicFile:
             if value:
                 self.ready.append((self._record(value), self._read_position, self._read_offset + 1))
             self._read_offset += 1
-            self._behind_end = line.endswith(b"\n")
         if not self.ready:
             self.position, self.offset = self._read_position, self._read_offset
         return end > 0
@@ -123,7 +127,6 @@ class TopicFile:
         if follow and not ended:
             return False
         length, self._looked_bytes = self._looked_bytes, 0
-        self._behind_end = ended
         self._read_position += length
         record = Record(
             self.topic, self._partition, self._read_offset, self._arrival_us, None, beginning, None, length - ended
@@ -132,11 +135,26 @@ class TopicFile:
         self.ready.append((record, self._read_position, self._read_offset))
         return True
 
-    def _shrunk(self, finding: str) -> InputFailed:
+    def _require_same(self, found: os.stat_result) -> None:
+        if found.st_size < self._read_position:
+            raise self._not_the_same("is shorter now")
+        if found.st_ino != self._inode:  # at the start, and when it was replaced since
+            position, tail = self._tail
+            if tail and tail_of(self._path, position) != tail:
+                raise self._not_the_same("holds other records now")
+            self._inode = found.st_ino
+
+    def _not_the_same(self, finding: str) -> InputFailed:
         return InputFailed(
             f"{self._path}: {finding}, and {self._read_position} bytes of it were read before. Files of the input may only grow: put it "
             "back, or begin anew with new state and output folders"
         )
+
+    def tail(self) -> str:
+        """Of what was handed on: see `tail_of`."""
+        if self._tail[0] != self.position or not self._tail[1]:  # else what was noted stays, looked at or not
+            self._tail = (self.position, tail_of(self._path, self.position))
+        return self._tail[1]
 
     def behind_bytes(self) -> int:
         """How much of the file has not been handed on: for another thread to ask. Nothing is opened."""
@@ -174,8 +192,8 @@ def _lines(data: bytes) -> list[bytes]:
 
 
 class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
-    """One partition of the embedded log. Its state is {topic: [byte position, offset, last arrival]} and the arrival clock; of a
-    topic that every partition reads, files of other partitions are there as "topic/partition"."""
+    """One partition of the embedded log. Its state is {topic: [byte position, offset, last arrival]}, the arrival clock, and digests of
+    what lies before the positions; of a topic that every partition reads, files of other partitions are there as "topic/partition"."""
 
     def __init__(
         self,
@@ -190,6 +208,7 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
         pace: Pace,
     ) -> None:
         state: dict[str, Any] = orjson.loads(resume) if resume is not None else {"clock_us": 0, "topics": {}}
+        tails: dict[str, str] = state.get("tails", {})  # a release of before noted none
         self._name = str(partition)
         self._clock_us: int = state["clock_us"]
         self._files = []
@@ -198,7 +217,8 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
                 name = topic if number == partition else f"{topic}/{number}"
                 position, offset, arrival_us = state["topics"].get(name, (0, 0, 0))
                 path = folder / topic / f"{number}.jsonl"
-                self._files.append(TopicFile(name, path, topic, number, position, offset, arrival_us))
+                tail = tails.get(name, "")
+                self._files.append(TopicFile(name, path, topic, number, position, offset, arrival_us, tail))
         self._size = BatchSize(batch_records_max)
         self._follow = follow
         self._poll = timedelta(seconds=poll_s)
@@ -305,7 +325,8 @@ class FilePartition(StatefulSourcePartition[RecordBatch, bytes]):
     def snapshot(self) -> bytes:
         self._tick = True
         topics = {file.name: (file.position, file.offset, file.newest_us) for file in self._files}
-        return orjson.dumps({"clock_us": self._clock_us, "topics": topics})
+        tails = {file.name: tail for file in self._files if (tail := file.tail())}
+        return orjson.dumps({"clock_us": self._clock_us, "topics": topics, "tails": tails})
 
 
 class FileInput(FixedPartitionedSource[RecordBatch, bytes]):
