@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Never
 
 import pytest
 from cli_samples import as_line, segone, transaction
@@ -75,6 +77,34 @@ def test_a_damaged_note_of_what_is_committed_is_refused(tmp_path: Path, note: by
     events = folder(tmp_path)
     (events / "in.transactions/0.committed").write_bytes(note)
     with pytest.raises(ConfigError, match=r"0\.committed: holds no length in bytes"):
+        count_partitions(events)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "dangling link"])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    events = folder(tmp_path)
+    path = events / "in.transactions" / "1.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match=r"1\.jsonl: is no regular file"):
+        count_partitions(events)
+
+
+def test_a_folder_that_may_not_be_looked_into_does_not_pass_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = folder(tmp_path, "in.labels/0.jsonl")
+
+    def scandir(path: Path) -> Never:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "listdir", scandir)
+    with pytest.raises(PermissionError):
         count_partitions(events)
 
 

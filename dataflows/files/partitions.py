@@ -29,11 +29,12 @@ def count_partitions(folder: Path) -> int:
         raise ConfigError(
             f"{folder}: no such folder (log.input, --input); `segone simulate` makes one, or `segone replay` reads other forms"
         )
-    for path in sorted(folder.glob("in.*")):
-        _check_topic(path)
+    for path in _listed(folder):
+        if path.match("in.*"):
+            _check_topic(path)
     counts: dict[str, int] = {}
     for topic in TOPICS:
-        numbers = [_number(path) for path in sorted((folder / topic).glob("[!.]*.jsonl"))]
+        numbers = [_number(path) for path in _listed(folder / topic) if path.match("[!.]*.jsonl")]
         if numbers:
             counts[topic] = max(numbers) + 1
     if not counts:
@@ -43,6 +44,11 @@ def count_partitions(folder: Path) -> int:
         if count != partitions and topic not in BROADCAST:
             _check_keys(folder, topic, count, partitions)
     return partitions
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What a folder holds, in order; nothing if there is none. An OSError where it may not be looked into: `glob` would find nothing."""
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _check_topic(path: Path) -> None:
@@ -80,6 +86,10 @@ def _number(path: Path) -> int:
         )
     if int(stem) >= PARTITIONS_MAX:
         raise ConfigError(f"{path}: partition numbers end at {PARTITIONS_MAX - 1}; rename it, {REPLAY_READS}")
+    if not path.is_file():  # a pipe would be waited for in silence, and for ever
+        raise ConfigError(
+            f"{path}: is no regular file (or a link to nothing), so it can't be read; put a file there, or remove it"
+        )
     try:
         committed_length(path)
     except DamagedNoteError as error:
