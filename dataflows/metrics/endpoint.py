@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, ClassVar
@@ -21,6 +24,11 @@ from state.settings import ConfigError
 
 REQUEST_TIMEOUT_S = 5.0
 """A client that opens a connection and says nothing is let go."""
+ANSWER_S_MAX = 15.0
+"""So is one that says little by little."""
+CONNECTIONS_MAX = 64
+"""Beyond it the oldest connection is cut: each has a thread and a file, which the worker needs, and whoever fills them all must not keep a
+probe out."""
 
 _log = structlog.get_logger("segone.metrics")
 
@@ -59,11 +67,36 @@ class Endpoint(ThreadingHTTPServer):
 
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = CONNECTIONS_MAX
 
     def __init__(self, address: tuple[str, int], registry: CollectorRegistry, health: Health) -> None:
         super().__init__(address, Answers)
         self.registry = registry
         self.health = health
+        self._open: dict[Any, float] = {}
+        """Connections and since when, the oldest first; only the thread that serves adds some."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open[request] = time.monotonic()
+        for oldest in list(self._open)[:-CONNECTIONS_MAX]:
+            self._cut(oldest)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called about twice a second."""
+        for request, since_s in list(self._open.items()):
+            if time.monotonic() - since_s > ANSWER_S_MAX:
+                self._cut(request)
+
+    def _cut(self, request: Any) -> None:
+        """Ends what its thread waits for; the thread closes it."""
+        self._open.pop(request, None)
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
     def server_bind(self) -> None:
         """Without asking for the host's full name, as HTTPServer does: where no name server answers, that takes long."""
