@@ -137,5 +137,5 @@ def test_a_file_that_is_replaced_by_a_longer_one_while_it_is_followed_is_not_rea
     assert file.ready.popleft()[0].offset == 1
     path.with_suffix(".new").write_bytes(b'{"number": 3000}\n' * 2 + b'{"n": 4}\n')
     path.with_suffix(".new").replace(path)
-    with pytest.raises(InputFailed, match=r"is another one now, and .* bytes of it were read before"):
+    with pytest.raises(InputFailed, match=r"holds other records now, and .* bytes of it were read before"):
         file.fill(follow=True)

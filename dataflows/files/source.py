@@ -75,6 +75,8 @@ class TopicFile:
         self._tail = (position, tail)
         """What was last noted of the file, and up to where."""
         self._inode = -1
+        self._behind_end = False
+        """Whether what was read last was the end of a line: then it still is, unless the file is another one."""
 
     def fill(self, *, follow: bool) -> bool:
         """Reads ahead when nothing is ready; False if there is nothing more. A last line without LF counts only at the end.
@@ -88,7 +90,7 @@ class TopicFile:
         """Makes ready what the next chunk holds; False if it holds nothing yet. Empty lines are no records."""
         try:
             with self._path.open("rb") as file:
-                self._require_same(os.fstat(file.fileno()))
+                self._require_same(file)
                 file.seek(self._read_position)
                 asked = CHUNK_BYTES
                 chunk = file.read(self._limit(asked))
@@ -112,6 +114,7 @@ class TopicFile:
             if value:
                 self.ready.append((self._record(value), self._read_position, self._read_offset + 1))
             self._read_offset += 1
+            self._behind_end = line.endswith(b"\n")
         if not self.ready:
             self.position, self.offset = self._read_position, self._read_offset
         return end > 0
@@ -127,6 +130,7 @@ class TopicFile:
         if follow and not ended:
             return False
         length, self._looked_bytes = self._looked_bytes, 0
+        self._behind_end = ended
         self._read_position += length
         record = Record(
             self.topic, self._partition, self._read_offset, self._arrival_us, None, beginning, None, length - ended
@@ -135,9 +139,14 @@ class TopicFile:
         self.ready.append((record, self._read_position, self._read_offset))
         return True
 
-    def _require_same(self, found: os.stat_result) -> None:
+    def _require_same(self, file: BinaryIO) -> None:
+        found = os.fstat(file.fileno())
         if found.st_size < self._read_position:
             raise self._not_the_same("is shorter now")
+        if self._behind_end:  # seen at once, also where it was written anew in its place
+            file.seek(self._read_position - 1)
+            if file.read(1) != b"\n":
+                raise self._not_the_same("holds other records now")
         if found.st_ino != self._inode:  # at the start, and when it was replaced since
             position, tail = self._tail
             if tail and tail_of(self._path, position) != tail:
