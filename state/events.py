@@ -57,9 +57,9 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Transaction(Event, frozen=True, gc=False, kw_only=True):
-    """Money that left (debit) or reached (credit) an account; `amount_minor` is unsigned.
+    """Money that left (debit) or reached (credit) an account; the amount is unsigned.
 
-    `lat` and `lon` (degrees, WGS 84) are both given or both None.
+    `lat` and `lon` (degrees, WGS 84) are given together or not at all.
     """
 
     TOPIC: ClassVar[str] = "in.transactions"
@@ -153,7 +153,7 @@ class Application(Event, frozen=True, gc=False, kw_only=True):
 
 
 class Label(Event, frozen=True, gc=False, kw_only=True):
-    """What became known later, and of what; `occurred_us` is when the thing itself happened."""
+    """What became known later, of what, and when the thing itself happened."""
 
     TOPIC: ClassVar[str] = "in.labels"
     TIME_FIELD: ClassVar[str] = "labelled_at"
@@ -226,7 +226,7 @@ class Consent(Event, frozen=True, gc=False, kw_only=True):
 
 
 class MarketRate(Event, frozen=True, gc=False, kw_only=True):
-    """A rate of the market. It has no customer: `customer_id` is empty, and every worker reads it."""
+    """A rate of the market. It has no customer, and every worker reads it."""
 
     TOPIC: ClassVar[str] = "in.market"
     TIME_FIELD: ClassVar[str] = "observed_at"

@@ -15,9 +15,11 @@ from jsonschema import Draft202012Validator
 from dataflows.commands import schemas as published
 from operators.dead_letter import as_file_line, dead_letter
 from operators.decode import Decoder, Rejection
+from operators.encode import encode
 from operators.fields import FIELDS
-from state.events import TOPICS
+from state.events import TOPICS, Event
 from state.signals import DetectorError, EventTrigger, Evidence, Late, Reason, Score, Signal, TimerTrigger, WindowSpan
+from state.step import Emission
 
 SCHEMAS = published.schemas()
 
@@ -214,6 +216,15 @@ def test_the_asyncapi_document_covers_every_topic_and_its_references_resolve() -
             target = document
             for step in reference.removeprefix("#/").split("/"):
                 target = target[step]
+
+
+def test_the_headers_of_a_signal_are_those_of_the_asyncapi_document() -> None:
+    event = Decoder().decode(record_of("in.transactions", FULL["in.transactions"]))
+    assert isinstance(event, Event)
+    headers = {name: value.decode() for name, value in encode(Emission(SIGNAL, event)).headers}
+    described = published.asyncapi()["components"]["messages"]["signal"]["headers"]
+    Draft202012Validator(described).validate(headers)
+    assert headers.keys() == described["properties"].keys() - {"segone-id"}, "that one is the sink's"
 
 
 def references(node: Any) -> Iterator[str]:

@@ -20,7 +20,7 @@ import orjson
 
 from operators.dead_letter import HEADERS, TOPIC_SUFFIX
 from operators.decode import CODES
-from operators.encode import SIGNAL_TOPICS
+from operators.encode import SIGNAL_TOPICS, SOURCE
 from operators.fields import FIELDS, TopicFields
 from operators.knowledge.merchant_row import MerchantRow
 from operators.knowledge.versions import ModelVersion
@@ -36,6 +36,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MONEY = {"type": ["string", "number"]}
 _TEXT = {"type": "string"}
+_TIME = {"type": "string", "format": "date-time"}
 _DAY = {"type": "string", "description": "a date or a time"}
 
 # What `details` holds, by signal type. More keys may come; these stay.
@@ -56,6 +57,15 @@ DETAILS: dict[str, Schema] = {
     "intent.life_event": {"kind": _TEXT},
     "intent.refinance": {"account_id": _TEXT},
     "intent.product": {"product": _TEXT, "expected_on": _DAY, "terms": {}},
+}
+
+_HEADERS: Schema = {
+    "segone-id": {"description": "16 bytes that name this output; the engine's own"},
+    "source-position": {
+        "type": "string",
+        "pattern": "^in\\.[a-z]+/[0-9]+/[0-9]+$",
+        "description": "topic/partition/offset of the record that it came of; where a timer came due there is none",
+    },
 }
 
 
@@ -128,6 +138,8 @@ def signal_schema() -> Schema:
     properties["id"] = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
     properties["score"] = {"type": "number", "minimum": 0, "maximum": 1}
     properties["revision"] = {"type": "integer", "minimum": 1}
+    properties["event_time"] = _TIME
+    properties["valid_until"] = {"anyOf": [_TIME, {"type": "null"}]}
     schema["allOf"] = [
         {
             # A CLOSE or a RETRACT ends an episode; it need not say again what the episode is about.
@@ -150,6 +162,20 @@ def profile_schema() -> Schema:
     }
     head = {name: schema.pop(name) for name in ("$schema", "$id", "title", "description", "$defs")}
     return {**head, "anyOf": [schema, deletion]}
+
+
+def signal_headers() -> Schema:
+    """The Kafka headers of a signal: CloudEvents in binary mode, and where the triggering record was read."""
+    properties = {
+        "ce_specversion": {"const": "1.0"},
+        "ce_id": {"type": "string", "description": "the signal's id"},
+        "ce_type": {"type": "string", "pattern": "^segone\\.", "description": "segone. and the signal's type"},
+        "ce_source": {"const": SOURCE},
+        "ce_subject": {"type": "string", "description": "the customer_id"},
+        "ce_time": _TIME,
+        "content-type": {"const": "application/json"},
+    }
+    return {"type": "object", "properties": properties | _HEADERS, "required": list(properties)}
 
 
 def dead_letter_schema() -> Schema:
@@ -216,16 +242,19 @@ def asyncapi() -> Schema:
         channels[topic] = {"address": topic, "description": description, "messages": {message: reference}}
         operations[f"{action} {topic}"] = {"action": action, "channel": {"$ref": f"#/channels/{topic}"}}
 
-    def describe(message: str, schema: str, key: Schema) -> None:
+    def describe(message: str, schema: str, key: Schema, headers: Schema | None = None) -> None:
         payload = {"$ref": f"./schemas/{schema}.json"}
         messages[message] = {"name": message, "payload": payload, "bindings": {"kafka": {"key": key}}}
+        if headers is not None:
+            messages[message]["headers"] = headers
 
     customer = {"type": "string", "description": "the customer_id"}
     for topic in TOPICS:
         describe(topic, topic, {"type": "string"} if topic in BROADCAST else customer)
         add(topic, "receive", topic, inspect.getdoc(EVENT_TYPES[topic]) or topic)
-    for name in ("signal", "score", "profile", "late", "detector_error"):
-        describe(name, name, customer)
+    describe("signal", "signal", customer, signal_headers())
+    for name in ("score", "profile", "late", "detector_error"):
+        describe(name, name, customer, {"type": "object", "properties": _HEADERS})
     for topic in SIGNAL_TOPICS:
         add(topic, "send", "signal", f"Signals whose type begins with {topic.removeprefix('signals.')}.")
     add("scores", "send", "score", "The score of each transaction when it was first applied.")
