@@ -148,7 +148,7 @@ def _remind_cards(config: Config, state: State, now_us: int, customer: Customer)
         if remind_us > now_us:
             next_us = remind_us if next_us is None else min(next_us, remind_us)
         elif not _is_said(customer, account_id, due_us) and _is_proven(state, account_id, due_us):
-            yield from _remind_card(config, account_id, known, due_us, customer)
+            yield from _remind_card(config, account_id, known, due_us, now_us, customer)
     yield Wake(next_us, CARDS_TIMER)
 
 
@@ -164,7 +164,7 @@ def _is_proven(state: State, account_id: str, due_us: int) -> bool:
 
 
 def _remind_card(
-    config: Config, account_id: str, known: KnownAccount, due_us: int, customer: Customer
+    config: Config, account_id: str, known: KnownAccount, due_us: int, now_us: int, customer: Customer
 ) -> Iterator[Say]:
     assert known.payment_minor is not None, "something is due"
     told_day, paid_minor, newest_id = day_of(known.observed_us), 0, ""
@@ -178,16 +178,18 @@ def _remind_card(
         newest_id = stream.last_id if stream.account == account_id else newest_id
     evidence = newest_id or _newest_id(customer)
     if paid_minor < known.payment_minor and evidence:
-        yield _card_due(config, account_id, known, due_us, evidence)
+        yield _card_due(config, account_id, known, due_us, now_us, evidence)
 
 
-def _card_due(config: Config, account_id: str, known: KnownAccount, due_us: int, transaction_id: str) -> Say:
+def _card_due(
+    config: Config, account_id: str, known: KnownAccount, due_us: int, now_us: int, transaction_id: str
+) -> Say:
     assert known.payment_minor is not None
     amount, on = format_minor(known.payment_minor, known.currency), iso(day_of(due_us))
     reason = Reason(
         code="CARD_DUE",
         feature="days_ahead",
-        value=config.ahead_days,
+        value=day_of(due_us) - day_of(now_us),
         baseline=None,
         contribution=None,
         text=f"at least {amount} {known.currency} are to be paid on the credit card by {on}; nothing draws it, nor was it paid",

@@ -267,7 +267,7 @@ def _impossible(config: Config, lat: float, lon: float, view: View) -> Finding |
         value=speed_kmh,
         baseline=config.speed_kmh_max,
         contribution=strength,
-        text=f"paid in person {km:.0f} km from the last place {hours:.1f} hours before: {speed_kmh:.0f} km/h",
+        text=f"paid in person {km:.0f} km from the last place {hours:.1f} hours before: at least {speed_kmh:.0f} km/h",
     )
     return Finding(
         (reason,),

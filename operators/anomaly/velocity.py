@@ -25,7 +25,7 @@ from state.customer import Customer, Recent, device_digest
 from state.events import Transaction
 from state.signals import Reason, WindowSpan
 from state.times import rfc3339
-from state.windows import DAY_US, HOUR_US
+from state.windows import DAY_US, HOUR_US, overall_key
 
 NAME = "velocity"
 VERSION = 3
@@ -159,12 +159,14 @@ def _in_an_hour(config: Config, state: State, view: View) -> Finding | None:
 
 
 def _newest_in_an_hour(view: View) -> tuple[str, ...]:
-    """The newest payments of the hour before, in time order: as many as evidence names."""
+    """The newest payments of the hour before, in time order: as many as evidence names. Those that are counted: no money that came in, nor
+    other currencies."""
     ids: list[str] = []
+    overall = overall_key(view.key)
     for recent in reversed(view.customer.recent):
         if recent.time_us <= view.time_us - HOUR_US or len(ids) == EVIDENCE_MAX:
             break
-        if recent.time_us <= view.time_us and recent.learned:
+        if recent.time_us <= view.time_us and recent.learned and overall_key(recent.key) == overall:
             ids.append(recent.transaction_id)
     return tuple(reversed(ids))
 
