@@ -22,6 +22,7 @@ from bytewax.operators import KeyedStream
 
 from dataflows.batches import KnowledgeBatch, OutputBatch, RecordBatch
 from dataflows.knowledge.logic import KnowledgeLogic
+from dataflows.loading import load_checked
 from dataflows.log_lines import configure, tell_start
 from dataflows.metered import MeteredInput
 from dataflows.metrics.endpoint import serve
@@ -30,7 +31,6 @@ from dataflows.shard_logic import ShardLogic
 from dataflows.witness import WatchedLogic, WatchedOutput
 from dataflows.worker import Worker
 from operators.pseudonym import pseudonyms_of
-from state.settings_reading import load_settings
 
 
 def build(worker: Worker) -> Dataflow:
@@ -79,7 +79,7 @@ def flow() -> Dataflow:
     """For `python -m bytewax.run dataflows.signals:flow`: settings from the file named by SEGONE_CONFIG, and the environment; with the
     logs and the port of `segone run`. docs/operating.md tells what else that command does."""
     path = os.environ.get("SEGONE_CONFIG")
-    settings = load_settings(Path(path) if path else None)
+    settings = load_checked(Path(path) if path else None)
     configure(settings.logs)
     worker = Worker.open(settings)
     worker.own_state()

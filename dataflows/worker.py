@@ -22,6 +22,7 @@ from dataflows.knowledge.pacing import Pacemaker
 from dataflows.knowledge.pins import read_pins, those_kept
 from dataflows.knowledge.reporting import Reporter
 from dataflows.knowledge.shelf import Fold, Shelf, shelf_folder
+from dataflows.loading import require_tables
 from dataflows.quarantine import Quarantine
 from dataflows.route import Accounting, Router
 from dataflows.shard_names import shard_names
@@ -81,9 +82,7 @@ class Worker:
     @classmethod
     def open(cls, settings: Settings) -> Worker:
         """Checks everything that can be checked before the first record; raises ConfigError."""
-        CustomerStep(settings.detectors, settings.digest(), publishing=publishing_of(settings))
-        for key in knowledge_keys(settings):
-            make_machine(settings, key)
+        require_tables(settings)
         return _open_kafka(settings) if settings.log.kind == "kafka" else _open_files(settings)
 
     def own_state(self) -> None:

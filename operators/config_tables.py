@@ -27,9 +27,9 @@ def read_table(tables: Tables, name: str, type_: type[Config]) -> Config:
 
 
 def place(name: str, key: str = "") -> str:
-    """How a message names a table of the section [detectors], or a key of it, whichever file or variable it comes from.
+    """How a message names a table of the section [detectors], or a key of it. Who reads the settings knows which file it stands in.
 
     >>> place("geo", "near_km"), place("gio")
-    ('detectors:[geo] near_km', 'detectors:[gio]')
+    ('[detectors.geo] near_km', '[detectors.gio]')
     """
-    return f"detectors:[{name}] {key}" if key else f"detectors:[{name}]"
+    return f"[detectors.{name}] {key}".rstrip()

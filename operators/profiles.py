@@ -72,7 +72,7 @@ class Publishing:
         for category in profiles.sensitive_categories:
             if category not in GROUPS:
                 raise ConfigError(
-                    f"profiles.sensitive_categories: there is no category {category!r}; use some of {', '.join(GROUPS)}"
+                    f"[profiles] sensitive_categories: there is no category {category!r}; use some of {', '.join(GROUPS)}"
                 )
         self._min_interval_us = int(profiles.min_interval_s * 1e6)
         # A timer fires when the clock is past its due time by the allowed lateness.

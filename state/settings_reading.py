@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -24,8 +24,12 @@ def load_settings(
     path: Path | None = None,
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Mapping[str, Any]] | None = None,
+    check: Callable[[Settings], None] = lambda _: None,
 ) -> Settings:
-    """Reads config/ (detectors, intents, products, default), then `path`, the environment, the flags: each over the one before."""
+    """Reads config/ (detectors, intents, products, default), then `path`, the environment, the flags: each over the one before.
+
+    `check` is shown the settings after each source that says something, so that its ConfigError is told with that source's name.
+    """
     tables: dict[str, Any] = {"detectors": _detector_tables(), "secrets": ()}
     sources: list[tuple[str, Mapping[str, Any]]] = [
         (str(CONFIG_DIR / "default.toml"), read_toml(CONFIG_DIR / "default.toml"))
@@ -40,10 +44,15 @@ def load_settings(
         _flatten_kafka(tables)
         _read_secret_files(name, tables)
         try:
-            msgspec.convert(tables, Settings)
+            settings = msgspec.convert(tables, Settings)
         except msgspec.ValidationError as error:
             raise ConfigError(_wrong_value(name, error)) from error
-    return msgspec.convert(tables, Settings)
+        if any(source.values()):
+            try:
+                check(settings)
+            except ConfigError as error:
+                raise ConfigError(f"{name}:{error}") from error
+    return settings
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from operators.customer_step import CustomerStep
-from operators.knowledge.building import build_learner
+from dataflows.loading import require_tables
 from state.settings import ConfigError, Settings
 from state.settings_reading import load_settings
 
@@ -15,7 +14,7 @@ from state.settings_reading import load_settings
 def settings(tmp_path: Path, toml: str = "", environment: dict[str, str] | None = None, **log: object) -> Settings:
     path = tmp_path / "bank.toml"
     path.write_text(toml)
-    return load_settings(path, environment or {}, {"log": log})
+    return load_settings(path, environment or {}, {"log": log}, require_tables)
 
 
 def refusal(tmp_path: Path, toml: str = "", environment: dict[str, str] | None = None) -> str:
@@ -71,25 +70,34 @@ def test_a_wrong_file_is_told_with_file_section_and_key(tmp_path: Path, toml: st
 @pytest.mark.parametrize(
     ("toml", "says"),
     [
-        ("[detectors.geo]\nspeed_kmh_max = 'fast'", "detectors:[geo] speed_kmh_max: Expected `float`, got `str`"),
-        ("[detectors.churn]\nspeed = 1", "detectors:[churn]: Object contains unknown field `speed`"),
-        ("[detectors.learner.forest]\ntrees = 0", "detectors:[learner] forest.trees: Expected `int` >= 1"),
+        (
+            "[detectors.geo]\nspeed_kmh_max = 'fast'",
+            "…/bank.toml:[detectors.geo] speed_kmh_max: Expected `float`, got `str`",
+        ),
+        ("[detectors.churn]\nspeed = 1", "…/bank.toml:[detectors.churn]: Object contains unknown field `speed`"),
+        ("[detectors.learner.forest]\ntrees = 0", "…/bank.toml:[detectors.learner] forest.trees: Expected `int` >= 1"),
         (
             "[detectors.churn.weights]\nlogs = 1.0",
-            "detectors:[churn] weights: churn: weights of unknown features: logs",
+            "…/bank.toml:[detectors.churn] weights: churn: weights of unknown features: logs",
         ),
-        ("[detectors.consents]\nexplicit = 1", "detectors:[consents] explicit: Expected `array`, got `int`"),
-        ("[detectors.gio]\nenabled = false", "detectors:[gio]: no such detector; known are amount,"),
+        (
+            "[detectors.consents]\nexplicit = 1",
+            "…/bank.toml:[detectors.consents] explicit: Expected `array`, got `int`",
+        ),
+        ("[detectors.gio]\nenabled = false", "…/bank.toml:[detectors.gio]: no such detector; known are amount,"),
+        (
+            "[profiles]\nsensitive_categories = ['x']",
+            "…/bank.toml:[profiles] sensitive_categories: there is no category",
+        ),
     ],
 )
-def test_a_wrong_number_of_a_detector_is_told_by_the_key_that_it_has_in_any_file(
-    tmp_path: Path, toml: str, says: str
-) -> None:
-    with pytest.raises(ConfigError) as refused:
-        tables = settings(tmp_path, toml).detectors
-        CustomerStep(tables, "config")
-        build_learner(tables, 1)
-    assert str(refused.value).startswith(says)
+def test_a_wrong_number_of_a_detector_is_told_with_file_table_and_key(tmp_path: Path, toml: str, says: str) -> None:
+    assert refusal(tmp_path, toml).startswith(says)
+
+
+def test_a_wrong_number_of_a_detector_in_the_environment_is_told_so() -> None:
+    with pytest.raises(ConfigError, match=r"^environment:\[detectors\.geo\] near_km: Expected `float`, got `str`"):
+        load_settings(environment={"SEGONE__DETECTORS__GEO__NEAR_KM": "far"}, check=require_tables)
 
 
 @pytest.mark.parametrize(

@@ -242,5 +242,5 @@ def test_a_tombstone_has_the_key_alone() -> None:
 
 def test_switched_off_there_are_none_and_an_unknown_category_is_refused() -> None:
     assert publishing_of(Settings(profiles=ProfilesSettings(enabled=False))) is None
-    with pytest.raises(ConfigError, match=r"profiles\.sensitive_categories: there is no category 'medicine'"):
+    with pytest.raises(ConfigError, match=r"\[profiles\] sensitive_categories: there is no category 'medicine'"):
         publishing(sensitive_categories=("medicine",))

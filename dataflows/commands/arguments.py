@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dataflows.loading import load_checked
 from state.settings import Settings
-from state.settings_reading import load_settings
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,4 +23,4 @@ def settings_of(args: argparse.Namespace) -> Settings:
     """The effective settings. --follow, where a command has it, is `[log] follow`. Raises ConfigError."""
     log = {key: value for key in ("input", "output", "follow") if (value := getattr(args, key, None)) is not None}
     state = {"dir": args.state} if args.state is not None else {}
-    return load_settings(args.config, flags={"log": log, "state": state})
+    return load_checked(args.config, {"log": log, "state": state})

@@ -24,8 +24,6 @@ from dataflows.kafka.client import BrokerUnavailable, KafkaRefused, partition_co
 from dataflows.kafka.rights import require_rights
 from dataflows.kafka.topics import faults, silence_client
 from dataflows.state_note import is_made, prepare_state, require_unused
-from operators.customer_step import CustomerStep
-from operators.profiles import publishing_of
 from state.events import TOPICS
 from state.settings import ConfigError, Settings
 from state.settings_shown import shown
@@ -115,7 +113,6 @@ def _look_at_port(settings: Settings) -> str:
 
 
 def _look_at_detectors(settings: Settings) -> str:
-    CustomerStep(settings.detectors, settings.digest(), publishing=publishing_of(settings))
     off = [name for name, table in settings.detectors.items() if table.get("enabled") is False]
     return f"config {settings.digest()}; off: {', '.join(off) or 'none'}"
 

@@ -31,6 +31,7 @@ from dataflows.files.sink import as_line, write_committed
 from dataflows.history.mapping import file_sql, literal
 from dataflows.history.ordered import History, open_history
 from dataflows.knowledge.offline import OfflineKnowledge
+from dataflows.loading import load_checked
 from operators.across import Across
 from operators.customer_step import CustomerStep, make_policy
 from operators.dead_letter import dead_letter
@@ -43,7 +44,6 @@ from state.digest import partition_of
 from state.events import BROADCAST, Event
 from state.records import Output, Record
 from state.settings import ConfigError, Settings
-from state.settings_reading import load_settings
 from state.shard import Shard
 from state.step import Emission
 from state.store import DiskStore
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    settings = load_settings(args.config)
+    settings = load_checked(args.config)
     from_us, to_us = time_argument("--from", args.from_), time_argument("--to", args.to)
     if from_us is not None and to_us is not None and from_us >= to_us:
         raise ConfigError(f"--from {args.from_} --to {args.to}: nothing lies between them; --to must be later")

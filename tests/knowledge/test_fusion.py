@@ -189,7 +189,7 @@ def test_a_part_that_is_switched_off_is_zero(part: str) -> None:
 
 def test_unknown_weights_and_parts_are_told() -> None:
     for wrong in ({"weights": {"amuont": 1.0}}, {"parts": {"own ": True}}):
-        with pytest.raises(ConfigError, match=r"^detectors:\[transaction\.(weights|parts)\] (amuont|own )"):
+        with pytest.raises(ConfigError, match=r"^\[detectors\.transaction\.(weights|parts)\] (amuont|own )"):
             fused.prior_model(fused.Config(**wrong))  # type: ignore[arg-type]
 
 
