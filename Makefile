@@ -61,7 +61,7 @@ helm: $(HELM)  ## helm for the tests of the chart, built from its source (needs 
 
 $(HELM):
 	@command -v go >/dev/null || { echo "make helm: needs Go; or put a helm on the PATH"; exit 2; }
-	GOBIN=$(CURDIR)/$(dir $(HELM)) go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+	GOBIN="$(CURDIR)/$(dir $(HELM))" go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
 
 # Without the search for what looks random: ids and digests do, here.
 SCAN := xargs -0 $(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
