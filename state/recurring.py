@@ -156,15 +156,6 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
         variance = sum([w * (a - mean) ** 2 for w, a in zip(weights, amounts, strict=True)]) / sum(weights)
         return mean, max(math.sqrt(variance * 4 / 3), 0.02 * mean)
 
-    def misses_days(self, day: int) -> int | None:
-        """By how many days a payment misses the nearest slot after the last payment's; None without a rhythm."""
-        if self.rhythm is None:
-            return None
-        slot = self.rhythm.slot_near(day, self.currency)
-        if slot <= self.rhythm.slot_near(self.last_day, self.currency):
-            return None
-        return abs(self.rhythm.day(slot, self.currency) - day)
-
     def probability(self) -> float:
         """How likely the next payment is to come: the share of slots paid lately (Laplace's rule, so never 1), halved while the
         stream is unproven."""
@@ -177,9 +168,13 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return min(1.0, paid) if self.mature else 0.5 * min(1.0, paid)
 
     def on_time(self, day: int) -> bool:
-        """Whether a payment on a day is one that was due."""
-        misses = self.misses_days(day)
-        return misses is not None and self.rhythm is not None and misses <= self.rhythm.tolerance_days
+        """Whether a payment on a day is one that was due after the last payment's."""
+        rhythm, currency = self.rhythm, self.currency
+        if rhythm is None:
+            return False
+        slot = rhythm.slot_near(day, currency)
+        is_next = slot > rhythm.slot_near(self.last_day, currency)
+        return is_next and rhythm.misses_days(slot, day, currency) <= rhythm.tolerance_days
 
     def with_payment(self, payment: Payment, others: Sequence[Stream], weekends: bool) -> Stream:
         """The stream after one more payment; `others` and `weekends` are those of `with_payment` below."""

@@ -63,6 +63,10 @@ class Rhythm(NamedTuple):
         """
         return roll(self._nominal(slot), self.step, currency)
 
+    def misses_days(self, slot: int, day: int, currency: str) -> int:
+        """By how many days a payment on `day` misses a slot: its day, or that of the calendar, since not every bank keeps every holiday."""
+        return min(abs(self.day(slot, currency) - day), abs(self._nominal(slot) - day))
+
     def _nominal(self, slot: int) -> int:
         if self.cadence in INTERVALS:
             return self.anchor + slot * int(self.period_days)

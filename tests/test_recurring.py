@@ -104,6 +104,17 @@ def test_banks_are_closed_on_the_weekend_of_their_country() -> None:
     assert date_of(roll(day("2024-10-27"), 1, "KWD")).isoformat() == "2024-10-27"  # a Sunday
 
 
+def test_a_bill_drawn_on_good_friday_is_the_old_contracts() -> None:
+    """By the payment system's calendar it should have come on the Tuesday after Easter, four days later."""
+    days = [day(f"2026-{at}") for at in ("01-05", "02-03", "03-03")]
+    before = streams_of(paid("bill", days))
+    assert [(stream.hits, date_of(stream.due_day() or 0).isoformat()) for stream in before] == [(3, "2026-04-07")]
+    (stream,) = streams_of(paid("bill", [*days, day("2026-04-03"), day("2026-05-04")]))
+    assert (stream.hits, date_of(stream.due_day() or 0).isoformat()) == (5, "2026-06-03")
+    (early, _) = streams_of(paid("bill", [*days, day("2026-03-27")]))
+    assert early.hits == 3, "a week too early it is another"
+
+
 def test_the_halves_of_a_month_stay_so_through_february_and_every_other_week_does_not_become_them() -> None:
     """The 15th and the last as UTC has them where banks book at local midnight: two weeks apart from January to March."""
     halves = [day(f"202{at}") for at in ("5-12-30", "6-01-14", "6-01-29", "6-02-12", "6-02-26", "6-03-12")]
