@@ -3,6 +3,7 @@
 Each kind has a model of its own (`[life_event.kinds.<kind>]`) over the same features; a new kind is a new table. A gift for
 somebody else's child, new furniture, a wedding guest's suit, a single course or a bonus leave one of the traces without the event.
 Doctors and pharmacies are not looked at: that would be health data, which needs a consent of its own.
+A benefit that takes a wage's place looks like a pension: who has lost the job may be taken to have retired.
 """
 
 from __future__ import annotations
