@@ -335,6 +335,11 @@ def test_an_alert_tells_the_day_of_the_fall_and_by_when_money_helps_not_the_lowe
     found = danger(WEIGHTS, ahead, about)._replace(days=8)
     said = words.statement("OPEN", "a-1@x", ("t-1",), ahead, None, found, about, 99_000, 3, None, NOW_US)
     assert (said.details["date"], said.counterfactual and said.counterfactual["by"]) == ("2024-10-07", "2024-10-06")
+    grave = [
+        words.statement("OPEN", "a-1@x", ("t-1",), ahead, None, found, about, None, 3, limit_minor, NOW_US).severity
+        for limit_minor in (None, 0, 10_000_000)
+    ]
+    assert grave == ["MEDIUM", "HIGH", "MEDIUM"]
     # Where less than nothing is never expected, it is the lowest point that may fall below.
     ahead = outlook(160_000, [flow(3, -70_000.0), flow(8, -30_000.0)], habit(-100.0, 10.0), NOW_US, "EUR")
     said = words.statement("OPEN", "a-1@x", ("t-1",), ahead, None, found, about, 99_000, 1, None, NOW_US)

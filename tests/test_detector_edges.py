@@ -11,13 +11,18 @@ import pytest
 from shard_bench import TABLES
 from streams import DAY_US, HOUR_US, MINUTE_US, NOON_US, transaction
 
-from operators.alerts import bill_changed, bill_due, duplicate_charge, fee, price_rise
+from operators.alerts import bill_changed, bill_due, duplicate_charge, fee, overdraft_ahead, price_rise
 from operators.anomaly import amount, geo, hour, income_missed, novelty, velocity
 from operators.detector import Say
-from state.customer import Place
+from operators.episodes import _goes_on
+from operators.intent.frame import IntentConfig, Reading, speak
+from operators.intent.frame import State as IntentState
+from operators.standing import kind_of
+from state.customer import Place, Said
 from state.payee import payee_of
 from state.recurring import CHANNELS, Stream
 from state.rhythm import MONTHLY, Rhythm
+from state.times import NEVER_US
 from state.windows import overall_key, pack_key
 
 EUR_OUT, EUR_IN = overall_key(pack_key("EUR", False, 0)), overall_key(pack_key("EUR", True, 0))
@@ -345,3 +350,60 @@ def test_a_card_is_reminded_of_in_as_many_days_as_are_left() -> None:
     known = SimpleNamespace(payment_minor=3_000, currency="EUR")
     said = bill_due._card_due(config_of(bill_due), "a-1", known, NOON_US + 2 * DAY_US, NOON_US, "t-1")  # type: ignore[arg-type]
     assert said.reasons[0].value == 2
+
+
+def said_of(signal: str, **changes: Any) -> Said:
+    return Said(signal, "e-1", 0, NOON_US, NEVER_US, b"", 1, 0.3, "t-0", "OPEN", "", False)._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("amounts", "over"),
+    [
+        ((1_000, 1_000, 1_100, 1_100), False),
+        ((1_000, 1_100, 1_100, 1_100, 1_100), False),
+        ((1_100,) * 5, True),
+        ((1_000, 1_000, 1_100, 1_100, 1_000), True),
+    ],
+)
+def test_a_risen_price_is_no_news_after_five_payments_or_once_it_falls(amounts: tuple[int, ...], over: bool) -> None:
+    stream = monthly(amounts)
+    customer: Any = SimpleNamespace(
+        streams=[],
+        streams_with=lambda streams, recent: [stream],
+        said=[said_of(price_rise.SIGNAL, kind=kind_of(stream))],
+    )
+    newest: Any = recent(-5, payee=object(), amount_minor=amounts[-1])
+    assert bool([*price_rise.learn(config_of(price_rise), None, newest, customer)]) == over
+
+
+def test_who_spends_the_account_every_month_is_looked_at_after_sixty_payments() -> None:
+    config = config_of(overdraft_ahead)
+
+    def looked_at(balance_minor: int = 30_000, amount_minor: int = 2_500, matured: int = 60) -> bool:
+        ring = {EUR_OUT: [0] * 7 + [50_000]}
+        customer: Any = SimpleNamespace(matured=matured, ring=ring, recent=[recent(5, account="a-1", channel="atm")])
+        event = transaction("t-now", NOON_US, amount_minor, account_id="a-1")
+        return overdraft_ahead.worth_a_look(config, event, customer, balance_minor)
+
+    assert looked_at() and not looked_at(matured=59)
+    assert looked_at(50_000) and not looked_at(50_001) and not looked_at(-1)
+    assert not looked_at(amount_minor=2_499), "a second small movement of the day"
+
+
+def test_an_intent_ends_far_below_the_score_at_which_it_began() -> None:
+    config, state = IntentConfig(threshold=0.5, close_below=0.15, valid_s=1e9), IntentState(stages={"": "exploring"})
+    week: Any = SimpleNamespace(weeks=10, day=20_000, end_us=NOON_US)
+    customer: Any = SimpleNamespace(said=[said_of("intent.x")])
+    steps = {}
+    for score in (0.31, 0.16, 0.15, 0.1499):
+        judged: Any = SimpleNamespace(score=score, reasons=(), calibrated=False, score_base=0.0, version="v")
+        reading = Reading(judged, "exploring", dict, lambda: ("t-1",))
+        steps[score] = [one.state for one in speak("intent.x", config, state, week, customer, reading)]
+    assert steps == {0.31: [], 0.16: [], 0.15: ["UPDATE"], 0.1499: ["CLOSE"]}
+
+
+def test_an_episode_silences_its_own_time_only() -> None:
+    """An event that happened before it, though it came later, is no part of it."""
+    customer: Any = SimpleNamespace(said=[said_of("x", active_until_us=NOON_US + 10)])
+    assert [_goes_on(customer, "x", "", NOON_US + at) for at in (-1, 0, 10, 11)] == [False, True, True, False]
+    assert not _goes_on(customer, "x", "other kind", NOON_US)
