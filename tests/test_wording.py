@@ -50,5 +50,7 @@ def texts(leaving: list[Flow], later: Flow | None = None) -> list[str]:
     days = [0.0] * 31
     ahead = Outlook(0, 0, days, days, days, days, [later] if later is not None else [], "EUR", 0.0)
     found = Danger(1, 0.0, [(flow, 0.0) for flow in leaving], 0.0, 0.0, 0.0)
-    said = statement("OPEN", "a-1@1970-01-02", ("t-1",), ahead, None, found, Circumstances(0.0, 0.0, 8), None, None, 0)
+    said = statement(
+        "OPEN", "a-1@1970-01-02", ("t-1",), ahead, None, found, Circumstances(0.0, 0.0, 8), None, 1, None, 0
+    )
     return [reason.text for reason in said.reasons]
