@@ -208,7 +208,6 @@ def test_beyond_340_km_a_trip_is_no_likelier_and_nobody_moves_without_groceries(
     far = geo.step(config, state, transaction("t-now", NOON_US, lat=60.0, lon=14.0, mcc="5812"), view())
     assert far is not None and far.strength == config.distance_max
     assert geo._lives_there(config, 21 * DAY_US, 4) and not geo._lives_there(config, 21 * DAY_US, 3)
-    assert not geo._lives_there(config, 21 * DAY_US - 1, 40)
 
 
 def test_what_covers_a_missed_salary() -> None:
@@ -237,7 +236,6 @@ def test_what_covers_a_missed_salary() -> None:
         ((1_000, 1_000, 1_000, 1_029), False),
         ((1_000, 1_000, 1_000, 970), True),
         ((1_000, 1_001, 1_000, 1_300), False),
-        ((900, 1_000, 1_000, 1_000, 1_300), True),
         ((800, 900, 1_000, 1_000, 1_000, 1_300), False),
     ],
 )
@@ -252,7 +250,6 @@ def test_a_bill_has_changed_by_three_percent_against_three_equal_ones(amounts: t
         ((1_000, 1_000, 1_019, 1_019), False),
         ((1_000, 1_000, 1_020, 1_021), False),
         ((1_000, 1_001, 1_050, 1_050), False),
-        ((1_000, 1_020, 1_020), False),
     ],
 )
 def test_a_price_has_risen_by_two_percent_twice(amounts: tuple[int, ...], risen: bool) -> None:
@@ -260,7 +257,6 @@ def test_a_price_has_risen_by_two_percent_twice(amounts: tuple[int, ...], risen:
 
 
 def test_a_regular_fee_is_expected_at_its_usual_price_only() -> None:
-    """And one of nothing is no fee."""
     config, charged = (
         config_of(fee),
         transaction("t-now", NOON_US, 490, channel="fee", counterparty="Bank", merchant_id=None),
@@ -288,7 +284,6 @@ def test_a_regular_fee_is_expected_at_its_usual_price_only() -> None:
         (499, None, 1, False),
         (501, None, 1, True),
         (499, "4111", 1, False),
-        (501, "4111", 1, True),
     ],
 )
 def test_a_charge_is_the_same_within_half_an_hour_and_from_an_amount_on_that_is_somebodys_trouble(
@@ -322,11 +317,6 @@ def test_a_card_in_use_for_a_month_is_reminded_of_unless_paid_or_drawn() -> None
         assert reminds(paid(3_000, told_day - back, "direct_debit")) != drawn
 
 
-def test_a_rare_bill_is_told_until_the_end_of_its_day() -> None:
-    said = bill_due._due(config_of(bill_due), monthly((8_800,) * 4), 20_000)
-    assert said.valid_until_us == 20_001 * DAY_US and said.reasons[0].value == 6
-
-
 def test_a_missed_salary_is_grave_and_what_is_a_twentieth_of_all_income_is_not_looked_at() -> None:
     config, salary = config_of(income_missed), monthly((200_000,) * 6, credit=True)
     due_day = salary.due_day()
@@ -350,6 +340,8 @@ def test_a_card_is_reminded_of_in_as_many_days_as_are_left() -> None:
     known = SimpleNamespace(payment_minor=3_000, currency="EUR")
     said = bill_due._card_due(config_of(bill_due), "a-1", known, NOON_US + 2 * DAY_US, NOON_US, "t-1")  # type: ignore[arg-type]
     assert said.reasons[0].value == 2
+    said = bill_due._due(config_of(bill_due), monthly((8_800,) * 4), 20_000)
+    assert said.valid_until_us == 20_001 * DAY_US and said.reasons[0].value == 6, "until the end of its day"
 
 
 def said_of(signal: str, **changes: Any) -> Said:
@@ -406,4 +398,3 @@ def test_an_episode_silences_its_own_time_only() -> None:
     """An event that happened before it, though it came later, is no part of it."""
     customer: Any = SimpleNamespace(said=[said_of("x", active_until_us=NOON_US + 10)])
     assert [_goes_on(customer, "x", "", NOON_US + at) for at in (-1, 0, 10, 11)] == [False, True, True, False]
-    assert not _goes_on(customer, "x", "other kind", NOON_US)
