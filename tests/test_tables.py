@@ -163,3 +163,11 @@ def test_a_folder_may_be_named_like_a_pattern(tmp_path: Path, monkeypatch: pytes
     write_scores_parquet(folder)
     rows = duckdb.execute(f"SELECT transaction_id, score FROM {file_sql(folder / 'scores.parquet')}").fetchall()
     assert rows == [("1", 0.1)]
+
+
+def test_a_time_with_an_offset_keeps_it_in_conditions_and_expressions(tmp_path: Path) -> None:
+    rows = ["1,c,2025-07-01T10:00:00+02:00,1", "2,c,2025-07-01T10:00:00Z,1", "3,c,2025-07-01 08:30:00,1"]
+    (tmp_path / "t.csv").write_text("\n".join(["id,who,at,amount", *rows]))
+    more = {"booked_at": "{ sql = '\"at\" + INTERVAL 1 HOUR' }"}
+    records = read(tmp_path / "t.csv", 'where = """ "at" < \'2025-07-01 09:00:00\' """', **more)
+    assert bodies(records, "booked_at") == ["2025-07-01T09:00:00.000000Z", "2025-07-01T09:30:00.000000Z"]

@@ -46,7 +46,7 @@ _AMOUNT_DECIMALS_MAX = 5  # of the contract
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 # What a text must look like to be rounded: "1_000" and " 5" are numbers to DuckDB, not to the contract.
 _DECIMAL_TEXT = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
-_OFFSET_TEXT = r"[0-9]{2}:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$"
+OFFSET_TEXT = r"[0-9]{2}:[0-9]{2}.*(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$"
 _NAIVE_TYPES = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "DATE")
 _TIME_TYPES = (*_NAIVE_TYPES, "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS", "VARCHAR")
 
@@ -178,7 +178,7 @@ def time_sql(rule: FieldRule, source: str, sql_type: str) -> str:
         utc = f"TRY_CAST(upper({source}) AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
         if rule.tz != "UTC":
             local = _in_zone(f"TRY_CAST(upper({source}) AS TIMESTAMP)", rule.tz)
-            utc = f"CASE WHEN regexp_matches(upper({source}), '{_OFFSET_TEXT}') THEN {utc} ELSE {local} END"
+            utc = f"CASE WHEN regexp_matches(upper({source}), '{OFFSET_TEXT}') THEN {utc} ELSE {local} END"
     else:
         # A cast from nanoseconds rounds; finer digits are to be cut.
         cut = f"make_timestamp(epoch_ns({source}) // 1000)" if sql_type == "TIMESTAMP_NS" else None

@@ -20,7 +20,7 @@ import orjson
 
 from dataflows.files.long_line import LINE_BYTES_MAX
 from dataflows.history.lines import Line, lines_of
-from dataflows.history.mapping import file_sql, quoted
+from dataflows.history.mapping import OFFSET_TEXT, file_sql, quoted
 from operators.decode import parse_json
 from state.settings import ConfigError
 
@@ -164,15 +164,19 @@ def _natural_type(db: duckdb.DuckDBPyConnection, places: Sequence[tuple[str, str
             f"SELECT count({place}), count(*) FILTER ({is_number}),"
             f" count(*) FILTER (regexp_full_match({place}, '-?(0|[1-9][0-9]{{0,17}})')),"
             f" count(*) FILTER (TRY_CAST({place} AS TIMESTAMP) IS NOT NULL),"
+            f" count(*) FILTER (regexp_matches({place}, '{OFFSET_TEXT}')),"
             f" count(*) FILTER (lower({place}) IN ('true', 'false')) FROM {name}"
         ).fetchone()
         assert counted is not None
-        counts.update(dict(zip(("values", "numbers", "integers", "times", "booleans"), counted, strict=True)))
+        counts.update(
+            dict(zip(("values", "numbers", "integers", "times", "offsets", "booleans"), counted, strict=True))
+        )
     values, numbers = counts["values"], counts["numbers"]
     if 2 * numbers >= values > 0:
         return "BIGINT" if counts["integers"] == numbers else "DOUBLE"
     if 2 * counts["times"] >= values > 0:
-        return "TIMESTAMP"
+        # A cast to TIMESTAMP would drop the offsets.
+        return "TIMESTAMP WITH TIME ZONE" if counts["offsets"] else "TIMESTAMP"
     return "BOOLEAN" if 2 * counts["booleans"] >= values > 0 else "VARCHAR"
 
 
