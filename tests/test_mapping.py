@@ -169,6 +169,26 @@ def test_a_value_becomes_what_its_field_wants(
     assert one(field, sql_value, value, tmp_path) == expected
 
 
+@pytest.mark.parametrize(
+    ("sql_value", "expected"),
+    [
+        ("'2025-03-01'", "2025-03-01"),
+        ("'2025-03-01 00:00:00'", "2025-03-01"),
+        ("'2025-03-01T23:30:00+02:00'", "2025-03-01T23:30:00+02:00"),
+        ("'2025-02-30'", "2025-02-30"),
+        ("DATE '1895-03-01'", "1895-03-01"),
+        ("TIMESTAMP '2025-03-01 12:00:00'", "2025-03-01"),
+        ("20250301", "20250301"),
+        ("NULL", None),
+    ],
+)
+def test_a_date_may_be_written_as_a_time(sql_value: str, expected: str | None) -> None:
+    rule = FieldRule("opened_on", "day", "here", "column", "x")
+    (sql_type,) = duckdb.execute(f"SELECT typeof({sql_value})").fetchone() or ("",)
+    row = duckdb.execute(f"SELECT {field_sql(rule, 'x', sql_type)} FROM (SELECT {sql_value} AS x)").fetchone()
+    assert row == (expected,)
+
+
 def test_arrived_at_decides_the_arrival_and_the_own_time_stands_in(tmp_path: Path) -> None:
     select = (
         "SELECT * FROM (VALUES (1, TIMESTAMP '2025-01-01', '2025-01-05T00:00:00Z'),"

@@ -146,7 +146,7 @@ def field_sql(rule: FieldRule, source: str, sql_type: str) -> str:
     if rule.kind == "time":
         return f"coalesce(strftime({time_sql(rule, source, sql_type)}, {literal(_TIME_FORMAT)}), {text})"
     if rule.kind == "day":
-        return f"strftime({source}, '%Y-%m-%d')" if sql_type in _TIME_TYPES and sql_type != "VARCHAR" else text
+        return _day(source, sql_type, text)
     if rule.round_digits is not None:
         # Through the shortest decimal text: 2.675 is that, not the binary number a little below it.
         source, sql_type = f"coalesce({_rounded(text, sql_type, rule.round_digits)}, {text})", "VARCHAR"
@@ -205,6 +205,15 @@ def duration_us(text: object, place: str) -> int:
             f'{place}: bad duration {text!r}; write a whole number and s, m, h, d or w, up to {_DAYS_MAX}d, like "7d"'
         )
     return seconds * 1_000_000
+
+
+def _day(source: str, sql_type: str, text: str) -> str:
+    if sql_type == "VARCHAR":  # with an offset it is a moment, which the decoder reads
+        naive = (
+            f"CASE WHEN NOT regexp_matches(upper({source}), '{OFFSET_TEXT}') THEN TRY_CAST({source} AS TIMESTAMP) END"
+        )
+        return f"coalesce(strftime({naive}, '%Y-%m-%d'), {text})"
+    return f"strftime({source}, '%Y-%m-%d')" if sql_type in _TIME_TYPES else text
 
 
 def _rounded(text: str, sql_type: str, digits: int) -> str:

@@ -365,7 +365,7 @@ def _canonical_stream(topic: str, path: Path, table: Table) -> StreamRule:
     rules = [
         FieldRule(
             column,
-            "text" if KINDS[topic][column] == "time" and sql_type == "VARCHAR" else KINDS[topic][column],
+            "text" if KINDS[topic][column] in ("time", "day") and sql_type == "VARCHAR" else KINDS[topic][column],
             f"{path}:{column}",
             "column",
             column,
