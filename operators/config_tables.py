@@ -32,4 +32,4 @@ def place(name: str, key: str = "") -> str:
     >>> place("geo", "near_km"), place("gio")
     ('[detectors.geo] near_km', '[detectors.gio]')
     """
-    return f"[detectors.{name}] {key}".rstrip()
+    return f"[detectors.{name}] {key}" if key else f"[detectors.{name}]"
