@@ -43,6 +43,11 @@ def foreseen(error: BaseException) -> str | None:
             return recovery_sentence(str(one))
         if isinstance(one, OSError):
             return os_sentence(one)
+        if isinstance(one, MemoryError):
+            return (
+                "no memory is left for this process. Nothing is damaged: give it more (limits of the container, ulimit -v), or lower "
+                "[shard] hot_customers_max, then start again"
+            )
         if isinstance(one, RuntimeError) and (failed := STORE_FAILED.search(str(one))):
             return engine_sentence(failed["reason"] or "unknown")
         if type(one).__name__ == PANIC:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from bytewax.testing import run_main
 
+from dataflows.failures import foreseen
 from dataflows.signals import build
 from dataflows.worker import Worker
 from state.settings_reading import load_settings
@@ -32,3 +33,7 @@ def test_the_first_error_of_each_step_is_noted_and_told(step: str, tmp_path: Pat
     with pytest.raises(RuntimeError):
         run_main(build(worker))
     assert worker.witness.failure is failure and told == [failure]
+
+
+def test_want_of_memory_is_no_bug() -> None:
+    assert "no memory is left for this process" in (foreseen(MemoryError()) or "")
