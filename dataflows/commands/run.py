@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,7 @@ from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
 from rich.console import Console
 
+from dataflows.clock_step import ClockStep, end_when_set_back
 from dataflows.commands.arguments import add_settings_arguments, settings_of
 from dataflows.commands.cluster import STOP_SIGNALS, end_with_supervisor, supervise, supervised, tell_cause
 from dataflows.commands.run_folder import write_run_note
@@ -117,6 +119,8 @@ def work(worker: Worker, process_id: int | None = None, addresses: list[str] | N
     worker.own_state()
     endpoint = serve(worker, process_id or 0 if supervised() else 0)
     worker.witness.tell = lambda error: _tell_end(error, process_id or 0)
+    end = partial(_end_at_once, process_id or 0)
+    threading.Thread(target=end_when_set_back, args=(end, done, ClockStep()), daemon=True).start()
     collect_young_only()
     try:
         cli_main(
@@ -169,6 +173,14 @@ def _tell_end(error: BaseException, process: int) -> None:
     told = sentence or str(_bug(error))
     _log.error("failed", error=told)
     tell_cause(process, told)
+
+
+def _end_at_once(process: int, cause: str) -> None:
+    """As a kill would: for a thread that finds the engine unable to move."""
+    _log.error("failed", error=cause)
+    tell_cause(process, cause)
+    print(f"segone run: {cause}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _bug(error: BaseException) -> Unforeseen:
