@@ -174,10 +174,11 @@ def clean_world(seed: int, customers: int, days: int) -> WorldSettings:
 
 
 def world_of(settings: WorldSettings, cache: Path | None) -> Lives:
-    """A world's lives, from the folder `cache` if they are kept there."""
+    """A world's lives, from the folder `cache` if they are kept there (made by the code of that day: empty it after a change)."""
     path = None
     if cache is not None:
-        path = cache / f"{settings.seed}-{settings.customers}-{settings.days}.pickle"
+        dirty = "" if settings.dirt == CLEAN else "-dirty"
+        path = cache / f"{settings.seed}-{settings.customers}-{settings.days}{dirty}.pickle"
         if path.is_file():
             return pickle.loads(path.read_bytes())  # type: ignore[no-any-return]
     lives = watch(settings)

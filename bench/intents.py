@@ -87,7 +87,8 @@ class Ranks:
         )
 
     def _look(self, config: Any, state: Any, week: traces.Week, customer: Any) -> None:
-        scores = {name: one.score for name, one in product.judged(self._config, week).items()}
+        judged = product.judged(self._config, week, product.interests_of(self._config, week))
+        scores = {name: one.score for name, one in judged.items()}
         self._weeks[customer.customer_id].append((week.end_us, scores))
 
     def show(self, cases: Sequence[Case], from_us: int) -> None:

@@ -32,7 +32,7 @@ from simulation.settings import WorldSettings  # noqa: E402
 from simulation.world import STREAMS, World  # noqa: E402
 from state.business_days import DAY_US, day_of  # noqa: E402
 from state.customer import Customer  # noqa: E402
-from state.events import Transaction  # noqa: E402
+from state.events import BROADCAST, Transaction  # noqa: E402
 from state.frozen import freeze  # noqa: E402
 from state.memory_store import MemoryStore  # noqa: E402
 from state.money import parse_amount  # noqa: E402
@@ -177,7 +177,7 @@ def run_world(settings: WorldSettings) -> None:
         events, spent_s = 0, 0.0
         for message in messages(world.lines()):
             event = decoder.decode(Record(message.topic, 0, events, message.arrival_us, message.key, message.value))
-            if isinstance(event, Rejection) or message.topic == "in.market":
+            if isinstance(event, Rejection) or message.topic in BROADCAST:
                 continue
             if isinstance(event, Transaction) and event.time_us >= half_us:
                 foretell(tally, shard.customer(event.customer_id), event, expected.get(event.customer_id, {}))

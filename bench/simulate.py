@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from simulation.log import write_events, write_truth
 from simulation.settings import WorldSettings
-from simulation.world import World, surroundings
+from simulation.world import TRUTHS, World, surroundings
 
 T = TypeVar("T")
 
@@ -49,7 +49,11 @@ def main() -> None:
 
         live = measured("lives, sorted runs", booked, world.live)
         merge = measured("merge and log", booked, lambda: write_events(out, world.lines(), settings.partitions))
-        measured("truth", booked, lambda: write_truth(out, settings, world.truth()))
+        measured(
+            "truth",
+            booked,
+            lambda: write_truth(out, settings, {kind: world.truth(kind) for kind in TRUTHS}),
+        )
         wall_s, cpu_s = live[0] + merge[0], live[1] + merge[1]
         size_mb = sum(path.stat().st_size for path in out.rglob("*.jsonl")) / 1e6
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -48,7 +48,7 @@ class KafkaPhase:
         self.reader.start()
 
     def feeder(self, over_s: float) -> Feeder:
-        feeder = Feeder(list(bursts(self.soak.messages)), self.log.write, over_s)
+        feeder = Feeder(list(bursts(self.messages)), self.log.write, over_s)
         feeder.start()
         return feeder
 

@@ -20,6 +20,7 @@ restart    from starting the process after kill -9 until the first event is appl
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import random
 import secrets
@@ -38,11 +39,11 @@ sys.path.insert(0, str(ROOT))
 from bench.worker_seed import TRANSACTIONS, customer_name, note_begin, seed  # noqa: E402
 from state.digest import partition_of  # noqa: E402
 from state.times import rfc3339  # noqa: E402
+from state.windows import DAY_US  # noqa: E402
 
 PARTITIONS = 4
 WRITE_S = 0.02
 WARM_UP_S = 10.0
-DAY_US = 86_400_000_000
 PER_CUSTOMER_AND_DAY = 2
 
 
@@ -118,6 +119,7 @@ class Cluster:
             command = [sys.executable, str(ROOT / "bench" / "worker_probe.py"), str(probe), *common, *place]
             with (folder / f"{name}-{process}.log").open("ab") as log:
                 self.processes.append(subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log))
+        atexit.register(self.end, signal.SIGKILL)  # a measurement that fails leaves none behind
 
     def ticks_s(self) -> float:
         """Processor seconds so far."""
@@ -155,7 +157,14 @@ class Cluster:
             time.sleep(0.01)
         raise SystemExit(f"no event was applied; see {self.probes[0].with_suffix('.log')}")
 
+    def check_alive(self) -> None:
+        """Raises SystemExit when a process has ended: it makes no more checkpoints."""
+        for process, probe in zip(self.processes, self.probes, strict=True):
+            if process.poll() is not None:
+                raise SystemExit(f"the worker ended by itself with {process.poll()}; see {probe.with_suffix('.log')}")
+
     def end(self, number: int) -> None:
+        """Sends a signal to those that live, and waits until all have ended."""
         for process in self.processes:
             process.send_signal(number)
         for process in self.processes:
@@ -199,6 +208,7 @@ def measure(args: argparse.Namespace, work: Path, begin_us: int) -> dict[str, ob
     memory_mb, lag = 0.0, 0
     while len(cluster.epochs()) - skipped < args.checkpoints * args.processes:
         time.sleep(1.0)
+        cluster.check_alive()
         memory_mb = max(memory_mb, cluster.anonymous_mb())
         lag = max(lag, writer.written - cluster.applied())
         if sys.stderr.isatty():

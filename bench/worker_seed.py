@@ -59,10 +59,9 @@ def templates(
             shard.apply([event], 0)
             ids[event.customer_id] = None
             newest_us = max(newest_us, event.arrival_us, event.time_us)
-    customers = [shard.customer(customer_id) for customer_id in ids]
     profiles = [
         (freeze(c, step.freeze_states(c)), shard._agenda.wake_us(c), None if c.rates_heard is None else c.partition)
-        for c in customers
+        for c in map(shard.customer, ids)
     ]
     return profiles, newest_us
 
