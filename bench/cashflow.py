@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -71,19 +72,38 @@ class Balances:
     """What really was on each account at the end of each day."""
 
     def __init__(self, events: Iterable[Event]) -> None:
-        self._told: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+        booked: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
         for event in events:
             if isinstance(event, Transaction) and event.balance_after_minor is not None and event.status != "pending":
+                signed_minor = event.amount_minor if event.direction == "credit" else -event.amount_minor
                 account = (event.customer_id, event.account_id or "")
-                self._told[account].append((event.time_us, event.balance_after_minor))
-        for told in self._told.values():
-            told.sort()
+                after_minor = event.balance_after_minor
+                booked[account].append((event.time_us, after_minor - signed_minor, after_minor))
+        self._told = {account: _left(rows) for account, rows in booked.items()}
 
     def at(self, customer_id: str, account: str, day: int) -> float | None:
         """At the end of a day; None before the first and after the last that is known."""
-        told = self._told[customer_id, account]
-        at = bisect_right(told, ((day + 1) * DAY_US, 0))
+        told = self._told.get((customer_id, account), [])
+        at = bisect_left(told, (day + 1) * DAY_US, key=lambda one: one[0])
         return float(told[at - 1][1]) if 0 < at < len(told) else None
+
+
+def _left(booked: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    """(time, balance) after all bookings of each moment, out of (time, balance before, balance after) in order of arrival.
+
+    A bank that tells no time of day books many things at midnight, in whatever order. The last is the one that no other begins from;
+    where that is not one alone, the last to arrive.
+
+    >>> _left([(0, 10, 9), (0, 12, 10), (5, 9, 3)])
+    [(0, 9), (5, 3)]
+    """
+    told = []
+    for time_us, group in groupby(sorted(booked, key=lambda one: one[0]), key=lambda one: one[0]):
+        rows = list(group)
+        begun_from = {before for _, before, _ in rows}
+        ends = {after for *_, after in rows} - begun_from
+        told.append((time_us, ends.pop() if len(ends) == 1 else rows[-1][2]))
+    return told
 
 
 class Observed(Protocol):
@@ -319,10 +339,7 @@ def withdrawals(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the cash-flow forecast and the overdraft alert.")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[])
-    parser.add_argument(
-        "--berka", type=Path, help="the folder of the Berka data set: its accounts instead of a world's"
-    )
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--customers", type=int, default=400)
     parser.add_argument("--days", type=int, default=540)
     parser.add_argument("--clean", action="store_true", help="without dirt")
