@@ -229,8 +229,13 @@ class RedoLog:
 
 
 def find_segments(folder: Path) -> dict[int, int]:
-    """Number and size in bytes of each segment in a folder."""
-    return {int(path.stem[5:]): path.stat().st_size for path in sorted(folder.glob("redo-*.log"))}
+    """Number and size in bytes of each segment in a folder. Other files, as somebody's copy of a segment, are none."""
+    sizes: dict[int, int] = {}
+    for path in sorted(folder.glob("redo-*.log")):
+        number = path.stem.removeprefix("redo-")
+        if number.isdecimal() and path == segment_path(folder, int(number)):
+            sizes[int(number)] = path.stat().st_size
+    return sizes
 
 
 def segment_path(folder: Path, number: int) -> Path:

@@ -99,6 +99,15 @@ def test_a_torn_tail_beyond_the_token_is_no_damage(tmp_path):
         assert len(list(store.customers())) == 50
 
 
+@pytest.mark.parametrize("name", ["redo-copy.log", "redo-1.log", "redo-0000000001 (copy).log"])
+def test_a_copy_of_a_segment_under_another_name_is_no_segment(tmp_path, name):
+    token = filled(tmp_path)
+    segment(tmp_path).with_name(name).write_bytes(segment(tmp_path).read_bytes() + b"more")
+    with closing(DiskStore.open(tmp_path, SHARD)) as store:
+        assert store.restore(token) == b"clock"
+    assert verify_shard(tmp_path, SHARD).findings == ()
+
+
 def test_a_damaged_table_record_is_refused_when_read_and_found_by_verify(tmp_path):
     token = filled(tmp_path, moved=50)
     path = table_file(tmp_path)
