@@ -37,6 +37,7 @@ def commands(program: str) -> list[str]:
 
 
 def test_its_case_and_the_laws_hold(project: Path) -> None:
+    assert commands("python"), "the page runs no tests"
     for command in commands("python"):
         done = do(project, command)
         assert done.returncode == 0, done.stdout + done.stderr

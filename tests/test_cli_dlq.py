@@ -238,7 +238,10 @@ def test_a_committed_length_moves_with_what_is_sent(tmp_path: Path, capsys: pyte
     for partition in range(PARTITIONS):
         write_committed_lines(tmp_path / "back" / "in.transactions" / f"{partition}.jsonl", [good(9)])
     redriven(capsys, run)
-    for path in (tmp_path / "back" / "in.transactions").glob("*.jsonl"):
+    paths = list((tmp_path / "back" / "in.transactions").glob("*.jsonl"))
+    assert len(paths) == PARTITIONS
+    assert good(1) + b"\n" in b"".join(path.read_bytes() for path in paths)
+    for path in paths:
         assert int(path.with_suffix(".committed").read_text()) == path.stat().st_size
 
 
