@@ -106,6 +106,13 @@ def _read(folder: Path, shard: int, table: Table, every_customer: bool) -> Shard
     records = log_checkpoint = unfinished = 0
     missing = [number for number in range(min(sizes, default=1), max(sizes, default=0)) if number not in sizes]
     findings += [f"{segment_path(folder, number)}: missing between its neighbours" for number in missing]
+    # The worker reads the log from where the table ends; the segment of that end may be gone if the end is its own.
+    if sizes and min(sizes) > applied.segment + 1:
+        findings.append(
+            f"{table.path}: holds nothing of the checkpoints between {segment_path(folder, applied.segment).name} and "
+            f"{segment_path(folder, min(sizes)).name}, where the log begins. Restore the state folder together with the recovery "
+            "folder from a backup, or delete both and replay the input"
+        )
     for number in sorted(sizes):
         if sizes[number] < SEGMENT_HEADER_BYTES and number == max(sizes):
             unfinished += sizes[number]

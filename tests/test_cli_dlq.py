@@ -413,9 +413,10 @@ def test_a_committed_length_of_thousands_of_digits_is_told(tmp_path: Path, capsy
     assert (code, "must hold the committed length in bytes" in err) == (2, True)
 
 
-def test_a_damaged_note_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("note", [b'{"sent": 3}', b'{"\xff": []}'])
+def test_a_damaged_note_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], note: bytes) -> None:
     run = run_with(tmp_path, good(1))
-    (run / "in.transactions.dlq" / "0.redriven").write_text('{"sent": 3}')
+    (run / "in.transactions.dlq" / "0.redriven").write_bytes(note)
     code, _, err = dlq(capsys, "list", run)
     assert code == 2
     assert "0.redriven: is damaged" in err

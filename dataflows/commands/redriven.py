@@ -102,7 +102,10 @@ def _ranges(path: Path) -> list[list[int]]:
         return [list(each) for each in sorted(note["sent"])]
     except FileNotFoundError:
         return []
-    except (msgspec.DecodeError, KeyError) as error:
+    except (
+        ValueError,
+        KeyError,
+    ) as error:  # msgspec's errors are ValueErrors; of bytes that are no UTF-8 it lets Python's own out
         raise ConfigError(
             f"{path}: is damaged ({error}); remove it to begin anew: letters may then be sent twice, which the engine "
             "recognises as duplicates"

@@ -116,5 +116,5 @@ def read_run_note(run: Path) -> RunNote | None:
         return msgspec.json.decode(path.read_bytes(), type=RunNote)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's errors are ValueErrors; of bytes that are no UTF-8 it lets Python's own out
         raise ConfigError(f"{path}: is damaged ({error}); delete it, and name the events with --events DIR") from error

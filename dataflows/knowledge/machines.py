@@ -83,5 +83,5 @@ def prepare_knowledge(state_dir: Path, settings: Settings) -> None:
         raise ConfigError(
             f"{note.parent}: can't be used ({error.strerror}); check [state] dir and its permissions"
         ) from error
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's errors are ValueErrors; of bytes that are no UTF-8 it lets Python's own out
         raise ConfigError(f"{note}: is damaged ({error}); restore the state folder from a copy") from error

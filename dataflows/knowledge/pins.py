@@ -35,7 +35,7 @@ def read_pins(state_dir: Path) -> Pins:
         return {}
     except OSError as error:
         raise unopened(path, error) from error
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's errors are ValueErrors; of bytes that are no UTF-8 it lets Python's own out
         raise StoreError(f"{path}: is damaged ({error}). Remove it, and pin again what is to be pinned") from error
 
 

@@ -84,7 +84,7 @@ def read_announcement(folder: Path) -> Announcement | None:
         return None
     except OSError as error:
         raise unopened(path, error) from error
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's errors are ValueErrors; of bytes that are no UTF-8 it lets Python's own out
         raise StoreError(
             f"{path}: is damaged ({error}). Stop the workers and remove it: the next start writes it anew"
         ) from error
@@ -185,7 +185,7 @@ def read_versions(key: str, path: Path) -> Versions:
         raise
     except OSError as error:
         raise unopened(path, error) from error
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's errors are ValueErrors; of bytes that are no UTF-8 it lets Python's own out
         raise StoreError(
             f"{path}: is damaged ({error}). Restore the state folder together with the recovery folder from a backup, "
             "or delete both and replay the input"

@@ -192,7 +192,7 @@ def _scores(run: Path, fleet: Fleet, customers: Collection[str]) -> dict[str, di
     for line in read_topic(run, "scores"):
         try:
             each = decode(line.value)
-        except msgspec.DecodeError as error:
+        except ValueError as error:  # msgspec's errors are ValueErrors, too
             raise ConfigError(f"{line.place}: not a score ({error}); RUN must be an output folder of segone") from error
         fleet.add_score(each.customer_id, each.event_time, each.score)
         if each.customer_id in found:

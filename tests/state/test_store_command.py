@@ -11,6 +11,7 @@ import pytest
 
 from dataflows.commands import state_command
 from dataflows.knowledge.shelf import Shelf
+from operators.knowledge.merchant_row import MerchantRow
 from state.settings import ConfigError
 from state.store import DiskStore, shard_folder
 
@@ -60,6 +61,23 @@ def test_verify_passes_a_sound_folder_and_fails_a_damaged_one_without_naming_cus
     assert "secret" not in output.err + output.out
 
 
+def test_verify_finds_a_table_that_was_emptied_after_the_log_before_it_was_dropped(tmp_path, capsys):
+    with closing(DiskStore.open(tmp_path, 0, segment_bytes=1)) as store:
+        store.restore(None)
+        for number in range(3):
+            store.put(f"secret-{number}", b"p", None)
+            store.checkpoint(b"")
+            store.proven()
+            store.write_behind(100)
+        store.put("secret-3", b"p", None)
+        store.checkpoint(b"")
+    assert command("verify", tmp_path) == 0
+    path = shard_folder(tmp_path, 0) / "customers.mdb"
+    path.write_bytes(b"")
+    assert command("verify", tmp_path) == 1
+    assert f"{path}: holds nothing of the checkpoints between" in capsys.readouterr().err
+
+
 @pytest.fixture
 def learned(directory: Path) -> Path:
     """The folder of a knowledge key beside the shards."""
@@ -83,13 +101,14 @@ def test_what_was_learned_is_inspected_verified_and_compacted_with_the_rest(dire
     assert "1 stores of knowledge read, 0 with damage" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("damage", ["table", "shelf"])
+@pytest.mark.parametrize("damage", ["table", "shelf", "no UTF-8"])
 def test_verify_finds_damage_in_what_was_learned(directory, learned, capsys, damage):
     path = learned / "shelf" / "0000000010.versions"
     if damage == "table":
         path = shard_folder(learned, 0) / "customers.mdb"
     data = path.read_bytes()
-    path.write_bytes(b"\x93" if damage == "shelf" else data.replace(b"p" * 1000, b"p" * 999 + b"q", 1))
+    spoilt = {"shelf": b"\x93", "no UTF-8": b"\x91\xdc\x00%c\xa1\xff" % len(MerchantRow.__struct_fields__)}
+    path.write_bytes(spoilt.get(damage) or data.replace(b"p" * 1000, b"p" * 999 + b"q", 1))
     assert command("verify", directory) == 1
     output = capsys.readouterr()
     assert str(path) in output.err and "damaged" in output.err
