@@ -21,6 +21,9 @@ from simulation.scorecard_truth import parse_time, time_us_of
 from state.committed import DamagedNoteError, committed_length, note_of
 from state.settings import ConfigError
 
+RUN_NOTE = "run.json"
+"""What every run leaves in its output folder, even one that had nothing to say."""
+
 
 class Alarm(msgspec.Struct, frozen=True, gc=False):
     """An OPEN that was not retracted. `event_id` is the event that triggered it ("" for a timer); `value` and `date_us`
@@ -83,7 +86,7 @@ def read_run(folder: Path) -> Run:
         raise ConfigError(f"{folder}: no such folder. RUN is the output folder of segone run or segone replay")
     topics = sorted(path for path in folder.glob("signals.*") if path.is_dir())
     scores = folder / "scores"
-    if not topics and not scores.is_dir():
+    if not topics and not scores.is_dir() and not (folder / RUN_NOTE).is_file():
         raise ConfigError(
             f"{folder}: neither signals.* nor scores in it. RUN is the output folder of segone run or segone replay, "
             "which holds one folder a topic"

@@ -138,6 +138,13 @@ def test_a_letter_is_as_long_as_its_record(tmp_path: Path, capsys: pytest.Captur
     assert "in.transactions/0/1" in out
 
 
+def test_a_run_that_wrote_nothing_but_its_note_has_no_letters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.json").write_text('{"events": "/nowhere"}')
+    assert dlq(capsys, "list", tmp_path) == (0, "dead letters: 0\n", "")
+
+
 def test_a_run_without_letters_has_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_committed_lines(tmp_path / "scores" / "0.jsonl", [])
     code, out, _ = dlq(capsys, "list", tmp_path)

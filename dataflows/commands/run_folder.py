@@ -34,12 +34,12 @@ class Line(NamedTuple):
 
 
 def require_run(run: Path) -> None:
-    """Raises ConfigError if `run` is no output folder of segone."""
+    """Raises ConfigError if `run` is no output folder of segone. One that says where its events are is one, even if it said nothing."""
     if not run.is_dir():
         raise ConfigError(
             f"{run}: there is no such folder; RUN is the output folder of `segone run` or `segone replay`"
         )
-    if not any((run / topic).is_dir() for topic in ALL_TOPICS):
+    if not any((run / topic).is_dir() for topic in ALL_TOPICS) and not (run / RUN_NOTE).is_file():
         inner = next((path.parent for topic in ALL_TOPICS for path in sorted(run.glob(f"*/{topic}"))), None)
         hint = f"did you mean {inner}?" if inner else "RUN is the output folder of `segone run` or `segone replay`"
         raise ConfigError(f"{run}: holds none of the output topics ({', '.join(ALL_TOPICS[:4])}, …); {hint}")

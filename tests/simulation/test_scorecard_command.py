@@ -183,6 +183,13 @@ def _spoil_run(run: Path, _: Path) -> str:
     return "neither signals.* nor scores"
 
 
+def test_a_run_that_said_nothing_is_a_run(folders: tuple[Path, Path]) -> None:
+    _spoil_run(*folders)
+    (folders[0] / "run.json").write_text("{}")
+    code, card = scored(*folders)
+    assert (code, surge(card)["second_half"]["cases"], surge(card)["second_half"]["alarms"]) == (0, 1, 0)
+
+
 def _spoil_truth(_: Path, truth: Path) -> str:
     (truth / "truth.jsonl").unlink()
     return "truth.jsonl: no such file. --truth names the folder"
