@@ -60,6 +60,8 @@ class Newsroom:
 
     async def stream(self) -> AsyncIterator[bytes]:
         """Server-sent events until the reader goes, who ends it by closing the connection."""
+        if self.readers >= self._settings.clients_max:
+            return  # came in the same moment as others: whoever asks again is told
         self.readers += 1
         shown: object = None
         waited_s = 0.0

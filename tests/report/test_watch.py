@@ -182,6 +182,16 @@ def test_a_slow_reader_gets_the_newest_and_holds_nothing_up() -> None:
     assert newsroom.readers == 0
 
 
+def test_readers_who_come_in_the_same_moment_are_no_more_than_allowed() -> None:
+    newsroom = Newsroom(Memory(SMALL, OPENLY), msgspec.structs.replace(SMALL, clients_max=2), lambda: "")
+
+    async def crowd() -> list[bool]:
+        streams = [newsroom.stream() for _ in range(5)]  # all admitted before the first one was counted
+        return [await anext(stream, None) is not None for stream in streams]
+
+    assert asyncio.run(crowd()) == [True, True, False, False, False]
+
+
 def test_settings_have_limits() -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"signals_max": 0}, WatchSettings)
