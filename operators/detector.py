@@ -28,13 +28,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from state.customer import Customer, Said
 from state.signals import Level, Reason, WindowSpan
 from state.signals import State as Step
+
+Span = Annotated[float, Meta(ge=0, le=100 * 366 * 86_400)]
+"""Seconds. After a hundred years a time would leave the range of those that can be written."""
 
 
 class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,9 +48,9 @@ class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     score_base: float = -4.0
     threshold: float = 0.5
     severity_high: float = 0.9
-    quiet_s: float = 0.0
+    quiet_s: Span = 0.0
     """For how long after an OPEN the same episode goes on: no second OPEN, and a CLOSE when it is over."""
-    valid_s: float = 86_400.0
+    valid_s: Span = 86_400.0
     purposes: tuple[str, ...] = ()
     """What its signals serve: while the customer refuses one of them, nothing is said (operators/consent.py)."""
 

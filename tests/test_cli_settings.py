@@ -74,6 +74,8 @@ def test_a_wrong_file_is_told_with_file_section_and_key(tmp_path: Path, toml: st
             "[detectors.geo]\nspeed_kmh_max = 'fast'",
             "…/bank.toml:[detectors.geo] speed_kmh_max: Expected `float`, got `str`",
         ),
+        ("[detectors.geo]\nquiet_s = 1e13", "…/bank.toml:[detectors.geo] quiet_s: Expected `float` <= "),
+        ("[detectors.velocity]\nvalid_s = nan", "…/bank.toml:[detectors.velocity] valid_s: Expected `float` "),
         ("[detectors.churn]\nspeed = 1", "…/bank.toml:[detectors.churn]: Object contains unknown field `speed`"),
         ("[detectors.learner.forest]\ntrees = 0", "…/bank.toml:[detectors.learner] forest.trees: Expected `int` >= 1"),
         (

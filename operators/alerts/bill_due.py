@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from operators.detector import Answer, DetectorConfig, Say, Wake, open_episode
+from operators.detector import Answer, DetectorConfig, Say, Span, Wake, open_episode
 from operators.standing import answered, iso, kind_of, looked_us, matured, money
 from state.business_days import DAY_US, day_of
 from state.customer import ACCOUNTS_MAX, Customer, Recent, Timer
@@ -45,7 +45,7 @@ CARDS_TIMER = "cards"
 class Config(DetectorConfig, frozen=True, kw_only=True):
     ahead_days: int = 6
     period_days_min: float = 80.0
-    waits_s: float = 259_200.0
+    waits_s: Span = 259_200.0
     drawn_days: int = 62
     card_score: float = 0.9
 

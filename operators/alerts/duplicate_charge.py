@@ -11,7 +11,7 @@ source     card scheme rules on duplicate processing (reason codes 12.6.1 and 48
 
 from __future__ import annotations
 
-from operators.detector import DetectorConfig, Finding
+from operators.detector import DetectorConfig, Finding, Span
 from operators.view import View
 from operators.wording import counted
 from state.events import Transaction
@@ -27,7 +27,7 @@ CHANNELS = frozenset(("card_present", "ecommerce", "direct_debit"))
 
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
-    within_s: float = 1800.0
+    within_s: Span = 1800.0
     amount_min: float = 2.0
     contribution: float = 5.0
     round_discount: float = 2.3

@@ -17,7 +17,7 @@ from functools import cached_property
 
 import msgspec
 
-from operators.detector import DetectorConfig, Finding
+from operators.detector import DetectorConfig, Finding, Span
 from operators.view import View
 from state.categories import GROUPS
 from state.customer import Customer, Recent
@@ -47,7 +47,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True, dict=True):
     categories: dict[str, Watched] = {}
     prior_weeks: float = 10.0
     factor: float = 4.0
-    same_matter_s: float = 259_200.0
+    same_matter_s: Span = 259_200.0
     half_life_weeks: float = 52.0
     sum_max: float = 10.0
 

@@ -18,7 +18,7 @@ import math
 
 import msgspec
 
-from operators.detector import DetectorConfig, Finding
+from operators.detector import DetectorConfig, Finding, Span
 from operators.view import View
 from state.categories import GROUPS
 from state.customer import Customer, Recent, in_person
@@ -59,7 +59,7 @@ class Config(DetectorConfig, frozen=True, kw_only=True):
     relocation_days: float = 21.0
     relocation_everyday: int = 4
     relocation_strength: float = 4.0
-    relocation_quiet_s: float = 7_776_000.0
+    relocation_quiet_s: Span = 7_776_000.0
 
 
 class Spot(msgspec.Struct, array_like=True):

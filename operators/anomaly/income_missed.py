@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from operators.detector import DetectorConfig, Say, Wake, open_episode
+from operators.detector import DetectorConfig, Say, Span, Wake, open_episode
 from operators.standing import answered, iso, kind_of, looked_us, matured, money
 from state.business_days import DAY_US
 from state.customer import Customer, Recent, Said, Timer
@@ -39,13 +39,13 @@ RESUMED = 1.6
 
 
 class Config(DetectorConfig, frozen=True, kw_only=True):
-    grace_s: float = 241_920.0
-    arrives_s: float = 172_800.0
+    grace_s: Span = 241_920.0
+    arrives_s: Span = 172_800.0
     covered: float = 0.6
     share_min: float = 0.05
     before_days: int = 6
-    waits_s: float = 259_200.0
-    replaced_s: float = 2_678_400.0
+    waits_s: Span = 259_200.0
+    replaced_s: Span = 2_678_400.0
     replaced_max: float = 1.5
 
 
