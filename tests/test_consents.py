@@ -105,6 +105,6 @@ def test_decisions_are_part_of_the_state() -> None:
 
 
 def test_a_wrong_table_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"\[consents\]"):
+    with pytest.raises(ConfigError, match=r"^\[detectors\.consents\] explicit"):
         bench_with = loud() | {"consents": {"explicit": "health"}}
         Bench(bench_with, POLICY, (probe,))
