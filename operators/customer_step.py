@@ -307,7 +307,7 @@ class CustomerStep:
         if timer.name == CONSENT_TIMER:
             self._episodes.expire(customer, timer, out)
             if self._publishing is not None:
-                self._publish(self._publishing.expired, customer, None, out)
+                self._publish(self._publishing.expired, customer, timer, out)
         elif timer.name == profiles.NAME and self._publishing is not None:
             self._publish(self._publishing.come_due, customer, None, out)
         if "." in timer.name:
@@ -327,12 +327,13 @@ class CustomerStep:
         self,
         tell: Callable[[Customer, Any, list[Emission]], None],
         customer: Customer,
-        event: Event | None,
+        cause_of: Event | Timer | None,
         out: list[Emission],
     ) -> None:
         try:
-            tell(customer, event, out)
+            tell(customer, cause_of, out)
         except Exception as error:  # noqa: BLE001 - law 3, as for detectors
+            event = cause_of if isinstance(cause_of, Event) else None
             topic, id_ = (profiles.NAME, "") if event is None else (event.TOPIC, event.event_id)
             cause = Cause(EventTrigger(topic, id_), customer.newest_us, event=event)
             out.append(Emission(self._failed(profiles.NAME, customer.customer_id, cause, error), event))

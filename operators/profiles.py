@@ -61,6 +61,10 @@ class State(msgspec.Struct, array_like=True, gc=False):
     """When it was due: as far as the customer's arrival clock was then."""
     withdrawn: bool = True
     """Whether there is no record to be read: none was written yet, or it was withdrawn."""
+    hides: bool = False
+    """Whether the newest record hides what needs consent to health."""
+    ended_us: int = 0
+    """When the newest consent ended by itself that did: consent is asked for as of then, though no event is as new."""
 
 
 class Publishing:
@@ -89,8 +93,10 @@ class Publishing:
         state: State | None = customer.states.get(NAME)
         if state is None:
             state = customer.states[NAME] = State()
-        if self._is_withheld(customer):
+        if self._withheld(customer, state, self._purposes):
             self._withdraw(customer, state, event, out)
+        elif self._hides(customer, state) != state.hides and not state.withdrawn:
+            self._write(customer, state, event, out)
         elif state.withdrawn or event.arrival_us >= state.written_us + self._min_interval_us:
             state.written_us = max(state.written_us, event.arrival_us)
             self._write(customer, state, event, out)
@@ -100,9 +106,8 @@ class Publishing:
     def come_due(self, customer: Customer, event: Event | None, out: list[Emission]) -> None:
         """The longest delay is over."""
         state: State = customer.states[NAME]
-        state.written_us += (
-            self._max_delay_us
-        )  # not the customer's clock: who looks by the next event has moved that already
+        # Not the customer's clock: who looks because of the next event has moved that already.
+        state.written_us += self._max_delay_us
         self._write(customer, state, event, out)
 
     def finish(self, customer: Customer, event: Event | None, out: list[Emission]) -> None:
@@ -111,23 +116,30 @@ class Publishing:
         state.written_us = customer.arrival_us
         self._write(customer, state, event, out)
 
-    def expired(self, customer: Customer, event: Event | None, out: list[Emission]) -> None:
+    def expired(self, customer: Customer, timer: Timer, out: list[Emission]) -> None:
         """A consent has ended by itself."""
         state: State | None = customer.states.get(NAME)
-        if state is not None and self._is_withheld(customer):
-            self._withdraw(customer, state, event, out)
+        if state is not None:
+            state.ended_us = max(state.ended_us, timer.due_us)
+            if not state.withdrawn and (
+                self._withheld(customer, state, self._purposes) or self._hides(customer, state) != state.hides
+            ):
+                self._write(customer, state, None, out)
 
-    def _is_withheld(self, customer: Customer) -> bool:
-        return self._consents.withheld(customer, self._purposes, customer.newest_us) is not None
+    def _withheld(self, customer: Customer, state: State, purposes: tuple[str, ...]) -> bool:
+        now_us = max(customer.newest_us, state.ended_us)
+        return self._consents.withheld(customer, purposes, now_us) is not None
+
+    def _hides(self, customer: Customer, state: State) -> bool:
+        return bool(self._sensitive) and self._withheld(customer, state, (SENSITIVE,))
 
     def _write(self, customer: Customer, state: State, event: Event | None, out: list[Emission]) -> None:
-        if self._is_withheld(customer):  # a consent that ended by itself, whose own timer has yet to come
+        if self._withheld(customer, state, self._purposes):
             self._withdraw(customer, state, event, out)
             return
         _told(customer, state, withdrawn=False)
-        hidden = frozenset[str]()
-        if self._consents.withheld(customer, (SENSITIVE,), customer.newest_us) is not None:
-            hidden = self._sensitive
+        state.hides = self._hides(customer, state)
+        hidden = self._sensitive if state.hides else frozenset[str]()
         out.append(Emission(profile_of(customer, state.revision, hidden), event))
 
     def _withdraw(self, customer: Customer, state: State, event: Event | None, out: list[Emission]) -> None:

@@ -110,9 +110,26 @@ def test_a_consent_that_ends_by_itself_withdraws_the_record() -> None:
     run = bench().run([consent(NOON_US, "granted", "profiling", expires_us=ends_us), at(1, "t-0")])
     run.restart()
     run.advance(ends_us + POLICY.lateness_us + 1)
-    assert "deleted" not in records(run)[-1], "no event is beyond it yet"
-    run.apply([at(6 * 24, "t-1")])
-    assert records(run)[-1] == {"customer_id": "c-1", "deleted": True}
+    assert records(run)[-1] == {"customer_id": "c-1", "deleted": True}, "though no event is as new"
+    run.restart()
+    told = len(records(run))
+    run.apply([transaction("t-1", ends_us - HOUR_US, arrival_us=ends_us + DAY_US), at(6 * 24, "t-2")])
+    assert len(records(run)) == told, "nor does one of before bring it back"
+
+
+def test_consent_to_health_acts_at_once_whatever_the_interval() -> None:
+    def shows(record: dict[str, Any]) -> bool:
+        return any(row["category"] == "medical" for row in record["activity"])
+
+    ends_us = NOON_US + 9 * HOUR_US
+    run = bench().run([at(0, "t-0", mcc="8011"), consent(NOON_US + HOUR_US, "granted", "health"), at(2, "t-1")])
+    assert [shows(record) for record in records(run)] == [True]
+    run.apply([consent(NOON_US + 3 * HOUR_US, "revoked", "health")])
+    run.apply([consent(NOON_US + 4 * HOUR_US, "granted", "health", expires_us=ends_us)])
+    run.restart()
+    run.advance(ends_us + POLICY.lateness_us + 1)
+    assert [shows(record) for record in records(run)] == [True, False, True, False]
+    assert [record["revision"] for record in records(run)] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("status", ["revoked", "granted"])
